@@ -1,0 +1,56 @@
+"""What a barrier is given: the whole columns it reads, its assets, and the ways to run stages and to commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.columns import Column
+from engine.receipts import Basis, Receipt
+from engine.rundir import RunDir
+from engine.shard import Outcome
+from engine.stage import Stage
+
+
+class BarrierError(RuntimeError):
+    """A barrier that cannot finish; the message is one clear line."""
+
+
+@dataclass(frozen=True)
+class BarrierContext:
+    """The run as one barrier sees it."""
+
+    run: RunDir
+    basis: Basis
+    writes: Column
+    inputs: dict[str, dict[str, Receipt]]  # column -> shard -> receipt
+    assets: dict[str, str]  # name -> local folder or hub id
+    map_stage: Callable[[Stage, Sequence[str]], list[Outcome]]
+    say: Callable[[str], None]  # one line of progress for people
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty local folder, gone afterwards."""
+        with self.run.storage.scratch() as folder:
+            yield folder
+
+    def commit(self, shard: str, local: Path, samples_in: int, samples_out: int, seconds: float = 0.0) -> Receipt:
+        """Publishes a finished local file or folder as one output of the barrier, receipt last."""
+        suffix = "".join(local.suffixes) if local.is_file() else ""
+        return self.run.commit(
+            column=self.writes.name,
+            shard=shard,
+            basis=self.basis,
+            local=local,
+            path=f"{self.writes.name}/{shard}{suffix}",
+            samples_in=samples_in,
+            samples_out=samples_out,
+            seconds=seconds,
+        )
+
+    def is_current(self, shard: str) -> bool:
+        """Whether an output is there already and was made from the very same things."""
+        receipt = self.run.receipt(self.writes.name, shard)
+        return receipt is not None and receipt.fingerprint == self.basis.fingerprint

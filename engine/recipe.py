@@ -1,0 +1,142 @@
+"""Recipes: YAML read safely, checked completely, and turned into typed steps before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonargparse
+import yaml
+
+from engine.stage import Stage, Step
+
+_TOP_LEVEL = {"name", "seed", "videos", "executor", "steps"}
+_EXECUTORS = ("ray", "in-process")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot run; the message is one clear line."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a map stage's workers need, each, and how many of them there may be."""
+
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+    memory_gib: float = 0.0
+    min_workers: int = 1
+    max_workers: int | None = None  # None: as many as the cluster holds
+
+
+@dataclass(frozen=True)
+class Node:
+    """A named step of a recipe."""
+
+    name: str
+    step: Step
+    pool: Pool = field(default_factory=Pool)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe: typed nodes, and the resolved document to save beside the output."""
+
+    name: str
+    executor: str
+    nodes: tuple[Node, ...]
+    document: Mapping[str, Any]
+
+    def to_yaml(self) -> str:
+        """The resolved recipe."""
+        return yaml.safe_dump(dict(self.document), sort_keys=False, allow_unicode=True)
+
+
+def load_recipe(text: str, steps: Mapping[str, type[Step]], overrides: Sequence[str] = ()) -> Recipe:
+    """Parses, overrides (`node.key=value`, `seed=1`), resolves `${name}` and builds every step; raises RecipeError."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"not a recipe: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("steps"), dict) or not document["steps"]:
+        raise RecipeError("not a recipe: it needs a mapping `steps:` of named steps")
+    for override in overrides:
+        _override(document, override)
+    _check_top_level(document)
+    document = _substitute(document, document)
+    nodes = tuple(_build_node(name, dict(settings or {}), steps) for name, settings in document["steps"].items())
+    return Recipe(document.get("name", "run"), document.get("executor", "ray"), nodes, document)
+
+
+def _check_top_level(document: Mapping[str, Any]) -> None:
+    if unknown := sorted(set(document) - _TOP_LEVEL):
+        raise RecipeError(f"unknown setting {unknown[0]!r} at the top of the recipe; known are {sorted(_TOP_LEVEL)}")
+    if (executor := document.get("executor", "ray")) not in _EXECUTORS:
+        raise RecipeError(f"executor {executor!r} is not one of {list(_EXECUTORS)}")
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    path, separator, value = override.partition("=")
+    keys = path.split(".")
+    if not separator or not all(keys):
+        raise RecipeError(f"--set {override!r}: write it as node.key=value")
+    if len(keys) == 1 and (keys[0] not in _TOP_LEVEL or keys[0] == "steps"):
+        raise RecipeError(f"--set {override!r}: {keys[0]!r} is no setting at the top of a recipe")
+    target = document if len(keys) == 1 else document["steps"]
+    for depth, key in enumerate(keys[:-1]):
+        if depth == 0 and key not in target:
+            raise RecipeError(f"--set {override!r}: no step {key!r}; steps are {list(document['steps'])}")
+        target = target.setdefault(key, {})
+        if not isinstance(target, dict):
+            raise RecipeError(f"--set {override!r}: {key!r} holds a value, not settings")
+    try:
+        target[keys[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is not YAML") from error
+
+
+def _substitute(value: Any, document: Mapping[str, Any]) -> Any:
+    """Replaces a value that is exactly `${name}` by the recipe's top-level setting of that name."""
+    if isinstance(value, dict):
+        return {key: _substitute(item, document) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, document) for item in value]
+    if isinstance(value, str) and (match := re.fullmatch(r"\$\{(\w+)\}", value)):
+        if match[1] not in document:
+            raise RecipeError(f"{value} stands in the recipe, but {match[1]!r} is not set at its top")
+        return document[match[1]]
+    return value
+
+
+def _build_node(name: str, settings: dict[str, Any], steps: Mapping[str, type[Step]]) -> Node:
+    if not _NAME.fullmatch(str(name)):
+        raise RecipeError(f"step name {name!r}: use lower-case letters, digits and '-'")
+    kind = settings.pop("step", None)
+    if kind not in steps:
+        raise RecipeError(f"step {name!r}: unknown kind {kind!r}; known kinds are {sorted(steps)}")
+    pool = settings.pop("pool", None)
+    step = _build(steps[kind], settings, where=f"step {name!r}")
+    if pool is not None and not isinstance(step, Stage):
+        raise RecipeError(f"step {name!r}: only map stages have a pool")
+    return Node(name, step, _build(Pool, pool or {}, where=f"step {name!r}: pool"))
+
+
+def _build(cls: type, settings: Any, where: str) -> Any:
+    """An instance of a dataclass from plain settings, every value checked against its annotation."""
+    if not isinstance(settings, dict):
+        raise RecipeError(f"{where}: needs settings, not {settings!r}")
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "settings", fail_untyped=False)
+    try:
+        parsed = parser.parse_object({"settings": settings})
+        return parser.instantiate_classes(parsed)["settings"]
+    except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
+        raise RecipeError(f"{where}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).replace("settings.", "").split())
+    return re.sub(r"^.*?(Validation failed|Parser key|error): ?", "", text)

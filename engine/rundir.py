@@ -1,0 +1,145 @@
+"""The run directory: where columns, receipts, drops and failures lie, and how they are read and committed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.columns import ParquetColumn, merge_on_key, read_rows
+from engine.receipts import Basis, Receipt
+from engine.stage import Drop, Row, Sample
+from engine.storage import Output, Storage
+
+_DROP_SCHEMA = pa.schema(
+    [("code", pa.string()), ("detail", pa.string()), ("retryable", pa.bool_()), ("attempt", pa.int32())]
+)
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """One run below one URI."""
+
+    uri: str
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The run's objects."""
+        return Storage(self.uri)
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"uri": self.uri}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        object.__setattr__(self, "uri", state["uri"])
+
+    def receipt(self, column: str, shard: str) -> Receipt | None:
+        """The receipt of a shard, None if it is not done; raises ValueError for a damaged one."""
+        try:
+            return Receipt.from_bytes(self.storage.read_bytes(_receipt_path(column, shard)))
+        except FileNotFoundError:
+            return None
+
+    def receipts(self, column: str) -> dict[str, Receipt]:
+        """All receipts of a column by shard, sorted."""
+        folder = f"receipts/{column}"
+        names = [name for name in self.storage.list(folder) if name.endswith(".json") and "/" not in name]
+        names = [name for name in names if not name.endswith(".error.json")]
+        data = self.storage.read_many([f"{folder}/{name}" for name in names])
+        return {name.removesuffix(".json"): Receipt.from_bytes(item) for name, item in zip(names, data, strict=True)}
+
+    def columns(self) -> list[str]:
+        """Names of the columns that have a receipt or a failure."""
+        return sorted({name.split("/")[0] for name in self.storage.list("receipts") if "/" in name})
+
+    def failures(self, column: str) -> dict[str, str]:
+        """Tracebacks of the shards whose last attempt failed, by shard."""
+        folder = f"receipts/{column}"
+        names = [name for name in self.storage.list(folder) if name.endswith(".error.json")]
+        errors = (json.loads(self.storage.read_bytes(f"{folder}/{name}")) for name in names)
+        return {error["shard"]: error["traceback"] for error in errors}
+
+    def commit(
+        self,
+        *,
+        column: str,
+        shard: str,
+        basis: Basis,
+        local: Path,
+        path: str,
+        samples_in: int,
+        samples_out: int,
+        drops: Sequence[Drop] = (),
+        seconds: float = 0.0,
+    ) -> Receipt:
+        """Publishes a finished local output, then its drops, then the receipt, each whole or not at all."""
+        before = self.receipt(column, shard)
+        attempt = before.attempt + 1 if before else 1
+        receipt = Receipt(
+            column=column,
+            shard=shard,
+            basis=basis,
+            output=self.storage.publish(local, path),
+            samples_in=samples_in,
+            samples_out=samples_out,
+            drops=_count(drops),
+            drops_output=self._write_drops(column, shard, drops, attempt),
+            seconds=round(seconds, 3),
+            attempt=attempt,
+        )
+        self.storage.write_bytes(_receipt_path(column, shard), receipt.to_bytes())
+        self.storage.delete(_error_path(column, shard))
+        return receipt
+
+    def fail(self, column: str, shard: str, traceback: str) -> None:
+        """Leaves the traceback of a failed shard where the receipt would be."""
+        error = {"column": column, "shard": shard, "traceback": traceback}
+        self.storage.write_bytes(_error_path(column, shard), json.dumps(error, indent=1).encode())
+
+    def rows(self, receipt: Receipt) -> Iterator[Row]:
+        """The rows of one shard of one column, read once from front to back."""
+        with self.storage.open(receipt.output.path) as stream:
+            yield from read_rows(receipt.output.path, stream)
+
+    def table(self, receipt: Receipt) -> pa.Table:
+        """One shard of a parquet column, whole."""
+        return pq.read_table(pa.BufferReader(self.storage.read_bytes(receipt.output.path)))
+
+    def samples(self, receipts: Sequence[Receipt]) -> Iterator[Sample]:
+        """The samples of one shard that all the given columns have, joined on the key."""
+        with ExitStack() as stack:
+            streams = {r.column: stack.enter_context(self.storage.open(r.output.path)) for r in receipts}
+            rows = {r.column: read_rows(r.output.path, streams[r.column]) for r in receipts}
+            for key, columns in merge_on_key(rows):
+                yield Sample(key, columns)
+
+    def _write_drops(self, column: str, shard: str, drops: Sequence[Drop], attempt: int) -> Output | None:
+        path = f"drops/{column}/{shard}.parquet"
+        if not drops:
+            self.storage.delete(path)
+            return None
+        with self.storage.scratch() as scratch:
+            writer = ParquetColumn("drops", _DROP_SCHEMA).writer(scratch)
+            for drop in sorted(drops, key=lambda drop: drop.key):
+                fields = {"code": drop.code, "detail": drop.detail, "retryable": drop.retryable, "attempt": attempt}
+                writer.add(Row(drop.key, fields))
+            return self.storage.publish(writer.finish(), path)
+
+
+def _count(drops: Sequence[Drop]) -> dict[str, int]:
+    codes = sorted(drop.code for drop in drops)
+    return {code: codes.count(code) for code in dict.fromkeys(codes)}
+
+
+def _receipt_path(column: str, shard: str) -> str:
+    return f"receipts/{column}/{shard}.json"
+
+
+def _error_path(column: str, shard: str) -> str:
+    return f"receipts/{column}/{shard}.error.json"

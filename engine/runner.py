@@ -1,0 +1,161 @@
+"""Runs a recipe's nodes in order: what is up to date is left alone, chains go to the executor, barriers run here."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from engine.assets import AssetCache, check_asset, resolve_asset
+from engine.barrier import BarrierError
+from engine.executor import Executor
+from engine.graph import Graph
+from engine.plan import NodePlan, Planner, is_map
+from engine.progress import Progress
+from engine.recipe import Node, Pool, Recipe, RecipeError
+from engine.rundir import RunDir
+from engine.shard import MapStep, Outcome
+from engine.stage import Barrier, Stage
+
+
+@dataclass
+class RunResult:
+    """What a run did."""
+
+    worked: int = 0  # shards and barrier outputs made
+    unfinished: list[Outcome] = field(default_factory=list)  # failed, or waiting for something that failed
+    stopped_at: str = ""  # the node whose failure kept later ones from running
+
+
+class Runner:
+    """Runs selected nodes of one graph in one run directory. The executor is made only when there is work for it."""
+
+    def __init__(self, graph: Graph, run: RunDir, make_executor: Callable[[], Executor], progress: Progress) -> None:
+        self._graph, self._run, self._make_executor, self._progress = graph, run, make_executor, progress
+        self._executor: Executor | None = None
+        self._result = RunResult()
+
+    def run(self, nodes: Sequence[Node]) -> RunResult:
+        """Brings the nodes up to date, in order. A failed shard is left behind; a barrier without its inputs stops."""
+        try:
+            for group in self._graph.chains(nodes):
+                done = self._run_chain(group) if is_map(group[0]) else self._run_barrier(group[0])
+                if not done:
+                    self._result.stopped_at = group[0].name
+                    break
+            return self._result
+        finally:
+            if self._executor:
+                self._executor.close()
+
+    def _run_chain(self, chain: Sequence[Node]) -> bool:
+        """Brings a chain of map stages up to date; False if there is nothing to run it on."""
+        planner = Planner(self._graph, self._run)
+        barriers = {need.name: need for node in chain for need in self._graph.needs(node) if not is_map(need)}
+        if missing := self._missing_input(list(barriers.values()), planner):
+            return self._failed_at_once(chain[0], missing)
+        plans = planner.plan(chain)
+        steps = [MapStep(node, planner.assets(node) or {}) for node in chain]
+        pending = sorted({shard for plan in plans for shard in plan.pending})
+        for plan in plans:
+            self._announce(plan)
+        if pending:
+            self._consume(self._get_executor().run_chain(steps, pending, self._run))
+        for node in chain:
+            self._progress.finish(node.name)
+        return True
+
+    def _announce(self, plan: NodePlan) -> None:
+        total = len(plan.shards or ())
+        self._progress.start(plan.node.name, total, total - len(plan.pending), plan.reasons)
+
+    def _consume(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            self._progress.update(outcome)
+            self._result.worked += outcome.status == "done"
+            if outcome.status in ("failed", "waiting"):
+                self._result.unfinished.append(outcome)
+
+    def _run_barrier(self, node: Node) -> bool:
+        """Brings a barrier up to date; False if later nodes have nothing to stand on."""
+        assert isinstance(node.step, Barrier)
+        planner = Planner(self._graph, self._run)
+        if missing := self._missing_input(self._graph.needs(node), planner):
+            return self._failed_at_once(node, missing)
+        (plan,) = planner.plan([node])
+        self._announce(plan)
+        if plan.pending:
+            try:
+                self._do_barrier(node, planner)
+            except BarrierError as error:
+                return self._failed_at_once(node, str(error))
+            except Exception:  # noqa: BLE001 - a bug of a barrier fails it, with its traceback kept, and the run says so
+                return self._failed_at_once(node, traceback.format_exc())
+            self._result.worked += len(plan.pending)
+        self._progress.finish(node.name)
+        return True
+
+    def _missing_input(self, needs: Sequence[Node], planner: Planner) -> str:
+        """Names a needed step that is not whole: a failed shard there must not go unnoticed here."""
+        for need in needs:
+            (plan,) = planner.plan([need])
+            if not plan.done:
+                left = f"{len(plan.pending)} of {len(plan.shards)} left" if plan.shards else "not begun"
+                return f"needs step {need.name!r}, which is not complete ({left})"
+        return ""
+
+    def _do_barrier(self, node: Node, planner: Planner) -> None:
+        assert isinstance(node.step, Barrier)
+        basis, assets, cache = planner.barrier_basis(node), planner.assets(node), AssetCache(self._run)
+        assert basis is not None, "its needs are complete"
+        assert assets is not None, "its needs are complete"
+        context = planner.context(
+            node,
+            basis,
+            assets={name: cache.local(asset) for name, asset in assets.items()},
+            map_stage=lambda stage, shards: self._map_inside(node, stage, shards),
+            say=lambda line: self._progress.say(node.name, line),
+        )
+        try:
+            node.step.run(context)
+        finally:
+            cache.clear()
+
+    def _map_inside(self, node: Node, stage: Stage, shards: Sequence[str]) -> list[Outcome]:
+        """Runs a barrier's own stage over shards; raises BarrierError if one fails."""
+        assets = {name: resolve_asset(self._run, uri) for name, uri in stage.assets().items()}
+        step = MapStep(Node(node.name, stage, Pool()), {name: asset for name, asset in assets.items() if asset})
+        outcomes = []
+        for outcome in self._get_executor().run_chain([step], shards, self._run):
+            self._progress.update(outcome)
+            outcomes.append(outcome)
+        if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
+            raise BarrierError(f"{len(failed)} shards failed, first {failed[0].shard}:\n{failed[0].error}")
+        return outcomes
+
+    def _failed_at_once(self, node: Node, error: str) -> bool:
+        column = node.step.writes.name
+        self._run.fail(column, node.name, error)
+        self._result.unfinished.append(Outcome(node.name, column, node.name, "failed", error=error))
+        self._progress.say(node.name, f"failed: {error.strip().splitlines()[-1]}")
+        return False
+
+    def _get_executor(self) -> Executor:
+        self._executor = self._executor or self._make_executor()
+        return self._executor
+
+
+def check_nodes(nodes: Sequence[Node]) -> None:
+    """Looks at everything the steps point at before any work starts; raises RecipeError naming the step."""
+    for node in nodes:
+        try:
+            for uri in node.step.assets().values():
+                check_asset(uri)
+            node.step.check()
+        except (ValueError, OSError) as error:
+            raise RecipeError(f"step {node.name!r}: {error}") from error
+
+
+def save_recipe(recipe: Recipe, run: RunDir) -> None:
+    """Writes the resolved recipe as run.yaml, before anything runs."""
+    run.storage.write_bytes("run.yaml", recipe.to_yaml().encode())
