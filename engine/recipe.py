@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import jsonargparse
 import yaml
@@ -128,15 +129,23 @@ def _build(cls: type, settings: Any, where: str) -> Any:
     """An instance of a dataclass from plain settings, every value checked against its annotation."""
     if not isinstance(settings, dict):
         raise RecipeError(f"{where}: needs settings, not {settings!r}")
+    hints = get_type_hints(cls)
+    for name, value in settings.items():
+        if value is None and name in hints and type(None) not in get_args(hints[name]):
+            raise RecipeError(f"{where}: {name} is empty")
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, "settings", fail_untyped=False)
+    for entry in dataclasses.fields(cls):
+        parser.add_argument(f"--{entry.name}", type=hints[entry.name], required=_has_no_default(entry))
     try:
-        parsed = parser.parse_object({"settings": settings})
-        return parser.instantiate_classes(parsed)["settings"]
+        parsed = parser.instantiate(parser.parse_object(settings, defaults=False))
+        return cls(**{entry.name: parsed[entry.name] for entry in dataclasses.fields(cls) if entry.name in settings})
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
         raise RecipeError(f"{where}: {_one_line(error)}") from error
 
 
+def _has_no_default(entry: dataclasses.Field[Any]) -> bool:
+    return entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+
+
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).replace("settings.", "").split())
-    return re.sub(r"^.*?(Validation failed|Parser key|error): ?", "", text)
+    return " ".join(str(error).split()).replace("<class '", "").replace("'>", "")

@@ -1,0 +1,38 @@
+# Each target does the set-up that it needs; `make setup` installs once, and again only when the pins change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_DIR ?= runs/demo
+
+.PHONY: setup demo test test-slow bench lint format
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,vlm]'
+	touch $@
+
+demo: setup
+	$(BIN)/dap run demo --run-dir $(RUN_DIR)
+	cat $(RUN_DIR)/reports/evaluation/table.txt
+	$(BIN)/dap verify --run-dir $(RUN_DIR)
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+bench: setup
+	$(BIN)/python -m pytest tests/benchmarks -m '' --benchmark-only
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .

@@ -1,0 +1,105 @@
+import collections
+
+import pytest
+
+from engine.executor import InProcessExecutor
+from engine.graph import build_graph
+from engine.plan import Planner
+from engine.progress import Progress
+from engine.ray_executor import RayExecutor
+from engine.recipe import load_recipe
+from engine.rundir import RunDir
+from engine.runner import Runner
+from engine.verify import verify_run
+from tests.engine.steps import RECIPE, STEPS
+
+
+def run(place, *overrides, executor=InProcessExecutor, only=(), until=None):
+    graph = build_graph(load_recipe(RECIPE, STEPS, overrides).nodes)
+    return Runner(graph, RunDir(place), executor, Progress()).run(graph.select(only, until))
+
+
+def hashes(place):
+    directory = RunDir(place)
+    receipts = [receipt for column in directory.columns() for receipt in directory.receipts(column).values()]
+    return {(receipt.column, receipt.shard): (receipt.fingerprint, receipt.output.sha256) for receipt in receipts}
+
+
+def plans(place, *overrides):
+    graph = build_graph(load_recipe(RECIPE, STEPS, overrides).nodes)
+    return {plan.node.name: plan for plan in Planner(graph, RunDir(place)).plan(graph.nodes)}
+
+
+def test_a_run_counts_drops_and_says_ok(place):
+    result = run(place, "times.drop_every=3")
+    assert (result.worked, result.unfinished) == (10, [])
+    receipts = RunDir(place).receipts("products").values()
+    assert sum((collections.Counter(r.drops) for r in receipts), collections.Counter()) == {"multiple": 4}
+    assert sum(r.samples_in for r in receipts) == sum(r.samples_out for r in receipts) + 4
+    (total,) = RunDir(place).rows(RunDir(place).receipts("total")["all"])
+    assert total.fields["total"] == sum(3 * n for n in range(12) if n % 3)
+    assert verify_run(RunDir(place)).problems == []
+
+
+def test_a_finished_run_does_nothing(place):
+    run(place)
+    before = hashes(place)
+    assert run(place).worked == 0
+    assert hashes(place) == before
+    assert all(plan.done for plan in plans(place).values())
+
+
+def test_a_changed_setting_reruns_exactly_what_depends_on_it(tmp_path):
+    place = str(tmp_path)
+    run(place)
+    changed = plans(place, "times.factor=3")
+    assert {name: len(plan.pending) for name, plan in changed.items()} == {"count": 0, "times": 3, "add": 3, "total": 0}
+    assert changed["times"].reasons == ("setting factor changed",)
+    assert changed["total"].shards is None
+    assert run(place, "times.factor=3").worked == 7
+    assert run(place, "times.factor=3", "total.bonus=1").worked == 1
+
+
+def test_a_change_that_leaves_the_output_as_it_was_stops_there(tmp_path):
+    place = str(tmp_path)
+    run(place)
+    assert run(place, "times.batch_size=1").worked == 3  # the same products, so the sums made of them stay
+
+
+def test_lost_receipt_redoes_one_shard(tmp_path):
+    place = str(tmp_path)
+    run(place)
+    before = hashes(place)
+    RunDir(place).storage.delete("receipts/products/0001.json")
+    assert run(place).worked == 1
+    assert hashes(place) == before
+
+
+def test_a_bug_fails_its_shard_alone_and_the_barrier_waits(tmp_path):
+    place = str(tmp_path)
+    result = run(place, "times.raise_at=5")
+    failed = [outcome for outcome in result.unfinished if outcome.status == "failed"]
+    assert [(outcome.node, outcome.shard) for outcome in failed] == [("times", "0001"), ("total", "total")]
+    assert result.stopped_at == "total"
+    assert "cannot multiply 5" in RunDir(place).failures("products")["0001"]
+    assert sorted(RunDir(place).receipts("products")) == ["0000", "0002"]
+    assert sorted(RunDir(place).receipts("sums")) == ["0000", "0002"]
+    assert run(place).unfinished == []
+    assert RunDir(place).failures("products") == {}
+
+
+def test_selected_steps_need_what_came_before(tmp_path):
+    result = run(str(tmp_path), only=["total"])
+    assert result.stopped_at == "total"
+    assert "needs step 'add', which is not complete" in result.unfinished[0].error
+    assert run(str(tmp_path), until="times").worked == 6
+    assert run(str(tmp_path), only=["add", "total"]).worked == 4
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_ray_gives_the_same_bytes_and_never_waits_for_cpus(tmp_path, cpus):
+    """Three chained stages of one CPU each, on fewer CPUs than stages."""
+    run(str(tmp_path / "a"), "times.drop_every=3")
+    result = run(str(tmp_path / "b"), "times.drop_every=3", executor=lambda: RayExecutor(num_cpus=cpus))
+    assert (result.worked, result.unfinished) == (10, [])
+    assert hashes(str(tmp_path / "a")) == hashes(str(tmp_path / "b"))

@@ -1,0 +1,123 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from panoramas import HEIGHT, write_shard
+from test_dap import small
+
+from models.data import PanoramaDataModule
+from models.discriminator import Discriminator, DiscriminatorConfig
+from models.training import DapTraining, DiscriminatorTraining, TrainSettings, warmup_cosine
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PanoramaDataModule:
+    folder = tmp_path_factory.mktemp("shards")
+    train = [write_shard(folder / f"train{n}.tar", samples, seed=n) for n, samples in enumerate([7, 6])]
+    validation = [write_shard(folder / "validation.tar", 5, seed=9)]
+    return PanoramaDataModule(train, validation, image_height=HEIGHT, batch_size=3, seed=1)
+
+
+SETTINGS = TrainSettings.from_scratch(10, backbone_lr=3e-3, decoder_lr=3e-3)
+
+
+def _fit(
+    module: LightningModule, data: PanoramaDataModule, folder: Path, *, resume: Path | None = None, **options: Any
+) -> Trainer:
+    trainer = Trainer(
+        **{"max_steps": 10, "max_epochs": -1, "num_sanity_val_steps": 0, "limit_val_batches": 0} | options,
+        accelerator="cpu",
+        default_root_dir=folder,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data, ckpt_path=resume)
+    return trainer
+
+
+def _weights(module: LightningModule) -> dict[str, torch.Tensor]:
+    return {name: weight.clone() for name, weight in module.state_dict().items()}
+
+
+def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+def test_the_schedule_rises_then_falls_to_0() -> None:
+    factors = [warmup_cosine(step, warmup_steps=4, steps=20) for step in range(21)]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert factors[4:] == sorted(factors[4:], reverse=True)
+    assert factors[20] == pytest.approx(0)
+    assert warmup_cosine(12, warmup_steps=4, steps=20) == pytest.approx(0.5)
+
+
+def test_training_learns_and_is_deterministic(data: PanoramaDataModule, tmp_path: Path) -> None:
+    first, second = DapTraining(small(), SETTINGS), DapTraining(small(), SETTINGS)
+    before = _weights(first)
+    _fit(first, data, tmp_path, enable_checkpointing=False)
+    _fit(second, data, tmp_path, enable_checkpointing=False)
+    assert _same(_weights(first), _weights(second))
+    assert not _same(_weights(first), before)
+
+
+@pytest.mark.parametrize("interrupted_at", [3, 4, 6])
+def test_a_resumed_training_ends_with_the_same_weights(
+    data: PanoramaDataModule, tmp_path: Path, interrupted_at: int
+) -> None:
+    """An epoch has 4 steps: the middle of one, its end, the middle of the next."""
+    undisturbed = DapTraining(small(), SETTINGS)
+    _fit(undisturbed, data, tmp_path, enable_checkpointing=False)
+    checkpoints = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    _fit(DapTraining(small(), SETTINGS), data, tmp_path, callbacks=[checkpoints], max_steps=interrupted_at)
+    resumed = DapTraining(small(seed=5), SETTINGS)
+    _fit(resumed, data, tmp_path, enable_checkpointing=False, resume=tmp_path / f"step={interrupted_at}.ckpt")
+    assert _same(_weights(resumed), _weights(undisturbed))
+
+
+def test_it_overfits_a_handful_of_rooms(tmp_path: Path) -> None:
+    shard = write_shard(tmp_path / "few.tar", 3, seed=0)
+    data = PanoramaDataModule([shard], [shard], image_height=HEIGHT, batch_size=3, augment=0.0)
+    settings = TrainSettings.from_scratch(120, backbone_lr=3e-3, decoder_lr=3e-3)
+    module = DapTraining(small(), settings)
+    trainer = _fit(module, data, tmp_path, max_steps=120, limit_val_batches=1.0, enable_checkpointing=False)
+    (result,) = trainer.validate(module, data, verbose=False)
+    assert result["validation/abs_rel"] < 0.15
+    assert result["validation/delta1"] > 0.8
+
+
+def test_learning_rates_are_separate(data: PanoramaDataModule, tmp_path: Path) -> None:
+    settings = TrainSettings(10, backbone_lr=0.0, decoder_lr=1e-3, weight_decay=0.0)
+    module = DapTraining(small(), settings)
+    before = _weights(module)
+    _fit(module, data, tmp_path, enable_checkpointing=False)
+    after = _weights(module)
+    moved = {name.split(".")[1] for name in after if not torch.equal(after[name], before[name])}
+    assert moved == {"depth_head", "mask_head"}
+
+
+def test_an_untrusted_source_counts_less(data: PanoramaDataModule) -> None:
+    batch = next(iter(data.loader(training=False)))
+    module = DapTraining(small(), TrainSettings(1, source_weights={"labels": 0.25}))
+    batch["source"] = ["labelled", "labels", "labels"]
+    assert module._image_weight(batch["source"]).tolist() == [1.0, 0.25, 0.25]
+
+
+def test_the_discriminator_learns_to_tell_truth_from_predictions(data: PanoramaDataModule, tmp_path: Path) -> None:
+    labeler = small()
+    before = {name: weight.clone() for name, weight in labeler.state_dict().items()}
+    discriminator = Discriminator.new(DiscriminatorConfig.tiny(image_height=HEIGHT))
+    module = DiscriminatorTraining(discriminator, labeler, lr=2e-3)
+    assert not any(name.startswith("labeler") for name in module.state_dict())
+    trainer = _fit(module, data, tmp_path, max_steps=40, enable_checkpointing=False)
+    assert trainer.callback_metrics["train/accuracy"] > 0.9
+    assert all(torch.equal(weight, before[name]) for name, weight in labeler.state_dict().items())
+    batch = next(iter(data.loader(training=False)))
+    truth_m = torch.where(batch["beyond_range"], math.inf, batch["depth_m"])
+    predicted_m = labeler(batch["pixel_values"]).predicted_depth
+    scores = [discriminator.score(batch["pixel_values"], depth_m) for depth_m in (truth_m, predicted_m)]
+    assert (scores[0] > scores[1]).all()
