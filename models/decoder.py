@@ -1,0 +1,173 @@
+"""Video decoding in a child process, so that no file can hang, bloat or crash the worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from models.video import VideoError, VideoFrame
+
+POLL_S = 0.1
+
+
+class Decoder:
+    """Samples frames like `models.video.sample_frames`, in one persistent child, replaced when it has to be killed.
+
+    A child that sends nothing for `timeout_s` seconds is killed (VideoError `decode_timeout`), as is one that grows
+    beyond `memory_bytes` (`decode_memory`); one that dies by itself gives `decode_crashed`. Not for several threads.
+    """
+
+    def __init__(self, *, timeout_s: float = 120.0, memory_bytes: int = 6 << 30, threads: int = 1) -> None:
+        self.timeout_s = timeout_s
+        self.memory_bytes = memory_bytes
+        self.threads = threads
+        self._process: subprocess.Popen | None = None
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Decoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, if there is one."""
+        return self._process.pid if self._process else None
+
+    def sample_frames(
+        self, path: str, every_s: float, height: int, *, max_frames: int | None = None
+    ) -> Iterator[VideoFrame]:
+        """Yields frames as they are decoded; raises VideoError. Abandoning the iterator ends the child."""
+        process, connection = self._child()
+        request = {"path": path, "every_s": every_s, "height": height, "max_frames": max_frames}
+        whole = False
+        with _Watchdog(process, self.timeout_s, self.memory_bytes) as watchdog:
+            try:
+                connection.send_bytes(json.dumps({**request, "threads": self.threads}).encode())
+                while (message := _hear(connection, watchdog))["kind"] == "frame":
+                    yield _frame(message, _receive(connection, watchdog))
+                whole = True
+            except (EOFError, OSError) as error:
+                raise watchdog.explanation() from error
+            finally:
+                if not whole:
+                    self.close()
+        _raise_unless_end(message)
+
+    def close(self) -> None:
+        """Ends the child. Safe to call at any time; the next video starts a new one."""
+        process, connection = self._process, self._connection
+        self._process = self._connection = None
+        if connection:
+            connection.close()
+        if process:
+            process.kill()
+            process.wait()
+
+    def _child(self) -> tuple[subprocess.Popen, Connection]:
+        if self._process is None or self._connection is None or self._process.poll() is not None:
+            self.close()
+            self._process, self._connection = _start()
+        return self._process, self._connection
+
+
+def _start() -> tuple[subprocess.Popen, Connection]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "models.video_child", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+    return process, Connection(ours.detach())
+
+
+def _receive(connection: Connection, watchdog: _Watchdog) -> bytes:
+    watchdog.expect()
+    try:
+        return connection.recv_bytes()
+    finally:
+        watchdog.rest()
+
+
+def _hear(connection: Connection, watchdog: _Watchdog) -> dict[str, Any]:
+    return json.loads(_receive(connection, watchdog))
+
+
+def _frame(message: dict[str, Any], pixels: bytes) -> VideoFrame:
+    rgb = np.frombuffer(pixels, np.uint8).reshape(message["shape"])
+    return VideoFrame(message["frame_index"], message["timestamp_s"], message["display_aspect"], rgb)
+
+
+def _raise_unless_end(message: dict[str, Any]) -> None:
+    if message["kind"] == "error":
+        raise VideoError(message["code"], message["detail"])
+    if message["kind"] == "bug":
+        raise RuntimeError(f"the video decoder failed:\n{message['traceback']}")
+
+
+class _Watchdog(threading.Thread):
+    """Kills the child when it is silent for too long while awaited, or too big at any time."""
+
+    def __init__(self, process: subprocess.Popen, timeout_s: float, memory_bytes: int) -> None:
+        super().__init__(daemon=True, name="decoder-watchdog")
+        self._process = process
+        self._timeout_s = timeout_s
+        self._memory_bytes = memory_bytes
+        self._deadline: float | None = None
+        self._done = threading.Event()
+        self._reason: VideoError | None = None
+
+    def __enter__(self) -> _Watchdog:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
+
+    def expect(self) -> None:
+        """The clock runs: the child owes a message."""
+        self._deadline = time.monotonic() + self._timeout_s
+
+    def rest(self) -> None:
+        """The clock stops: it is the worker's turn."""
+        self._deadline = None
+
+    def explanation(self) -> VideoError:
+        """Why the child is gone."""
+        if self._reason:
+            return self._reason
+        return VideoError("decode_crashed", f"the decoder died with status {self._process.wait()}")
+
+    def run(self) -> None:
+        while not self._done.wait(POLL_S):
+            deadline = self._deadline
+            if deadline is not None and time.monotonic() > deadline:
+                self._reason = VideoError("decode_timeout", f"no frame for {self._timeout_s:g} s")
+            elif _resident_bytes(self._process.pid) > self._memory_bytes:
+                self._reason = VideoError("decode_memory", f"more than {self._memory_bytes / 2**30:.1f} GiB")
+            if self._reason:
+                self._process.kill()
+                return
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):  # already gone: the pipe will tell
+        return 0

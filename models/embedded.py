@@ -1,0 +1,14 @@
+"""The small depth model that comes with the package, for machines without weights: what the demo recipe trains.
+
+It learned from simulated panoramas at 96×192 alone. It shows the flow and gives plausible depth; it is no DAP.
+"""
+
+from pathlib import Path
+
+EMBEDDED = "embedded"
+_FOLDER = Path(__file__).parent / "embedded_weights"
+
+
+def model_place(model: str) -> str:
+    """The folder of the embedded model for its name; any other folder or hub id as it is."""
+    return str(_FOLDER) if model == EMBEDDED else model

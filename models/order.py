@@ -1,0 +1,93 @@
+"""Which sample is seen when: an order that depends on nothing but (seed, epoch) and the size of the global batch.
+
+Global batch k of an epoch is the same set of samples for any number of ranks and workers; rank r takes its r-th part.
+So every rank has equally many batches of equal size, and a place in the epoch is one number for all ranks.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+WINDOW = 16
+"""Shards whose samples are mixed with each other; packed shards are shuffled globally before."""
+
+PADDING = -1
+"""Number of a sample that only fills up a batch."""
+
+
+class Draw(NamedTuple):
+    """A sample's number in the shard set, and the epoch that it is drawn for (which seeds its augmentation)."""
+
+    number: int
+    epoch: int
+
+
+def shuffled(shard_sizes: Sequence[int], seed: int, epoch: int) -> np.ndarray:
+    """A permutation of all sample numbers that visits shards window by window, so that few need to be open."""
+    rng = np.random.Generator(np.random.PCG64([seed, epoch]))
+    members = np.split(np.arange(sum(shard_sizes)), np.cumsum(shard_sizes)[:-1])
+    shards = rng.permutation(len(shard_sizes)).tolist()
+    windows = (shards[at : at + WINDOW] for at in range(0, len(shards), WINDOW))
+    return np.concatenate([rng.permutation(np.concatenate([members[s] for s in window])) for window in windows])
+
+
+class BatchOrder(Sampler[list[Draw]]):
+    """The batches of one rank, from a cursor (epoch, batch) on.
+
+    In training the order is shuffled anew every epoch, and what does not fill a global batch is left out. In
+    validation every sample comes exactly once, in order, and the last batches are filled with `PADDING`.
+    """
+
+    def __init__(self, shard_sizes: Sequence[int], *, batch_size: int, seed: int, training: bool, rank=0, world_size=1):
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} does not exist in a world of {world_size}")
+        self.shard_sizes, self.batch_size = list(shard_sizes), batch_size
+        self.seed, self.training, self.rank, self.world_size = seed, training, rank, world_size
+        self.epoch = self.batch = 0
+        if len(self) == 0:
+            raise ValueError(f"{self.samples} samples do not fill one batch of {batch_size} on {world_size} ranks")
+
+    @property
+    def samples(self) -> int:
+        return sum(self.shard_sizes)
+
+    @property
+    def global_batch_size(self) -> int:
+        return self.batch_size * self.world_size
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, wherever the cursor stands; equal on all ranks."""
+        return self.samples // self.global_batch_size if self.training else -(-self.samples // self.global_batch_size)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        epoch, size = self.epoch, self.batch_size
+        numbers = self._numbers(epoch)
+        for batch in range(self.batch, len(self)):
+            start = batch * self.global_batch_size + self.rank * size
+            yield [Draw(int(number), epoch) for number in numbers[start : start + size]]
+
+    def _numbers(self, epoch: int) -> np.ndarray:
+        if self.training:
+            return shuffled(self.shard_sizes, self.seed, epoch)
+        padding = np.full(len(self) * self.global_batch_size - self.samples, PADDING)
+        return np.concatenate([np.arange(self.samples), padding])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Goes to the start of an epoch, but stays where it is if that epoch has begun. Lightning calls it."""
+        if epoch != self.epoch:
+            self.epoch, self.batch = epoch, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The cursor, and what the order depends on; equal on all ranks."""
+        return {"epoch": self.epoch, "batch": self.batch, "order": self._identity()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from a cursor; ValueError if it was taken from another order (another seed, batch or data set)."""
+        if state["order"] != self._identity():
+            raise ValueError(f"cannot resume order {state['order']} with {self._identity()}")
+        self.epoch, self.batch = state["epoch"], state["batch"]
+
+    def _identity(self) -> dict[str, int]:
+        return {"seed": self.seed, "samples": self.samples, "global_batch_size": self.global_batch_size}

@@ -1,0 +1,169 @@
+"""What can be measured about the projection of a picture: seam, poles, edges inside, likeness of halves, black parts.
+
+Every function takes the picture on one small canvas (see `canvas`), whatever its real shape: positions are fractions of
+width and height, so a squeezed picture measures like the original.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+CANVAS_HEIGHT = 256  # fine enough that neighbouring columns agree, small enough for a few milliseconds
+DARK_LEVEL = (
+    30  # brightest channel below this counts as black: JPEG and limited-range video lift pure black to about 20
+)
+SAME_COLOUR = 10  # grey levels in any channel; a lens stop is even, walls and skies are shaded
+NOISE_LEVEL = 0.5  # grey levels added to ratios, so that the rounding noise of a flat picture decides nothing
+SECOND_COLUMN_PRICE = 1.4
+STEREO_SHIFT = 8  # columns searched on a canvas of 256 per eye: 3 % of the width, 11 degrees of disparity
+STEREO_TILE = 32
+
+Gray = np.ndarray  # float32 (H, W), grey levels
+Rgb = np.ndarray  # uint8 (H, W, 3)
+
+
+def canvas(rgb: Rgb) -> Rgb:
+    """(H, W, 3) -> (h, 2h, 3) with h at most CANVAS_HEIGHT."""
+    height = min(CANVAS_HEIGHT, rgb.shape[0])
+    if rgb.shape[:2] == (height, 2 * height):
+        return rgb
+    return cv2.resize(rgb, (2 * height, height), interpolation=cv2.INTER_AREA)
+
+
+def contrast(gray: Gray) -> float:
+    """Standard deviation of brightness in grey levels."""
+    return float(gray.std())
+
+
+def seam_gap(rgb: Rgb) -> float:
+    """How badly the left and right border fit: about 0.5 for a closed panorama, 10 for unrelated borders.
+
+    The outermost column may be spoilt by a codec's padding, so the next one gets a chance too, at a higher price.
+    """
+    return min(_gap(rgb, margin=0), SECOND_COLUMN_PRICE * _gap(rgb, margin=1))
+
+
+def _gap(rgb: Rgb, margin: int) -> float:
+    """Geometric mean of two ratios of the jump across the border, all jumps spanning 2 * margin + 1 columns.
+
+    One is over the largest jumps between columns inside (a door frame may stand on the seam), the other, row by row,
+    over the usual jump in that row (an edge does not reach everywhere).
+    """
+    height, span = len(rgb), 2 * margin + 1
+    inside = cv2.absdiff(rgb[:, span:], rgb[:, :-span]).reshape(height, -1).astype(np.float32)
+    across = cv2.absdiff(rgb[:, margin], rgb[:, -1 - margin]).mean(axis=1)
+    weight = _latitude_weight(height)
+    largest = np.quantile((weight @ inside).reshape(-1, 3).mean(axis=1), 0.95)
+    columns = across @ weight / (largest + NOISE_LEVEL)
+    rows = _weighted_quantile(across / (inside.mean(axis=1) + NOISE_LEVEL), weight, 0.6)
+    return float(np.sqrt(columns * rows))
+
+
+def _weighted_quantile(values: np.ndarray, weight: np.ndarray, share: float) -> float:
+    order = np.argsort(values)
+    return float(values[order[np.searchsorted(np.cumsum(weight[order]), share)]])
+
+
+def _latitude_weight(height: int) -> np.ndarray:
+    weight = np.cos((np.arange(height) + 0.5) / height * np.pi - np.pi / 2)
+    return (weight / weight.sum()).astype(np.float32)
+
+
+def pole_stretch(gray: Gray) -> tuple[float, float]:
+    """Horizontal over vertical gradient in the top and bottom sixteenth of the rows.
+
+    Equirectangular rows near a pole are stretched by 1/cos(latitude), about ten times there: the ratio is far below 1.
+    Other projections have about 1. A flat pole is as even as a panorama's must be, and gives about 0.
+    """
+    rows = max(3, len(gray) // 16)
+    return _stretch(gray[: rows + 1]), _stretch(gray[-rows - 1 :])
+
+
+def _stretch(gray: Gray) -> float:
+    across = np.abs(np.diff(gray, axis=1)).mean()
+    down = np.abs(np.diff(gray, axis=0)).mean()
+    return float(across / (down + NOISE_LEVEL / 2))
+
+
+def stereo_likeness(gray: Gray) -> tuple[float, float]:
+    """How alike top and bottom half, and left and right half are: lower quartile of the correlation of tiles."""
+    height, width = gray.shape
+    top_bottom = _tile_likeness(gray[: height // 2], gray[height // 2 :])
+    return top_bottom, _tile_likeness(gray[:, : width // 2], gray[:, width // 2 :])
+
+
+def _tile_likeness(first: Gray, second: Gray) -> float:
+    first, second = _detail(first), _detail(second)
+    scores = []
+    for y in range(0, first.shape[0] - STEREO_TILE + 1, STEREO_TILE):
+        for x in range(0, first.shape[1] - STEREO_TILE + 1, STEREO_TILE):
+            tile = first[y : y + STEREO_TILE, x : x + STEREO_TILE]
+            if tile.std() >= 1:  # a flat tile matches anything
+                window = second[max(0, y - 2) : y + STEREO_TILE + 2]
+                window = window[:, max(0, x - STEREO_SHIFT) : x + STEREO_TILE + STEREO_SHIFT]
+                scores.append(cv2.matchTemplate(window, tile, cv2.TM_CCOEFF_NORMED).max())
+    return float(np.percentile(scores, 25)) if len(scores) >= 4 else 0.0
+
+
+def _detail(gray: Gray) -> Gray:
+    """Band-passed picture of 128 x 256: without the slow shading that all rooms and skies share."""
+    small = cv2.resize(gray, (256, 128), interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(small, (0, 0), 1) - cv2.GaussianBlur(small, (0, 0), 8)
+
+
+def middle_row_edge(gray: Gray) -> float:
+    """Jump between the two rows in the middle, over the jumps around it; the smallest of three thirds of the width."""
+    jumps = np.abs(np.diff(gray, axis=0))
+    return min(_edge(part.mean(axis=1), len(gray) // 2) for part in np.array_split(jumps, 3, axis=1))
+
+
+def face_edge(gray: Gray, *, columns: int, rows: int) -> float:
+    """Jump at the borders of a grid of cube faces over the jumps around them: the smallest of all vertical borders."""
+    jumps = np.abs(np.diff(gray, axis=1))
+    width = gray.shape[1]
+    return min(
+        _edge(part.mean(axis=0), round(i * width / columns))
+        for part in np.array_split(jumps, rows, axis=0)
+        for i in range(1, columns)
+    )
+
+
+def _edge(jumps: np.ndarray, index: int) -> float:
+    """Jump at a border (before line `index`, give or take one) over the mean of eight lines on either side."""
+    around = np.concatenate([jumps[max(0, index - 9) : index - 2], jumps[index + 1 : index + 8]])
+    return float(jumps[index - 2 : index + 1].max() / (around.mean() + 1))
+
+
+def circle_void(rgb: Rgb, circles: int) -> tuple[float, float]:
+    """Share of one colour outside `circles` circles side by side, minus its share inside: 1 for a fisheye picture.
+
+    Second, the brightness of that colour in grey levels.
+    """
+    sparse = rgb[::4, ::4]
+    outside, inside = _circle_masks(*sparse.shape[:2], circles)
+    colour = np.median(sparse[outside], axis=0)
+    same = np.abs(sparse - colour).max(axis=2) < SAME_COLOUR
+    return float(same[outside].mean() - same[inside].mean()), float(colour.max())
+
+
+@lru_cache(maxsize=8)
+def _circle_masks(height: int, width: int, circles: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels well outside and well inside of circles that fill the height."""
+    y = (np.arange(height) + 0.5) / height * 2 - 1
+    x = (np.arange(width) + 0.5) / width * circles % 1 * 2 - 1
+    radius = np.hypot(x[None], y[:, None])
+    return radius > 1.1, radius < 0.9
+
+
+def black_bands(rgb: Rgb) -> tuple[float, float, float, float]:
+    """Black part at the top, bottom, left and right, as fractions of height and width."""
+    black = rgb.max(axis=2) < DARK_LEVEL
+    rows, columns = black.mean(axis=1) > 0.98, black.mean(axis=0) > 0.98
+    return _leading(rows), _leading(rows[::-1]), _leading(columns), _leading(columns[::-1])
+
+
+def _leading(flags: np.ndarray) -> float:
+    return float(np.argmin(np.append(flags, False)) / len(flags))

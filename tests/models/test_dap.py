@@ -1,0 +1,161 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModel, DINOv3ViTConfig, DINOv3ViTModel
+
+from models.dap import DapConfig, DapModel
+from models.dpt_head import Decoder, DptHead
+
+BACKBONE = {
+    "patch_size": 8,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+}
+HEADS = {"head_channels": (8, 8, 8, 8), "head_features": 8, "head_output_features": 8, "image_height": 32}
+
+
+def small(decoder: Decoder = "spherical", seed: int = 0) -> DapModel:
+    return DapModel.new(DapConfig(backbone_config=BACKBONE, decoder=decoder, **HEADS), seed).eval()
+
+
+def _panoramas(count: int = 2, height: int = 32) -> torch.Tensor:
+    return torch.randn(count, 3, height, 2 * height, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("decoder", ["plain", "spherical"])
+@pytest.mark.parametrize("height", [32, 48])
+def test_outputs_are_metres_within_the_range_and_probabilities(decoder: Decoder, height: int) -> None:
+    output = small(decoder)(_panoramas(height=height))
+    assert output.predicted_depth.shape == output.beyond_range.shape == (2, height, 2 * height)
+    assert output.predicted_depth.dtype == torch.float32
+    assert ((output.predicted_depth > 0) & (output.predicted_depth < 100)).all()
+    assert ((output.beyond_range > 0) & (output.beyond_range < 1)).all()
+
+
+def test_a_new_model_starts_at_a_plausible_depth() -> None:
+    output = small()(_panoramas())
+    assert 3 < output.predicted_depth.median() < 8
+    assert 0.03 < output.beyond_range.median() < 0.3
+
+
+def test_outputs_are_float32_under_autocast() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        output = small()(_panoramas())
+    assert output.predicted_depth.dtype == output.beyond_range.dtype == torch.float32
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    before = torch.get_rng_state()
+    one, same, other = small(seed=1), small(seed=1), small(seed=2)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
+    assert not torch.equal(one(_panoramas()).predicted_depth, other(_panoramas()).predicted_depth)
+
+
+def test_every_weight_gets_a_gradient_but_the_mask_token() -> None:
+    model = small()
+    output = model(_panoramas())
+    (output.predicted_depth.log().mean() + output.beyond_range.mean()).backward()
+    without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert without == {"backbone.embeddings.mask_token"}
+
+
+def test_tiny_is_tiny() -> None:
+    parameters = sum(parameter.numel() for parameter in DapModel.new(DapConfig.tiny()).parameters())
+    assert 0.5e6 < parameters < 0.9e6
+    assert DapConfig.tiny().image_size == (96, 192)
+
+
+def test_a_folder_gives_back_the_same_network(tmp_path: Path) -> None:
+    model = small()
+    model.save_pretrained(tmp_path)
+    for load in (DapModel.from_folder, DapModel.from_pretrained, AutoModel.from_pretrained):
+        assert torch.equal(load(tmp_path).eval()(_panoramas()).predicted_depth, model(_panoramas()).predicted_depth)
+    assert isinstance(AutoConfig.from_pretrained(tmp_path), DapConfig)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+
+
+def _drop(weights: dict) -> None:
+    del weights["depth_head.output.bias"]
+
+
+def _add(weights: dict) -> None:
+    weights["surplus"] = torch.zeros(1)
+
+
+def _misshape(weights: dict) -> None:
+    weights["depth_head.output.bias"] = torch.zeros(7)
+
+
+@pytest.mark.parametrize(("damage", "message"), [(_drop, "missing"), (_add, "unexpected"), (_misshape, "mismatched")])
+def test_weights_that_do_not_fit_are_an_error(tmp_path: Path, damage, message: str) -> None:
+    small().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    damage(weights)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"1 {message} keys for DapModel: "):
+        DapModel.from_pretrained(tmp_path)
+
+
+def test_a_wrong_folder_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no model folder: it has no config\.json"):
+        DapModel.from_folder(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    with pytest.raises(ValueError, match="a model of type 'vit', not 'dap'"):
+        DapModel.from_folder(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "dap"}))
+    with pytest.raises(ValueError, match=r"no model\.safetensors"):
+        DapModel.from_folder(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is no JSON"):
+        DapModel.from_folder(tmp_path)
+
+
+def test_pretrained_backbones_come_with_their_weights(tmp_path: Path) -> None:
+    """The hub stores DINOv3 as DINOv3ViTModel, without a choice of blocks."""
+    pretrained = DINOv3ViTModel(DINOv3ViTConfig(**BACKBONE, num_register_tokens=4))
+    pretrained.save_pretrained(tmp_path)
+    model = DapModel.from_backbone(tmp_path, **HEADS)
+    assert list(model.config.backbone_config.out_indices) == [1, 2, 3, 4]
+    weights = model.backbone.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in pretrained.state_dict().items())
+    assert model(_panoramas()).predicted_depth.shape == (2, 32, 64)
+
+
+def test_the_heads_read_the_published_blocks() -> None:
+    def stages(depth: int) -> list[int]:
+        return list(DapConfig(backbone_config=BACKBONE | {"num_hidden_layers": depth}).backbone_config.out_indices)
+
+    assert stages(12) == [3, 6, 9, 12]
+    assert stages(24) == [5, 12, 18, 24]
+    assert stages(32) == [8, 16, 24, 32]
+
+
+def test_a_height_that_patches_do_not_fill_is_refused() -> None:
+    with pytest.raises(ValueError, match="no multiple of the patch"):
+        DapConfig(image_height=100)
+
+
+@pytest.mark.parametrize("patch", [8, 12, 16])
+def test_the_spherical_head_turns_with_its_input(patch: int) -> None:
+    """By two cells of the patch grid, which are one cell of the coarsest level."""
+    torch.manual_seed(0)
+    head = DptHead(8, (8, 8, 8, 8), 8, 8, patch, "spherical").double()
+    maps = tuple(torch.randn(1, 8, 4, 8, dtype=torch.float64) for _ in range(4))
+    turned = head(tuple(features.roll(2, -1) for features in maps))
+    assert torch.allclose(turned, head(maps).roll(2 * patch, -1))
+
+
+def test_the_plain_head_has_a_seam() -> None:
+    """What the spherical one is there for: constant features give it a picture that depends on the column."""
+    torch.manual_seed(0)
+    flat = tuple(torch.randn(1, 8, 1, 1).expand(1, 8, 4, 8) for _ in range(4))
+    plain, spherical = (DptHead(8, (8, 8, 8, 8), 8, 8, 8, decoder)(flat) for decoder in ("plain", "spherical"))
+    column_dependence = [(logits[..., 0] - logits[..., 32]).abs().max().item() for logits in (plain, spherical)]
+    assert column_dependence[0] > 1e-2
+    assert column_dependence[1] < 1e-5

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_dap import small
+
+from models.depth_png import decode_depth_png, encode_depth_png
+from models.discriminator import Discriminator, DiscriminatorConfig
+from models.inference import DepthPredictor, Prediction, QualityScorer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    small().save_pretrained(folder)
+    return folder
+
+
+def _images(*shapes: tuple[int, int]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
+
+
+def test_every_image_gets_depth_of_its_own_size(folder: Path) -> None:
+    shapes = [(32, 64), (64, 128), (50, 101), (16, 32)]
+    predictions = DepthPredictor(folder, "cpu", batch_size=3).predict(_images(*shapes))
+    for prediction, shape in zip(predictions, shapes, strict=True):
+        for values in (prediction.depth_m, prediction.beyond_range):
+            assert values.shape == shape
+            assert values.dtype == np.float32
+        assert ((prediction.depth_m > 0) & (prediction.depth_m < 100)).all()
+        assert ((prediction.beyond_range >= 0) & (prediction.beyond_range <= 1)).all()
+
+
+def test_at_the_native_size_it_is_the_model_itself(folder: Path) -> None:
+    (rgb,) = _images((32, 64))
+    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    pixel_values = torch.from_numpy((rgb / np.float32(255) - mean) / std).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        expected = small()(pixel_values).predicted_depth[0].numpy()
+    (prediction,) = DepthPredictor(folder, "cpu").predict([rgb])
+    assert np.allclose(prediction.depth_m, expected, rtol=1e-5)
+
+
+def test_neighbours_in_the_list_do_not_matter(folder: Path) -> None:
+    images = _images((32, 64), (32, 64), (64, 128))
+    predictor = DepthPredictor(folder, "cpu", batch_size=2)
+    together = predictor.predict(images)
+    for image, prediction in zip(images, together, strict=True):
+        assert np.allclose(predictor.predict([image])[0].depth_m, prediction.depth_m, rtol=1e-5)
+    assert predictor.predict([]) == []
+
+
+@pytest.mark.parametrize("image", [np.zeros((8, 16), np.uint8), np.zeros((8, 16, 3)), np.zeros((0, 16, 3), np.uint8)])
+def test_what_is_no_image_is_refused(folder: Path, image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected uint8 images"):
+        DepthPredictor(folder, "cpu").predict([image])
+
+
+def test_the_masked_depth_is_what_the_png_takes() -> None:
+    prediction = Prediction(np.float32([[3.0, 99.0]]), np.float32([[0.4, 0.6]]))
+    decoded = decode_depth_png(encode_depth_png(prediction.masked_depth_m()))
+    assert decoded.depth_m.tolist() == [[3.0, np.inf]]
+    assert decoded.beyond_range.tolist() == [[False, True]]
+
+
+def test_the_scorer_takes_images_and_depth_of_any_size(tmp_path: Path) -> None:
+    model = Discriminator.new(DiscriminatorConfig.tiny(image_height=32))
+    model.save_pretrained(tmp_path)
+    scorer = QualityScorer(tmp_path, "cpu", batch_size=2)
+    images = _images((32, 64), (64, 128), (32, 64))
+    depths_m = [np.full(image.shape[:2], 5, np.float32) for image in images]
+    depths_m[1][:10] = np.inf
+    scores = scorer.score(images, depths_m)
+    assert all(0 < score < 1 for score in scores)
+    assert scorer.score(images[2:], depths_m[2:]) == pytest.approx(scores[2:])
+    with pytest.raises(ValueError, match="3 images but 2 depth maps"):
+        scorer.score(images, depths_m[:2])
