@@ -1,0 +1,208 @@
+"""Packs samples of several sources into globally shuffled training shards.
+
+First the deal, written as a table: which sample goes to which shard, and where its parts lie inside the shards they
+come from. Then one piece of work per training shard, which reads just those parts. Last an index with exact counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.assets import RUN_SCHEME
+from engine.barrier import BarrierContext, BarrierError
+from engine.columns import Column, TarColumn, index_tar
+from engine.receipts import Receipt
+from engine.rundir import RunDir
+from engine.stage import Barrier, Drop, Row, Sample, SourceStage
+from engine.storage import Storage
+
+_PART = pa.struct([("path", pa.string()), ("offset", pa.int64()), ("bytes", pa.int64())])
+_PARTS = ("jpg", "depth", "json", "label_json")  # label_json is null where the images bring their own depth
+_DEAL_SCHEMA = pa.schema(
+    [("key", pa.string()), ("shard", pa.string()), ("source", pa.string()), *[(part, _PART) for part in _PARTS]]
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where samples come from: a column of images with depth, or of images and another of labels, maybe selected."""
+
+    images: str
+    labels: str | None = None
+    selection: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the source reads."""
+        return tuple(column for column in (self.images, self.labels, self.selection) if column)
+
+
+@dataclass
+class Pack(Barrier):
+    """Sources to `train-<train>`: KEY.jpg, KEY.depth.png and KEY.json in shards `<split>-<n>.tar`, and `index.json`."""
+
+    name: ClassVar[str] = "pack"
+
+    train: str
+    sources: list[Source] = field(default_factory=list)
+    samples_per_shard: int = 1000
+    splits: list[str] = field(default_factory=lambda: ["train", "val"])
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.sources or self.samples_per_shard < 1:
+            raise ValueError("pack needs sources, and at least one sample a shard")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(column for source in self.sources for column in source.columns))
+
+    @property
+    def writes(self) -> Column:
+        return TarColumn(f"train-{self.train}", ("depth.png", "jpg", "json"), shuffled=True)
+
+    def shards(self, context: BarrierContext) -> Sequence[str]:
+        return ["deal", "index"]
+
+    def run(self, context: BarrierContext) -> None:
+        if not context.is_current("deal"):
+            self._write_deal(context)
+        deal = context.run.receipt(self.writes.name, "deal")
+        assert deal is not None  # just written, or current
+        names = pq.ParquetFile(pa.BufferReader(context.run.storage.read_bytes(deal.output.path)))
+        shards = sorted(set(names.read(columns=["shard"])["shard"].to_pylist()))
+        context.map_stage(PackShard(self.writes.name, deal.output.path, deal.output.sha256), shards)
+        self._write_index(context, shards)
+
+    def _write_deal(self, context: BarrierContext) -> None:
+        rows = [row for source in self.sources for row in _entries(context, source)]
+        kept = deal_out([row for row in rows if row["split"] in self.splits], self.samples_per_shard, self.seed)
+        if not kept:
+            raise BarrierError(f"nothing to pack: no sample of the splits {self.splits} in {list(self.reads)}")
+        with context.scratch() as scratch:
+            path = scratch / "deal.parquet"
+            with pq.ParquetWriter(path, _DEAL_SCHEMA, compression="zstd") as writer:
+                for _, group in sorted(kept.items()):  # a row group a shard
+                    writer.write_table(pa.Table.from_pylist(group, schema=_DEAL_SCHEMA))
+            context.commit("deal", path, len(rows), sum(map(len, kept.values())))
+
+    def _write_index(self, context: BarrierContext, shards: Sequence[str]) -> None:
+        receipts = [context.run.receipt(self.writes.name, shard) for shard in shards]
+        entries = [_index_entry(receipt) for receipt in receipts if receipt]
+        with context.scratch() as scratch:
+            path = scratch / "index.json"
+            path.write_text(json.dumps({"shards": entries}, indent=1))
+            total = sum(entry["samples"] for entry in entries)
+            context.commit("index", path, total, total)
+
+
+@dataclass
+class PackShard(SourceStage):
+    """One training shard: gathers what the deal names, in the deal's order. A part that is not there is an error."""
+
+    name: ClassVar[str] = "pack-shard"
+
+    column: str
+    deal_path: str
+    deal_sha256: str
+    run: str = RUN_SCHEME
+
+    @property
+    def writes(self) -> Column:
+        return TarColumn(self.column, ("depth.png", "jpg", "json"), shuffled=True)
+
+    def assets(self) -> dict[str, str]:
+        return {"run": self.run}
+
+    def setup(self, assets: Mapping[str, str]) -> None:
+        self._storage = Storage(assets["run"])
+
+    def shards(self) -> Sequence[str]:
+        return []  # the deal's, which the barrier has read
+
+    def source(self, shard: str) -> Iterator[Sample]:
+        with self._storage.open(self.deal_path) as stream:
+            rows = pq.read_table(stream, filters=[("shard", "=", shard)]).to_pylist()
+        return (Sample(row["key"], {"deal": row}) for row in rows)
+
+    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+        for sample in batch:
+            row = sample["deal"]
+            info = {**json.loads(self._read(row["json"])), "source": row["source"]}
+            if row["label_json"]:
+                info["label"] = json.loads(self._read(row["label_json"]))
+            yield Row(sample.key, {"jpg": self._read(row["jpg"]), "depth.png": self._read(row["depth"]), "json": info})
+
+    def _read(self, part: Mapping[str, Any]) -> bytes:
+        return self._storage.read_range(part["path"], part["offset"], part["bytes"])
+
+
+def deal_out(rows: list[dict[str, Any]], per_shard: int, seed: int) -> dict[str, list[dict[str, Any]]]:
+    """Rows by shard `<split>-<n>`: each split in the order of hash(seed, key), in shards as even as can be."""
+    shuffled = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}:{row['key']}".encode()).digest())
+    dealt: dict[str, list[dict[str, Any]]] = {}
+    for split in sorted({row["split"] for row in rows}):
+        members = [row for row in shuffled if row["split"] == split]
+        count = -(-len(members) // per_shard)
+        for number in range(count):
+            part = members[number * len(members) // count : (number + 1) * len(members) // count]
+            dealt[f"{split}-{number:06d}"] = [{**row, "shard": f"{split}-{number:06d}"} for row in part]
+    return dealt
+
+
+def _entries(context: BarrierContext, source: Source) -> Iterator[dict[str, Any]]:
+    """A row for every sample of a source that has all its parts and, if there is a selection, is in it."""
+    for shard, receipt in context.inputs[source.images].items():
+        images = _scan(context.run, receipt)
+        labels = _scan(context.run, context.inputs[source.labels][shard]) if source.labels else images
+        keys = images.keys() & labels.keys()
+        if source.selection:
+            keys &= set(context.run.table(context.inputs[source.selection][shard])["key"].to_pylist())
+        for key in sorted(keys):
+            yield {
+                "key": key,
+                "split": images[key]["split"],
+                "source": source.labels or source.images,
+                "jpg": images[key]["jpg"],
+                "depth": labels[key]["depth.png"],
+                "json": images[key]["json"],
+                "label_json": labels[key]["json"] if source.labels else None,
+            }
+
+
+def _scan(run: RunDir, receipt: Receipt) -> dict[str, dict[str, Any]]:
+    """Where the fields of every sample of a tar shard lie, and the sample's split: its headers and json are read."""
+    path, found = receipt.output.path, {}
+    with run.storage.open(path) as stream:
+        for member in list(index_tar(stream)):
+            sample = found.setdefault(member.key, {})
+            sample[member.field] = {"path": path, "offset": member.offset, "bytes": member.bytes}
+            if member.field == "json":
+                stream.seek(member.offset)
+                sample["split"] = json.loads(stream.read(member.bytes)).get("split", "train")
+    return found
+
+
+def _index_entry(receipt: Receipt) -> dict[str, Any]:
+    name = Path(receipt.output.path).name
+    return {"name": name, "split": receipt.shard.rsplit("-", 1)[0], "samples": receipt.samples_out, **_content(receipt)}
+
+
+def _content(receipt: Receipt) -> dict[str, Any]:
+    return {"sha256": receipt.output.sha256, "bytes": receipt.output.bytes}
+
+
+def read_index(storage: Storage, column: str) -> list[dict[str, Any]]:
+    """The shards of a packed column: name, split, samples, sha256, bytes. Raises ValueError if it is not packed."""
+    try:
+        return json.loads(storage.read_bytes(f"{column}/index.json"))["shards"]
+    except FileNotFoundError as error:
+        raise ValueError(f"{storage.address(column)}: no index.json, so no packed training shards") from error

@@ -1,0 +1,48 @@
+"""Scores pseudo-labels by a PatchGAN discriminator that learned to tell true depth from predicted depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+
+from engine.columns import Column, ParquetColumn
+from engine.stage import Drop, Row, Sample, Stage
+from models.depth_png import decode_depth_png
+from models.inference import QualityScorer
+from stages.images import decode_images
+
+
+@dataclass
+class Score(Stage):
+    """Frames and labels to `scores-<round>`: higher is the better label."""
+
+    name: ClassVar[str] = "score"
+
+    model: str
+    round: int = 1
+    batch_size: int = 8
+    device: str = "auto"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("frames", f"labels-{self.round}")
+
+    @property
+    def writes(self) -> Column:
+        return ParquetColumn(f"scores-{self.round}", pa.schema([("score", pa.float64())]))
+
+    def assets(self) -> dict[str, str]:
+        return {"model": self.model}
+
+    def setup(self, assets: Mapping[str, str]) -> None:
+        self._scorer = QualityScorer(assets["model"], self.device)
+
+    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+        samples, rgbs, drops = decode_images(batch, "frames")
+        yield from drops
+        depths = [decode_depth_png(sample[f"labels-{self.round}"]["depth.png"]).depth_m for sample in samples]
+        for sample, score in zip(samples, self._scorer.score(rgbs, depths), strict=True):
+            yield Row(sample.key, {"score": score})

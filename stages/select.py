@@ -1,0 +1,70 @@
+"""Selects the best-scored samples of each domain: a global quota, so a barrier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.dataset import field as pa_field
+
+from engine.barrier import BarrierContext
+from engine.columns import Column, ParquetColumn
+from engine.stage import Barrier
+
+_SCHEMA = pa.schema([("scene", pa.string()), ("score", pa.float64()), ("rank", pa.int64())])
+
+
+@dataclass
+class Select(Barrier):
+    """Scores and tags to `selection-<round>`: the `top` best of each scene, equal scores in the order of their keys.
+
+    Scenes that `top` does not name (`unsure`, say) are not selected from.
+    """
+
+    name: ClassVar[str] = "select"
+
+    round: int = 1
+    top: dict[str, int] = field(default_factory=lambda: {"indoor": 300_000, "outdoor": 300_000})
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("tags", f"scores-{self.round}")
+
+    @property
+    def writes(self) -> Column:
+        return ParquetColumn(f"selection-{self.round}", _SCHEMA)
+
+    def shards(self, context: BarrierContext) -> Sequence[str]:
+        return list(context.inputs[f"scores-{self.round}"])
+
+    def run(self, context: BarrierContext) -> None:
+        candidates = pa.concat_tables(self._candidates(context, shard) for shard in self.shards(context))
+        ranked = pa.concat_tables(top_ranked(candidates, scene, count) for scene, count in sorted(self.top.items()))
+        for scene in sorted(self.top):
+            context.say(f"{ranked['scene'].to_pylist().count(scene)} {scene} selected")
+        for shard in self.shards(context):
+            self._commit(context, shard, ranked.filter(pa_field("shard") == shard))
+
+    def _candidates(self, context: BarrierContext, shard: str) -> pa.Table:
+        """key, scene, score, shard: one row for every sample of a shard that has a tag and a score."""
+        tags, scores = (context.run.table(context.inputs[column][shard]) for column in self.reads)
+        joined = tags.select(["key", "scene"]).join(scores.select(["key", "score"]), "key", join_type="inner")
+        return joined.append_column("shard", pa.array([shard] * len(joined), pa.string()))
+
+    def _commit(self, context: BarrierContext, shard: str, table: pa.Table) -> None:
+        names = ["key", *_SCHEMA.names]
+        rows = table.select(names).sort_by("key").cast(pa.schema([("key", pa.string()), *_SCHEMA]))
+        with context.scratch() as scratch:
+            pq.write_table(rows, scratch / "shard.parquet", compression="zstd")
+            samples_in = context.inputs[f"scores-{self.round}"][shard].samples_out
+            context.commit(shard, scratch / "shard.parquet", samples_in, len(rows))
+
+
+def top_ranked(candidates: pa.Table, scene: str, count: int) -> pa.Table:
+    """The `count` best rows of a scene with their rank from 1; higher scores first, equal ones by key."""
+    rows = candidates.filter(pa_field("scene") == scene)
+    rows = rows.sort_by([("score", "descending"), ("key", "ascending")]).slice(0, count)
+    return rows.append_column("rank", pa.array(range(1, len(rows) + 1), pa.int64()))

@@ -1,0 +1,90 @@
+"""Simulates labelled panoramas: procedural scenes, or views of a user's own mesh, with exact ray distance."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import simplejpeg
+
+from engine.columns import Column, TarColumn
+from engine.stage import Drop, Row, Sample, SourceStage
+from models.depth_png import encode_depth_png
+from models.simulator.mesh_views import mesh_panoramas
+from models.simulator.panoramas import LabelledPanorama, labelled_panoramas
+from models.simulator.scene import load_scene
+
+
+@dataclass
+class Simulate(SourceStage):
+    """`panoramas` labelled panoramas to `labelled-<source>`, split by scene into train, val and test.
+
+    With `mesh`, a GLB, OBJ or PLY file, all are views of that one scene.
+    """
+
+    name: ClassVar[str] = "simulate"
+
+    source_name: str
+    panoramas: int
+    look: Literal["synthetic", "field"] = "synthetic"
+    height: int = 512
+    seed: int = 0
+    panoramas_per_shard: int = 100
+    views_per_scene: int = 4
+    validation_share: float = 0.05
+    test_share: float = 0.1
+    jpeg_quality: int = 95
+    mesh: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.panoramas < 1 or self.panoramas_per_shard < 1 or self.views_per_scene < 1:
+            raise ValueError("simulate: panoramas, panoramas_per_shard and views_per_scene must be at least 1")
+        if self.panoramas_per_shard % self.views_per_scene:
+            raise ValueError("simulate: panoramas_per_shard must be a multiple of views_per_scene")
+
+    @property
+    def writes(self) -> Column:
+        return TarColumn(f"labelled-{self.source_name}", ("depth.png", "jpg", "json"))
+
+    def assets(self) -> dict[str, str]:
+        return {"mesh": self.mesh} if self.mesh else {}
+
+    def setup(self, assets: Mapping[str, str]) -> None:
+        self._scene = load_scene(assets["mesh"]) if self.mesh else None
+
+    def shards(self) -> Sequence[str]:
+        return [f"{number:06d}" for number in range(-(-self.panoramas // self.panoramas_per_shard))]
+
+    def source(self, shard: str) -> Iterator[Sample]:
+        yield Sample(shard, {})
+
+    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+        for sample in batch:
+            start = int(sample.key) * self.panoramas_per_shard
+            count = min(self.panoramas_per_shard, self.panoramas - start)
+            for panorama in self._render(start, count):
+                yield Row(panorama.key, self._fields(panorama))
+
+    def _render(self, start: int, count: int) -> Iterator[LabelledPanorama]:
+        if self._scene:
+            return mesh_panoramas(self._scene, self.seed, count, self.height, start=start)
+        views = {"start": start, "views_per_scene": self.views_per_scene}
+        return labelled_panoramas(self.seed, count, self.look, self.height, **views)
+
+    def _fields(self, panorama: LabelledPanorama) -> dict[str, Any]:
+        height, width = panorama.depth_m.shape
+        split = self._split_of(panorama.info["scene_id"])
+        return {
+            "jpg": simplejpeg.encode_jpeg(panorama.rgb, quality=self.jpeg_quality, colorsubsampling="444"),
+            "depth.png": encode_depth_png(panorama.depth_m),
+            "json": {**panorama.info, "split": split, "width": width, "height": height},
+        }
+
+    def _split_of(self, scene_id: str) -> str:
+        """All views of a scene are in one split, chosen by a hash of its id."""
+        position = int.from_bytes(hashlib.sha256(scene_id.encode()).digest()[:8]) / 2**64
+        if position < self.test_share:
+            return "test"
+        return "val" if position < self.test_share + self.validation_share else "train"
