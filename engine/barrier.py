@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.columns import Column
@@ -29,6 +30,7 @@ class BarrierContext:
     assets: dict[str, str]  # name -> local folder or hub id
     map_stage: Callable[[Stage, Sequence[str]], list[Outcome]]
     say: Callable[[str], None]  # one line of progress for people
+    started_s: float = field(default_factory=time.monotonic)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -36,7 +38,7 @@ class BarrierContext:
         with self.run.storage.scratch() as folder:
             yield folder
 
-    def commit(self, shard: str, local: Path, samples_in: int, samples_out: int, seconds: float = 0.0) -> Receipt:
+    def commit(self, shard: str, local: Path, samples_in: int, samples_out: int) -> Receipt:
         """Publishes a finished local file or folder as one output of the barrier, receipt last."""
         suffix = "".join(local.suffixes) if local.is_file() else ""
         return self.run.commit(
@@ -47,7 +49,7 @@ class BarrierContext:
             path=f"{self.writes.name}/{shard}{suffix}",
             samples_in=samples_in,
             samples_out=samples_out,
-            seconds=seconds,
+            seconds=time.monotonic() - self.started_s,
         )
 
     def is_current(self, shard: str) -> bool:

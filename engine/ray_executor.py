@@ -18,12 +18,19 @@ from engine.recipe import Pool
 from engine.rundir import RunDir
 from engine.shard import MapStep, Outcome, ShardRunner
 
+_ENVIRONMENT = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leaves CUDA_VISIBLE_DEVICES alone for workers without a GPU
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # its errors reach us as exceptions; its log keeps the rest
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}
+
 
 class RayExecutor:
     """Connects to RAY_ADDRESS if that is set, else starts a Ray of its own for the life of the executor."""
 
     def __init__(self, num_cpus: int | None = None) -> None:
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         address = os.environ.get("RAY_ADDRESS", "local")
         own = {"num_cpus": num_cpus, "include_dashboard": False} if address == "local" else {}
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
@@ -115,7 +122,7 @@ def _add_stage(dataset: ray.data.Dataset, step: MapStep, run: RunDir, shards: in
 
 def _quiet_ray_data() -> None:
     """Progress is shown per stage by the engine; Ray Data's own lines would stand between."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)

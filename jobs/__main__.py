@@ -1,0 +1,54 @@
+"""The command line: `dap COMMAND …`. Each command is a module of this folder with `add_arguments` and `main`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+
+from engine.executor import ResourceError
+from engine.recipe import RecipeError
+from engine.storage import StorageError
+from jobs.errors import EXIT_USAGE, UsageError
+
+_COMMANDS = {
+    "run": "run a recipe, or resume it",
+    "plan": "say what a recipe would run, and why",
+    "status": "count shards, samples and drops of every column",
+    "verify": "check every receipt against every output",
+    "try": "one stage on loose images or videos, without a run directory",
+    "simulate": "render labelled panoramas and 360° videos",
+    "train": "train a depth model on packed shards",
+    "evaluate": "measure a model on a data set",
+    "predict": "predict the depth of panoramas",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage or recipe, 3 some shards failed."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin lose tenfold where cores are shared
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # bars of weights would stand between those of stages
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="dap", description="Data engine and training of Depth Any Panoramas.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    asked = next((word for word in argv if not word.startswith("-")), "")
+    for name, summary in _COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name == asked:  # only its module is imported
+            module = import_module(f"jobs.{name}_command")
+            module.add_arguments(command)
+            command.set_defaults(main=module.main)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.main(arguments)
+    except (UsageError, RecipeError, ResourceError, StorageError) as error:
+        print(f"dap {arguments.command}: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print(f"dap {arguments.command}: interrupted; the same command resumes", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Fitting a Lightning module: one process or one of many, resumable at any step, with the same weights in the end."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.torchvision_ops import register_missing_operators
+
+register_missing_operators()  # before lightning, which imports torchvision where it is installed
+
+import lightning.pytorch as pl  # noqa: E402
+
+from engine.storage import Storage  # noqa: E402
+from models.data import PanoramaDataModule  # noqa: E402
+from models.shards import ShardRef  # noqa: E402
+from stages.pack import read_index  # noqa: E402
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where a training runs, as Lightning's Trainer names it."""
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+
+
+@dataclass(frozen=True)
+class Data:
+    """How batches are made from packed shards. `batch_size` is per rank; `augment` is the strength, 0 for none."""
+
+    image_height: int = 512
+    batch_size: int = 4
+    num_workers: int = 2
+    augment: float = 1.0
+    seed: int = 0
+
+    def module(self, storage: Storage, column: str) -> PanoramaDataModule:
+        """The loaders over a packed column; raises ValueError if it is not packed."""
+        entries = read_index(storage, column)
+        shards = {split: _refs(entries, column, split) for split in ("train", "val")}
+        return PanoramaDataModule(
+            shards["train"],
+            shards["val"],
+            image_height=self.image_height,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            seed=self.seed,
+            augment=self.augment,
+            opener=storage.open,  # type: ignore[arg-type] - pyarrow's streams are files in all but type
+        )
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where the state of an unfinished training is kept, and how often. One path for one fingerprint."""
+
+    storage: Storage
+    path: str
+    every_steps: int
+
+    def fetch(self, folder: Path) -> str | None:
+        """A local copy of the last checkpoint, if there is one."""
+        if self.storage.size(self.path) is None:
+            return None
+        local = folder / "resume.ckpt"
+        local.write_bytes(self.storage.read_bytes(self.path))
+        return str(local)
+
+    def forget(self) -> None:
+        """Removes the checkpoint of a training that has come to its end."""
+        self.storage.delete(self.path)
+
+
+def fit(
+    module: pl.LightningModule,
+    data: PanoramaDataModule,
+    steps: int,
+    hardware: Hardware,
+    resume: Resume,
+    say: Callable[[str], None],
+) -> dict[str, float]:
+    """Trains up to `steps`, going on from the last checkpoint; returns the validation figures, if there are any."""
+    quiet_lightning()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = pl.Trainer(
+            max_steps=steps,
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            num_nodes=hardware.num_nodes,
+            strategy=hardware.strategy,
+            precision=hardware.precision,  # type: ignore[arg-type] - one of Lightning's own names
+            deterministic="warn",
+            use_distributed_sampler=False,  # the data module deals equal batches itself
+            num_sanity_val_steps=0,
+            check_val_every_n_epoch=None,  # validated once, at the end
+            val_check_interval=2 * steps,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[_Save(resume, steps), _Say(say, steps)],
+            default_root_dir=folder,
+        )
+        trainer.fit(module, datamodule=data, ckpt_path=resume.fetch(Path(folder)), weights_only=True)
+        validate = bool(data.validation) and module.__class__.validation_step is not pl.LightningModule.validation_step
+        figures = trainer.validate(module, datamodule=data, verbose=False)[0] if validate else {}
+    return {name: round(float(value), 6) for name, value in figures.items()}
+
+
+class _Save(pl.Callback):
+    """Puts a checkpoint into the storage every so often, whole or not at all."""
+
+    def __init__(self, resume: Resume, steps: int) -> None:
+        self._resume, self._steps = resume, steps
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        step = trainer.global_step
+        if step % self._resume.every_steps or step == self._steps:
+            return
+        with self._resume.storage.scratch() as folder:
+            trainer.save_checkpoint(folder / "last.ckpt")
+            if trainer.is_global_zero:
+                self._resume.storage.publish(folder / "last.ckpt", self._resume.path)
+
+
+class _Say(pl.Callback):
+    """A line of progress twenty times over the training."""
+
+    def __init__(self, say: Callable[[str], None], steps: int) -> None:
+        self._say, self._steps, self._every = say, steps, max(1, steps // 20)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        if trainer.is_global_zero and trainer.global_step % self._every == 0:
+            values = {name.split("/")[-1]: float(value) for name, value in trainer.callback_metrics.items()}
+            figures = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+            self._say(f"step {trainer.global_step}/{self._steps}: {figures}")
+
+
+def quiet_lightning() -> None:
+    """Keeps Lightning's tips and notices, which name no problem, out of the progress."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*`val_dataloader`.*"):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _refs(entries: list[dict[str, Any]], column: str, split: str) -> list[ShardRef]:
+    return [ShardRef(f"{column}/{entry['name']}", entry["samples"]) for entry in entries if entry["split"] == split]

@@ -1,0 +1,80 @@
+"""Opening recipes: a file, or the name of one that comes with the package."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from engine.executor import Executor, InProcessExecutor
+from engine.graph import Graph, build_graph
+from engine.recipe import Node, Recipe, load_recipe
+from engine.rundir import RunDir
+from jobs.errors import UsageError
+from jobs.steps import STEPS
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe opened against a run directory."""
+
+    recipe: Recipe
+    graph: Graph
+    nodes: list[Node]
+    run: RunDir
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that `open_job` reads."""
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of a built-in one")
+    parser.add_argument(
+        "--run-dir", required=True, metavar="URI", help="where the run lives: a folder, s3://… or gs://…"
+    )
+    parser.add_argument("--only", default="", metavar="A,B", help="run just these steps")
+    parser.add_argument("--until", metavar="X", help="run this step and all it needs")
+    parser.add_argument("--set", action="append", default=[], metavar="NODE.KEY=VALUE", dest="overrides")
+
+
+def open_job(arguments: argparse.Namespace) -> Job:
+    """Reads and checks the recipe; raises UsageError or RecipeError."""
+    job = job_from_text(read_recipe(arguments.recipe), arguments.run_dir, arguments.overrides)
+    only = [name for name in arguments.only.split(",") if name]
+    return dataclasses.replace(job, nodes=job.graph.select(only, arguments.until))
+
+
+def job_from_text(text: str, run_dir: str, overrides: Sequence[str] = ()) -> Job:
+    """The whole recipe of a text; raises RecipeError."""
+    recipe = load_recipe(text, STEPS, overrides)
+    graph = build_graph(recipe.nodes)
+    return Job(recipe, graph, list(graph.nodes), RunDir(run_dir))
+
+
+def open_saved_job(run: RunDir) -> Job:
+    """The recipe that a run directory was made with; raises UsageError if there is none."""
+    try:
+        text = run.storage.read_bytes("run.yaml").decode()
+    except FileNotFoundError as error:
+        raise UsageError(f"{run.uri}: no run directory (it has no run.yaml)") from error
+    return job_from_text(text, run.uri)
+
+
+def read_recipe(name: str) -> str:
+    """The text of a recipe file or of a built-in recipe."""
+    if Path(name).is_file():
+        return Path(name).read_text()
+    built_in = {Path(entry.name).stem: entry for entry in resources.files("jobs").joinpath("recipes").iterdir()}
+    if name in built_in:
+        return built_in[name].read_text()
+    raise UsageError(f"no recipe {name!r}: neither a file nor one of {sorted(built_in)}")
+
+
+def make_executor(recipe: Recipe) -> Executor:
+    """The executor that the recipe names."""
+    if recipe.executor == "in-process":
+        return InProcessExecutor()
+    from engine.ray_executor import RayExecutor  # starting Ray costs seconds: only when there is work for it
+
+    return RayExecutor()

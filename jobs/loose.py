@@ -1,0 +1,54 @@
+"""Loose files given on the command line: images as they are, videos as sampled frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.errors import UsageError
+from models.decoder import Decoder
+from models.horizon import IMAGE_SUFFIXES, read_image
+from models.video import VideoError
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image, or a frame of a video: (H, W, 3) uint8, and where it comes from."""
+
+    file: str
+    rgb: np.ndarray
+    timestamp_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """A file name stem for what is made of it."""
+        stem = Path(self.file).stem
+        return stem if self.timestamp_s is None else f"{stem}-{self.timestamp_s:09.3f}s"
+
+    def entry(self) -> dict[str, Any]:
+        """The beginning of its entry in a JSON document."""
+        return {"file": self.file} | ({} if self.timestamp_s is None else {"timestamp_s": self.timestamp_s})
+
+
+def check_files(files: Sequence[str]) -> None:
+    """Raises UsageError for the first that is no file."""
+    for file in files:
+        if not Path(file).is_file():
+            raise UsageError(f"{file}: no such file")
+
+
+def read_pictures(file: str, every_s: float, height: int) -> Iterator[Picture]:
+    """The image of a file, or the frames of a video; raises UsageError if it cannot be read."""
+    try:
+        if Path(file).suffix.lower() in IMAGE_SUFFIXES:
+            yield Picture(file, read_image(file))
+            return
+        with Decoder() as decoder:
+            for frame in decoder.sample_frames(file, every_s, height):
+                yield Picture(file, frame.rgb, frame.timestamp_s)
+    except VideoError as error:
+        raise UsageError(f"{file}: {error.code}: {error.detail}") from error
