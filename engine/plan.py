@@ -13,7 +13,7 @@ from engine.receipts import Basis, Receipt, basis_of, column_digest
 from engine.recipe import Node
 from engine.rundir import RunDir
 from engine.shard import MapStep
-from engine.stage import Barrier, SourceStage, Stage
+from engine.stage import Barrier, SourceStage, Stage, UnreachableError
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,10 @@ class Planner:
 
     def _barrier_plan(self, node: Node) -> NodePlan:
         assert isinstance(node.step, Barrier)
-        basis = self.barrier_basis(node)
+        try:
+            basis = self.barrier_basis(node)
+        except UnreachableError as error:
+            return NodePlan(node, None, (), (str(error),))
         if basis is None:
             return NodePlan(node, None, (), ("its weights are still to be made",))
         shards = tuple(node.step.shards(self.context(node, basis)))

@@ -80,21 +80,31 @@ def _check_top_level(document: Mapping[str, Any]) -> None:
 
 
 def _override(document: dict[str, Any], override: str) -> None:
+    keys, _ = _parse_override(override)
+    if len(keys) == 1 and (keys[0] not in _TOP_LEVEL or keys[0] == "steps"):
+        raise RecipeError(f"--set {override!r}: {keys[0]!r} is no setting at the top of a recipe")
+    if len(keys) > 1 and keys[0] not in document["steps"]:
+        raise RecipeError(f"--set {override!r}: no step {keys[0]!r}; steps are {list(document['steps'])}")
+    override_setting(document if len(keys) == 1 else document["steps"], override)
+
+
+def override_setting(settings: dict[str, Any], override: str) -> None:
+    """Puts the value of `some.key=value`, which is YAML, into nested settings; raises RecipeError."""
+    keys, value = _parse_override(override)
+    for key in keys[:-1]:
+        settings = settings.setdefault(key, {})
+        if not isinstance(settings, dict):
+            raise RecipeError(f"--set {override!r}: {key!r} holds a value, not settings")
+    settings[keys[-1]] = value
+
+
+def _parse_override(override: str) -> tuple[list[str], Any]:
     path, separator, value = override.partition("=")
     keys = path.split(".")
     if not separator or not all(keys):
         raise RecipeError(f"--set {override!r}: write it as node.key=value")
-    if len(keys) == 1 and (keys[0] not in _TOP_LEVEL or keys[0] == "steps"):
-        raise RecipeError(f"--set {override!r}: {keys[0]!r} is no setting at the top of a recipe")
-    target = document if len(keys) == 1 else document["steps"]
-    for depth, key in enumerate(keys[:-1]):
-        if depth == 0 and key not in target:
-            raise RecipeError(f"--set {override!r}: no step {key!r}; steps are {list(document['steps'])}")
-        target = target.setdefault(key, {})
-        if not isinstance(target, dict):
-            raise RecipeError(f"--set {override!r}: {key!r} holds a value, not settings")
     try:
-        target[keys[-1]] = yaml.safe_load(value)
+        return keys, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override!r}: the value is not YAML") from error
 
@@ -119,14 +129,14 @@ def _build_node(name: str, settings: dict[str, Any], steps: Mapping[str, type[St
     if kind not in steps:
         raise RecipeError(f"step {name!r}: unknown kind {kind!r}; known kinds are {sorted(steps)}")
     pool = settings.pop("pool", None)
-    step = _build(steps[kind], settings, where=f"step {name!r}")
+    step = build_settings(steps[kind], settings, where=f"step {name!r}")
     if pool is not None and not isinstance(step, Stage):
         raise RecipeError(f"step {name!r}: only map stages have a pool")
-    return Node(name, step, _build(Pool, pool or {}, where=f"step {name!r}: pool"))
+    return Node(name, step, build_settings(Pool, pool or {}, where=f"step {name!r}: pool"))
 
 
-def _build(cls: type, settings: Any, where: str) -> Any:
-    """An instance of a dataclass from plain settings, every value checked against its annotation."""
+def build_settings(cls: type, settings: Any, where: str) -> Any:
+    """An instance of a dataclass from plain settings, all checked against their annotations; raises RecipeError."""
     if not isinstance(settings, dict):
         raise RecipeError(f"{where}: needs settings, not {settings!r}")
     hints = get_type_hints(cls)

@@ -15,7 +15,7 @@ from engine.progress import Progress
 from engine.recipe import Node, Pool, Recipe, RecipeError
 from engine.rundir import RunDir
 from engine.shard import MapStep, Outcome
-from engine.stage import Barrier, Stage
+from engine.stage import Barrier, Stage, UnreachableError
 
 
 @dataclass
@@ -145,13 +145,16 @@ class Runner:
         return self._executor
 
 
-def check_nodes(nodes: Sequence[Node]) -> None:
+def check_nodes(nodes: Sequence[Node], *, may_be_unreachable: bool = False) -> None:
     """Looks at everything the steps point at before any work starts; raises RecipeError naming the step."""
     for node in nodes:
         try:
             for uri in node.step.assets().values():
                 check_asset(uri)
             node.step.check()
+        except UnreachableError as error:
+            if not may_be_unreachable:
+                raise RecipeError(f"step {node.name!r}: {error}") from error
         except (ValueError, OSError) as error:
             raise RecipeError(f"step {node.name!r}: {error}") from error
 

@@ -42,6 +42,10 @@ class Drop:
     retryable: bool = False
 
 
+class UnreachableError(ValueError):
+    """A place outside the run that cannot be looked into from here; the message is one clear line."""
+
+
 class Step(ABC):
     """A node of a recipe. Concrete steps are dataclasses whose fields are the recipe's settings."""
 

@@ -85,7 +85,7 @@ class Evaluate(Barrier):
             context.say(f"predicting with {name}")
             predictions[name] = self._predict(folder, panoramas)
         figures = {
-            name: {data: _measure(panoramas[data], by_data[data]) for data in self.data}
+            name: {data: measure(panoramas[data], by_data[data]) for data in self.data}
             for name, by_data in predictions.items()
         }
         table = format_table(figures)
@@ -102,7 +102,7 @@ class Evaluate(Barrier):
 
     def _held_out(self, context: BarrierContext, column: str) -> list[Labelled]:
         rows = (row for receipt in context.inputs[column].values() for row in context.run.rows(receipt))
-        found = [_decode(row.key, row.fields) for row in rows if row.fields["json"]["split"] == self.split]
+        found = [decode_labelled(row.key, row.fields) for row in rows if row.fields["json"]["split"] == self.split]
         if not found:
             raise BarrierError(f"{column} has no panorama of the split {self.split!r}")
         return found
@@ -126,7 +126,7 @@ def format_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
-def _decode(key: str, fields: Any) -> Labelled:
+def decode_labelled(key: str, fields: Any) -> Labelled:
     rgb = simplejpeg.decode_jpeg(fields["jpg"], colorspace="RGB")
     return Labelled(key, rgb, decode_depth_png(fields["depth.png"]).depth_m, fields["json"]["scene"])
 
@@ -151,7 +151,7 @@ def _training_depths(run: RunDir, column: str) -> Iterator[tuple[np.ndarray, str
                 yield decode_depth_png(row.fields["depth.png"]).depth_m, row.fields["json"]["scene"]
 
 
-def _measure(items: list[Labelled], predictions: list[Prediction]) -> dict[str, Any]:
+def measure(items: list[Labelled], predictions: list[Prediction]) -> dict[str, Any]:
     """Distances where there is a true one within the range, and the range mask where anything is known."""
     metrics, overlap, union = DepthMetrics(), 0, 0
     for item, prediction in zip(items, predictions, strict=True):

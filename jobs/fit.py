@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+import torch
 
 from models.torchvision_ops import register_missing_operators
 
@@ -23,21 +27,42 @@ from stages.pack import read_index  # noqa: E402
 
 CHECKPOINTS = "checkpoints"
 
+Say = Callable[[str], None]
+"""Takes one line of progress for people."""
+
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where a training runs, as Lightning's Trainer names it."""
+    """Where a training runs: `workers` processes of a Ray cluster, each with its CPUs and GPUs.
 
-    accelerator: str = "auto"
-    devices: int | str = "auto"
-    num_nodes: int = 1
-    strategy: str = "auto"
-    precision: str = "32-true"
+    Without workers it runs in this process, or in each of those that torchrun has started.
+    """
+
+    workers: int = 0
+    num_cpus: float = 1.0
+    num_gpus: int = 0
+    max_failures: int = 3  # how often Ray starts the workers again when one has died
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    strategy: Literal["ddp", "fsdp"] = "ddp"  # of several processes
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"] = "32-true"
+
+    def __post_init__(self) -> None:
+        if self.workers < 0 or self.num_cpus <= 0 or self.num_gpus < 0 or self.max_failures < 0:
+            raise ValueError("workers, num_cpus, num_gpus and max_failures cannot be negative, nor num_cpus 0")
+
+    @property
+    def ranks(self) -> int:
+        """The number of processes that train together."""
+        return self.workers or torchrun_place()["devices"] * torchrun_place()["num_nodes"]
 
 
 @dataclass(frozen=True)
 class Data:
-    """How batches are made from packed shards. `batch_size` is per rank; `augment` is the strength, 0 for none."""
+    """How batches are made from packed shards.
+
+    `batch_size` counts a step's images on all ranks together, so that weights do not depend on where they are trained;
+    `num_workers` is the loader's, per rank; `augment` is the strength, 0 for none.
+    """
 
     image_height: int = 512
     batch_size: int = 4
@@ -45,7 +70,13 @@ class Data:
     augment: float = 1.0
     seed: int = 0
 
-    def module(self, storage: Storage, column: str) -> PanoramaDataModule:
+    def per_rank(self, ranks: int) -> int:
+        """A rank's part of a batch; raises ValueError if the ranks cannot share it evenly."""
+        if self.batch_size < 1 or self.batch_size % ranks:
+            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {ranks} ranks")
+        return self.batch_size // ranks
+
+    def module(self, storage: Storage, column: str, ranks: int = 1) -> PanoramaDataModule:
         """The loaders over a packed column; raises ValueError if it is not packed."""
         entries = read_index(storage, column)
         shards = {split: _refs(entries, column, split) for split in ("train", "val")}
@@ -53,7 +84,7 @@ class Data:
             shards["train"],
             shards["val"],
             image_height=self.image_height,
-            batch_size=self.batch_size,
+            batch_size=self.per_rank(ranks),
             num_workers=self.num_workers,
             seed=self.seed,
             augment=self.augment,
@@ -88,18 +119,20 @@ def fit(
     steps: int,
     hardware: Hardware,
     resume: Resume,
-    say: Callable[[str], None],
+    say: Say,
+    place: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
-    """Trains up to `steps`, going on from the last checkpoint; returns the validation figures, if there are any."""
+    """Trains up to `steps`, going on from the last checkpoint; returns the validation figures, if there are any.
+
+    Called by every rank. `place` is what Lightning's Trainer is told about the ranks; by default it is one process, or
+    those of torchrun.
+    """
     quiet_lightning()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         trainer = pl.Trainer(
             max_steps=steps,
-            accelerator=hardware.accelerator,
-            devices=hardware.devices,
-            num_nodes=hardware.num_nodes,
-            strategy=hardware.strategy,
-            precision=hardware.precision,  # type: ignore[arg-type] - one of Lightning's own names
+            **(place or {"accelerator": hardware.accelerator, **torchrun_place(), **_strategy(hardware)}),
+            precision=hardware.precision,
             deterministic="warn",
             use_distributed_sampler=False,  # the data module deals equal batches itself
             num_sanity_val_steps=0,
@@ -109,13 +142,36 @@ def fit(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[_Save(resume, steps), _Say(say, steps)],
+            callbacks=[_Seed(data.seed), _Save(resume, steps), _Say(say, steps)],
             default_root_dir=folder,
         )
         trainer.fit(module, datamodule=data, ckpt_path=resume.fetch(Path(folder)), weights_only=True)
         validate = bool(data.validation) and module.__class__.validation_step is not pl.LightningModule.validation_step
         figures = trainer.validate(module, datamodule=data, verbose=False)[0] if validate else {}
     return {name: round(float(value), 6) for name, value in figures.items()}
+
+
+def torchrun_place() -> dict[str, int]:
+    """The processes a node and the nodes that torchrun has started; 1 and 1 without it."""
+    if not torch.distributed.is_torchelastic_launched():
+        return {"devices": 1, "num_nodes": 1}  # never more: Lightning would run the command line once a device
+    local = int(os.environ["LOCAL_WORLD_SIZE"])
+    return {"devices": local, "num_nodes": int(os.environ["WORLD_SIZE"]) // local}
+
+
+def _strategy(hardware: Hardware) -> dict[str, str]:
+    return {"strategy": hardware.strategy if hardware.ranks > 1 else "auto"}
+
+
+class _Seed(pl.Callback):
+    """Seeds what a network draws in a step by the step and the rank alone: a resumed training draws it again."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        sequence = np.random.SeedSequence([self._seed, trainer.global_step, trainer.global_rank])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
 
 
 class _Save(pl.Callback):
@@ -137,7 +193,7 @@ class _Save(pl.Callback):
 class _Say(pl.Callback):
     """A line of progress twenty times over the training."""
 
-    def __init__(self, say: Callable[[str], None], steps: int) -> None:
+    def __init__(self, say: Say, steps: int) -> None:
         self._say, self._steps, self._every = say, steps, max(1, steps // 20)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:

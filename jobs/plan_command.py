@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Prints a row per step."""
     job = open_job(arguments)
-    check_nodes(job.nodes)
+    check_nodes(job.nodes, may_be_unreachable=True)  # a plan is worth having far from the storage, too
     plans = Planner(job.graph, job.run).plan(job.nodes)
     table = Table("step", "kind", "reads", "writes", "to do", "of", "why", title=f"{job.recipe.name} in {job.run.uri}")
     for plan in plans:

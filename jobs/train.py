@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from engine.barrier import BarrierContext
-from engine.columns import Column, FolderColumn
-from engine.stage import Barrier
-from jobs.fit import CHECKPOINTS, Data, Hardware, Resume, fit
+from jobs.fit import Data, Hardware
+from jobs.training import Training
 from models.dap import DapConfig, DapModel
-from models.pretrained import StrictPreTrainedModel
 from models.training import DapTraining, TrainSettings
 
 
@@ -40,8 +35,8 @@ class Network:
 
 
 @dataclass
-class Train(Barrier):
-    """A packed column to `models/<model>`: a Hugging Face folder with lineage.json."""
+class Train(Training):
+    """A depth model, from first weights and a packed column."""
 
     name: ClassVar[str] = "train"
 
@@ -55,54 +50,13 @@ class Train(Barrier):
     checkpoint_every: int = 50
 
     @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.data,)
-
-    @property
-    def writes(self) -> Column:
-        return FolderColumn("models")
-
-    @property
-    def produces(self) -> str:
-        return f"models/{self.model}"
+    def total_steps(self) -> int:
+        return self.training.steps
 
     def assets(self) -> dict[str, str]:
         given = {"init": self.init, "backbone": self.network.backbone}
         return {name: uri for name, uri in given.items() if uri}
 
-    def settings(self) -> dict[str, Any]:
-        """Where it runs and how often it is saved change nothing in the weights' meaning."""
-        left_out = ("hardware", "checkpoint_every")
-        return {name: value for name, value in super().settings().items() if name not in left_out}
-
-    def shards(self, context: BarrierContext) -> Sequence[str]:
-        return [self.model]
-
-    def run(self, context: BarrierContext) -> None:
-        network = self.network.build(context.assets.get("init"), context.assets.get("backbone"))
-        data = self.batches.module(context.run.storage, self.data)
-        resume = resume_point(context, self.model, self.checkpoint_every)
-        figures = fit(
-            DapTraining(network, self.training), data, self.training.steps, self.hardware, resume, context.say
-        )
-        context.say(", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "no validation split")
-        commit_model(context, self.model, network, sum(shard.samples for shard in data.train), figures)
-        resume.forget()
-
-
-def resume_point(context: BarrierContext, model: str, every_steps: int) -> Resume:
-    """Where a training of the run keeps its state: a changed recipe does not find the state of another."""
-    path = f"{CHECKPOINTS}/{model}-{context.basis.fingerprint[:16]}.ckpt"
-    return Resume(context.run.storage, path, every_steps)
-
-
-def commit_model(
-    context: BarrierContext, name: str, model: StrictPreTrainedModel, samples: int, figures: dict[str, float]
-) -> None:
-    """Commits a Hugging Face folder with lineage.json: what the weights were made from."""
-    lineage = {"fingerprint": context.basis.fingerprint, **dataclasses.asdict(context.basis), "validation": figures}
-    with context.scratch() as scratch:
-        model.eval().save_pretrained(scratch / "model")
-        text = json.dumps(lineage, indent=1, sort_keys=True) + "\n"
-        (scratch / "model" / "lineage.json").write_text(text)
-        context.commit(name, scratch / "model", samples, samples)
+    def build(self, assets: Mapping[str, str]) -> tuple[DapTraining, DapModel]:
+        network = self.network.build(assets.get("init"), assets.get("backbone"))
+        return DapTraining(network, self.training), network

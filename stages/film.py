@@ -32,8 +32,10 @@ class Film(SourceStage):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.videos < 1 or self.seconds * self.fps < 1:
+        if self.videos < 1 or self.fps <= 0 or self.seconds * self.fps < 1:
             raise ValueError("film: needs at least one video of at least one frame")
+        if self.height < 16 or self.height % 2:
+            raise ValueError("film: height must be even, and at least 16")
 
     @property
     def writes(self) -> Column:

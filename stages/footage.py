@@ -13,6 +13,8 @@ from urllib.parse import quote
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from engine.stage import UnreachableError
+
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts"))
 _LIST_SUFFIXES = frozenset({".txt", ".list"})
 
@@ -36,12 +38,14 @@ def find_videos(source: str) -> list[Video]:
     """All videos of a folder, glob pattern, text or parquet list, or object-store URI, sorted by id.
 
     Raises:
+        UnreachableError: a URI that cannot be listed from here.
         ValueError: nothing is there, or it holds no video.
     """
     try:
         found = _find(source)
     except (OSError, ValueError) as error:
-        raise ValueError(f"videos: {source}: {' '.join(str(error).split())[:200]}") from error
+        kind = UnreachableError if "://" in source else ValueError
+        raise kind(f"videos: {source}: {' '.join(str(error).split())[:200]}") from error
     if not found:
         raise ValueError(f"videos: {source}: holds no video ({' '.join(sorted(VIDEO_SUFFIXES))})")
     by_id = {video.video_id: video for video in found}
@@ -70,7 +74,7 @@ def _below(folder: Path) -> list[Video]:
 
 
 def _matching(pattern: str) -> list[Video]:
-    """Matches of a glob, relative to the folder above its first part with a wildcard: the ids are those of the folder."""
+    """Matches of a glob, relative to the folder above its first part with a wildcard: ids are as in the folder."""
     root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
     paths = (Path(match) for match in glob.glob(pattern, recursive=True))
     return [_local(path, path.relative_to(root).as_posix()) for path in paths if _is_video(path)]

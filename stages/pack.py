@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -83,7 +83,7 @@ class Pack(Barrier):
         self._write_index(context, shards)
 
     def _write_deal(self, context: BarrierContext) -> None:
-        rows = [row for source in self.sources for row in _entries(context, source)]
+        rows = list(_unique(row for source in self.sources for row in _entries(context, source)))
         kept = deal_out([row for row in rows if row["split"] in self.splits], self.samples_per_shard, self.seed)
         if not kept:
             raise BarrierError(f"nothing to pack: no sample of the splits {self.splits} in {list(self.reads)}")
@@ -176,6 +176,16 @@ def _entries(context: BarrierContext, source: Source) -> Iterator[dict[str, Any]
                 "json": images[key]["json"],
                 "label_json": labels[key]["json"] if source.labels else None,
             }
+
+
+def _unique(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rows as they come; raises BarrierError for a key that two of them have."""
+    seen: dict[str, str] = {}
+    for row in rows:
+        if row["key"] in seen:
+            raise BarrierError(f"sample {row['key']!r} comes from {seen[row['key']]} and from {row['source']}")
+        seen[row["key"]] = row["source"]
+        yield row
 
 
 def _scan(run: RunDir, receipt: Receipt) -> dict[str, dict[str, Any]]:

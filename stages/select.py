@@ -29,6 +29,10 @@ class Select(Barrier):
     round: int = 1
     top: dict[str, int] = field(default_factory=lambda: {"indoor": 300_000, "outdoor": 300_000})
 
+    def __post_init__(self) -> None:
+        if not self.top or min(self.top.values()) < 0:
+            raise ValueError("select: top needs a number of samples, not below 0, for one scene at least")
+
     @property
     def reads(self) -> tuple[str, ...]:
         return ("tags", f"scores-{self.round}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import simplejpeg
@@ -14,7 +14,7 @@ from engine.stage import Drop, Row, Sample, SourceStage
 from models.depth_png import encode_depth_png
 from models.simulator.mesh_views import mesh_panoramas
 from models.simulator.panoramas import LabelledPanorama, labelled_panoramas
-from models.simulator.scene import load_scene
+from models.simulator.scene import KINDS, Kind, load_scene
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Simulate(SourceStage):
     source_name: str
     panoramas: int
     look: Literal["synthetic", "field"] = "synthetic"
+    kinds: list[Kind] = field(default_factory=lambda: list(KINDS))  # of the scenes, in turn
     height: int = 512
     seed: int = 0
     panoramas_per_shard: int = 100
@@ -43,6 +44,10 @@ class Simulate(SourceStage):
             raise ValueError("simulate: panoramas, panoramas_per_shard and views_per_scene must be at least 1")
         if self.panoramas_per_shard % self.views_per_scene:
             raise ValueError("simulate: panoramas_per_shard must be a multiple of views_per_scene")
+        if min(self.validation_share, self.test_share) < 0 or self.validation_share + self.test_share > 1:
+            raise ValueError("simulate: validation_share and test_share must not be below 0, nor above 1 together")
+        if self.height < 16 or not 1 <= self.jpeg_quality <= 100:
+            raise ValueError("simulate: height must be at least 16, jpeg_quality 1 to 100")
 
     @property
     def writes(self) -> Column:
@@ -70,8 +75,15 @@ class Simulate(SourceStage):
     def _render(self, start: int, count: int) -> Iterator[LabelledPanorama]:
         if self._scene:
             return mesh_panoramas(self._scene, self.seed, count, self.height, start=start)
-        views = {"start": start, "views_per_scene": self.views_per_scene}
-        return labelled_panoramas(self.seed, count, self.look, self.height, **views)
+        return labelled_panoramas(
+            self.seed,
+            count,
+            self.look,
+            self.height,
+            start=start,
+            views_per_scene=self.views_per_scene,
+            kinds=self.kinds,
+        )
 
     def _fields(self, panorama: LabelledPanorama) -> dict[str, Any]:
         height, width = panorama.depth_m.shape

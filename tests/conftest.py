@@ -1,17 +1,47 @@
 """Fixtures shared by every folder of tests."""
 
 import os
+import urllib.parse
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small tensors gain nothing from threads
+
 import pytest
+from moto.server import ThreadedMotoServer
+from pyarrow import fs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of real 360° footage and panoramas: $DAP_REAL_DATA, or shared/data beside the checkout; skips without it."""
+    """Folder of real 360° footage and panoramas: $DAP_REAL_DATA, or shared/data beside the checkout; else skips."""
     folder = Path(os.environ.get("DAP_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
     if not (folder / "MANIFEST.csv").is_file():
         pytest.skip(f"no real footage at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint():
+    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION="us-east-1")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_uri(s3_endpoint, request):
+    """A fresh bucket, as a URI that any pyarrow program understands."""
+    bucket = "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:50].strip("-")
+    filesystem = fs.S3FileSystem(endpoint_override=s3_endpoint, scheme="http", allow_bucket_creation=True)
+    filesystem.create_dir(bucket)
+    return f"s3://{bucket}/run?" + urllib.parse.urlencode({"endpoint_override": s3_endpoint, "scheme": "http"})
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request, tmp_path):
+    """The URI of an empty run, on a disk and on an object store."""
+    return str(tmp_path / "run") if request.param == "local" else request.getfixturevalue("s3_uri")

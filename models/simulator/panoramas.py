@@ -1,6 +1,6 @@
 """Labelled panoramas by seed: panorama i of a seed is the same whichever others are rendered."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +8,13 @@ import numpy as np
 from models.simulator.looks import FieldCamera, compressed
 from models.simulator.placement import camera_positions
 from models.simulator.render import render
-from models.simulator.scene import KINDS, Look, build_scene
+from models.simulator.scene import KINDS, Kind, Look, build_scene
 from models.simulator.world import Scene
 
 
 @dataclass(frozen=True)
 class LabelledPanorama:
-    """rgb uint8 (H, 2H, 3); depth_m float32 (H, 2H), inf = sky; info: scene, scene_id, look, seed, camera pose."""
+    """rgb uint8 (H, 2H, 3); depth_m float32 (H, 2H), inf = sky; info: scene, scene_id, look, camera pose."""
 
     key: str
     rgb: np.ndarray
@@ -23,9 +23,16 @@ class LabelledPanorama:
 
 
 def labelled_panoramas(
-    seed: int, count: int, look: Look, height: int, *, start: int = 0, views_per_scene: int = 4
+    seed: int,
+    count: int,
+    look: Look,
+    height: int,
+    *,
+    start: int = 0,
+    views_per_scene: int = 4,
+    kinds: Sequence[Kind] = KINDS,
 ) -> Iterator[LabelledPanorama]:
-    """Panoramas start .. start + count - 1 of a seed, half of the scenes indoors.
+    """Panoramas start .. start + count - 1 of a seed; the scenes are of the `kinds` in turn.
 
     A shard whose `start` and `count` are multiples of `views_per_scene` builds each of its scenes once.
     """
@@ -33,26 +40,33 @@ def labelled_panoramas(
     for scene_index in range(start // views_per_scene, -(-stop // views_per_scene)):
         first = scene_index * views_per_scene
         views = range(max(start - first, 0), min(stop - first, views_per_scene))
-        yield from _views(seed, scene_index, look, height, views, views_per_scene)
+        scene, rng = scene_of(seed, scene_index, look, purpose=0, kinds=kinds)
+        yield from _views(scene, rng, f"{look}_{seed}_{scene_index:06d}", look, height, views, views_per_scene)
 
 
-def scene_of(seed: int, index: int, look: Look, purpose: int) -> tuple[Scene, np.random.Generator]:
+def scene_of(
+    seed: int, index: int, look: Look, purpose: int, kinds: Sequence[Kind] = KINDS
+) -> tuple[Scene, np.random.Generator]:
     """The scene `index` of a seed for a purpose (panoramas, videos), and the generator of what happens in it."""
     entropy = np.random.SeedSequence([seed, index, purpose])
     rng = np.random.Generator(np.random.PCG64(entropy.spawn(1)[0]))
-    return build_scene(KINDS[index % 2], look, int(entropy.generate_state(1)[0])), rng
+    return build_scene(kinds[index % len(kinds)], look, int(entropy.generate_state(1)[0])), rng
 
 
 def _views(
-    seed: int, scene_index: int, look: Look, height: int, views: range, views_per_scene: int
+    scene: Scene,
+    rng: np.random.Generator,
+    scene_id: str,
+    look: Look,
+    height: int,
+    views: range,
+    views_per_scene: int,
 ) -> Iterator[LabelledPanorama]:
-    scene, rng = scene_of(seed, scene_index, look, purpose=0)
     positions = camera_positions(scene, views_per_scene, rng)
     view_rngs = rng.spawn(views_per_scene)
-    scene_id = f"{look}_{seed}_{scene_index:06d}"
     for view in views:
         panorama, pose = _take(scene, positions[view], look, height, view_rngs[view])
-        info = scene.info | {"scene_id": scene_id, "seed": seed, "view": view} | pose
+        info = scene.info | {"scene_id": scene_id, "view": view} | pose
         yield LabelledPanorama(f"{scene_id}_{view:02d}", *panorama, info)
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_dap import small
+from tests.models.test_dap import small
 
 from models.depth_png import decode_depth_png, encode_depth_png
 from models.discriminator import Discriminator, DiscriminatorConfig

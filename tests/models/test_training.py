@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from tests.models.panoramas import HEIGHT, write_shard
-from test_dap import small
+from tests.models.test_dap import small
 
 from models.data import PanoramaDataModule
 from models.discriminator import Discriminator, DiscriminatorConfig

@@ -1,0 +1,126 @@
+"""Training on the workers of a Ray cluster: Ray Train places the ranks and starts them again when one dies."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from engine.executor import ResourceError
+from engine.ray_executor import RayExecutor
+from jobs.fit import Hardware, Say
+from jobs.training import Task
+
+import ray  # isort: skip - after lightning has been imported with care by the lines above
+from ray.train import FailureConfig, RunConfig, ScalingConfig  # isort: skip
+from ray.train.lightning import RayDDPStrategy, RayFSDPStrategy, RayLightningEnvironment  # isort: skip
+from ray.train.torch import TorchTrainer  # isort: skip
+from ray.util.queue import Queue  # isort: skip
+
+_STRATEGIES = {"ddp": RayDDPStrategy, "fsdp": RayFSDPStrategy}
+
+
+def train_on_ray(task: Task, folder: Path, say: Say) -> dict[str, float]:
+    """Trains on `hardware.workers` workers and leaves the model in the local `folder`; returns the validation figures.
+
+    Raises:
+        ResourceError: the cluster has no room for the workers.
+    """
+    hardware = task.training.hardware
+    with _cluster(), tempfile.TemporaryDirectory() as own, _lines(say) as lines:
+        check_room(hardware, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={"task": task, "lines": lines},
+            scaling_config=ScalingConfig(
+                num_workers=hardware.workers, use_gpu=hardware.num_gpus > 0, resources_per_worker=_needed(hardware)
+            ),
+            run_config=RunConfig(
+                storage_path=own,  # its own notes; our checkpoints are in the run's storage
+                failure_config=FailureConfig(max_failures=hardware.max_failures),
+            ),
+        )
+        figures = trainer.fit().return_value
+    _take_model(task, folder)
+    return figures
+
+
+def check_room(hardware: Hardware, nodes: list[dict[str, float]]) -> None:
+    """Raises ResourceError unless the nodes, each with its resources, hold all workers together."""
+    needed = _needed(hardware)
+    room = sum(int(min(node.get(name, 0.0) // amount for name, amount in needed.items())) for node in nodes)
+    if room < hardware.workers:
+        each = " and ".join(f"{amount:g} {name}" for name, amount in needed.items())
+        there = ", ".join(" and ".join(f"{node.get(name, 0.0):g} {name}" for name in needed) for node in nodes)
+        raise ResourceError(
+            f"training needs {hardware.workers} workers of {each} each; the cluster holds {room}: it has {there}"
+        )
+
+
+def _needed(hardware: Hardware) -> dict[str, float]:
+    return {"CPU": hardware.num_cpus, **({"GPU": float(hardware.num_gpus)} if hardware.num_gpus else {})}
+
+
+def _work(config: dict[str, Any]) -> dict[str, float]:
+    """One rank. Runs on a worker, anew after a failure, and then goes on from the last checkpoint."""
+    task, lines = config["task"], config["lines"]
+    hardware = task.training.hardware
+    place = {
+        "accelerator": "gpu" if hardware.num_gpus else "cpu",
+        "devices": "auto",  # what Ray has given to the worker
+        "strategy": _STRATEGIES[hardware.strategy](),
+        "plugins": [RayLightningEnvironment()],
+    }
+    storage = task.resume.storage
+    with storage.scratch() as scratch:
+        figures = task.work(scratch / "model", lines.put, place)
+        if ray.train.get_context().get_world_rank() == 0:
+            storage.publish(scratch / "model", _model_path(task))
+    return figures
+
+
+def _model_path(task: Task) -> str:
+    """Where rank 0 leaves the trained model for the driver, which may be another machine."""
+    return str(Path(task.resume.path).with_suffix(""))
+
+
+def _take_model(task: Task, folder: Path) -> None:
+    """Moves the trained model out of the storage into a local folder."""
+    storage, path = task.resume.storage, _model_path(task)
+    folder.mkdir(parents=True)
+    for name in storage.list(path):
+        (folder / name).write_bytes(storage.read_bytes(f"{path}/{name}"))
+        storage.delete(f"{path}/{name}")
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """The Ray that this process is connected to, or else one for the time being."""
+    executor = None if ray.is_initialized() else RayExecutor()
+    try:
+        yield
+    finally:
+        if executor:
+            executor.close()
+
+
+@contextmanager
+def _lines(say: Say) -> Iterator[Queue]:
+    """A queue into which workers put lines of progress, said here."""
+    queue = Queue(actor_options={"num_cpus": 0})
+
+    def listen() -> None:
+        while (line := queue.get()) is not None:
+            say(line)
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    try:
+        yield queue
+    finally:
+        queue.put(None)
+        thread.join()
+        queue.shutdown()

@@ -1,0 +1,66 @@
+"""What the benchmarks work on: simulated footage, kept in the system's temporary folder, and small runs over it."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from engine.executor import InProcessExecutor
+from engine.graph import build_graph
+from engine.progress import Progress
+from engine.receipts import Receipt
+from engine.recipe import Node
+from engine.rundir import RunDir
+from engine.runner import Runner
+from engine.shard import MapStep, run_shard
+from engine.stage import Stage, Step
+from models.images import resize_rgb
+from models.simulator.panoramas import labelled_panoramas
+from models.simulator.video import CRF, encode_h264
+
+CACHE = Path(tempfile.gettempdir()) / "dap-benchmarks"
+SHARD = "000000"
+FPS, SECONDS = 24, 6
+RENDERED_HEIGHT = 960
+
+
+def footage(height: int) -> Path:
+    """An H.264 video of (height, 2 * height), a key frame every 2 s: one simulated panorama while the camera turns."""
+    path = CACHE / f"turning-{height}.mp4"
+    if not path.exists():
+        CACHE.mkdir(exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(_turning_video(height))
+        partial.replace(path)
+    return path
+
+
+def _turning_video(height: int) -> bytes:
+    (panorama,) = labelled_panoramas(0, 1, "field", RENDERED_HEIGHT)
+    rgb = resize_rgb(panorama.rgb, height, 2 * height)
+    pictures = (np.roll(rgb, number * height // 128, axis=1) for number in range(FPS * SECONDS))
+    return encode_h264(pictures, height, FPS, CRF["field"])
+
+
+def finished_run(folder: Path, *steps: Step) -> RunDir:
+    """A run directory in which the steps are done, in process."""
+    graph, run = build_graph([Node(step.name, step) for step in steps]), RunDir(str(folder))
+    result = Runner(graph, run, InProcessExecutor, Progress(Console(quiet=True))).run(graph.nodes)
+    if result.unfinished:
+        raise RuntimeError(f"cannot prepare {folder}: {result.unfinished[0].error}")
+    return run
+
+
+@contextmanager
+def shard_work(stage: Stage, run: RunDir, assets: dict[str, str]) -> Iterator[Callable[[], Receipt]]:
+    """Does the first shard of the run anew at every call; the stage is set up once."""
+    inputs = {column: run.receipts(column)[SHARD] for column in stage.reads}
+    basis = MapStep(Node(stage.name, stage)).basis(inputs)
+    stage.setup(assets)
+    try:
+        yield lambda: run_shard(stage, SHARD, run, basis, inputs)
+    finally:
+        stage.teardown()

@@ -1,0 +1,76 @@
+"""The command line as people use it, footage made by it, and a small model saved to disk."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import simplejpeg
+
+from engine.rundir import RunDir
+from models.dap import DapConfig, DapModel
+from models.simulator.panoramas import labelled_panoramas
+
+Dap = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def dap(tmp_path_factory) -> Dap:
+    """Runs `dap …` as a process of its own, away from the checkout."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+
+    def run(*arguments: object, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "jobs", *map(str, arguments)]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def footage(dap, tmp_path_factory) -> Path:
+    """A folder of six simulated 360° videos."""
+    out = tmp_path_factory.mktemp("simulated") / "run"
+    size = ["--videos", 6, "--seconds", 6, "--fps", 2, "--height", 96, "--seed", 3]
+    done = dap("simulate", "--out", out, *size, "--executor", "in-process")
+    assert done.returncode == 0, done.stderr
+    return out / "footage"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A model folder with fresh weights."""
+    folder = tmp_path_factory.mktemp("model")
+    DapModel.new(DapConfig.tiny(), seed=0).save_pretrained(folder)
+    return folder
+
+
+def content_hashes(run_dir: Path) -> dict[tuple[str, str], tuple[str, str, int]]:
+    """Fingerprint, output hash and sample count of every receipt of a run."""
+    run = RunDir(str(run_dir))
+    receipts = [receipt for column in run.columns() for receipt in run.receipts(column).values()]
+    return {(r.column, r.shard): (r.fingerprint, r.output.sha256, r.samples_out) for r in receipts}
+
+
+def kill_group_when(condition: Callable[[], bool], command: list[str]) -> None:
+    """Starts a command as a process group of its own and kills it all at the instant the condition holds."""
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        while not condition():
+            assert process.poll() is None, f"ended before it could be killed: {process.communicate()[1].decode()}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory) -> Path:
+    """A simulated panorama as a JPEG file."""
+    (panorama,) = labelled_panoramas(seed=5, count=1, look="synthetic", height=128, start=4)
+    path = tmp_path_factory.mktemp("picture") / "panorama.jpg"
+    path.write_bytes(simplejpeg.encode_jpeg(panorama.rgb, quality=95))
+    return path

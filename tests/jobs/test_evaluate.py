@@ -1,0 +1,160 @@
+"""Evaluation: figures against a calculation by hand, and a table and a picture beside them."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.columns import TarColumn
+from engine.stage import Row
+from jobs.evaluate import Evaluate, format_table
+from models.dap import DapConfig, DapModel
+from models.depth_png import decode_depth_png, encode_depth_png
+from models.inference import DepthPredictor
+from stages.images import decode_images
+from stages.pack import Pack, Source
+from tests.jobs.packed import TINY
+from tests.runs import Bring, failure, finished, jpeg
+
+H, W = 16, 32
+
+
+def flat(distance_m: float) -> np.ndarray:
+    return np.full((H, W), distance_m, np.float32)
+
+
+def row(key: str, depth_m: np.ndarray, split: str, scene: str | None) -> Row:
+    info = {"split": split} | ({"scene": scene} if scene else {})
+    return Row(key, {"jpg": jpeg(int(key[-1]), H), "depth.png": encode_depth_png(depth_m), "json": info})
+
+
+def labelled(held_out: list[Row], split: str = "train") -> Bring:
+    """Two rooms of 2 m and a street of 10 m to learn from, and what is held out."""
+    known = [row("a-0", flat(1.5), split, "indoor"), row("a-1", flat(2.5), split, "indoor")]
+    known.append(row("a-2", flat(10), split, "outdoor"))
+    return Bring(TarColumn("labelled-x", ("depth.png", "jpg", "json")), {"000000": known, "000001": held_out})
+
+
+def two() -> list[Row]:
+    """A room of 4 m with a hole in its truth, and a street of 8.5 m whose upper quarter is sky."""
+    room, street = flat(4), flat(8.5)
+    room[3:5, 7:9] = np.nan
+    street[: H // 4] = np.inf
+    return [row("t-0", room, "test", "indoor"), row("t-1", street, "test", "outdoor")]
+
+
+def pack() -> Pack:
+    return Pack(train="x", sources=[Source("labelled-x")])
+
+
+def evaluate(models: dict[str, str] | None = None, **settings) -> Evaluate:
+    return Evaluate(**{"models": models or {}, "data": {"held out": "labelled-x"}, "blind": "train-x"} | settings)
+
+
+def report(run, name: str) -> bytes:
+    return run.storage.read_bytes(f"reports/evaluation/{name}")
+
+
+def figures_of(run) -> dict:
+    def refuse(constant: str):
+        raise ValueError(f"{constant} is no JSON")
+
+    return json.loads(report(run, "evaluation.json"), parse_constant=refuse)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    DapModel.new(DapConfig.tiny(**TINY), seed=2).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def run(model, tmp_path_factory):
+    return finished(tmp_path_factory.mktemp("run"), labelled(two()), pack(), evaluate({"tiny": model}))
+
+
+def test_the_blind_predictor_s_figures_by_hand(run):
+    """It says 2 m indoors and 10 m outdoors, everywhere, and never that anything is beyond the range."""
+    blind = figures_of(run)["blind"]["held out"]
+    assert blind["samples"] == 2
+    assert blind["abs_rel"] == pytest.approx((2 / 4 + 1.5 / 8.5) / 2, abs=1e-6)
+    assert blind["rmse"] == pytest.approx((2 + 1.5) / 2, abs=1e-6)
+    assert blind["delta1"] == pytest.approx((0 + 1) / 2)
+    assert blind["range_iou"] == 0
+
+
+def test_a_model_s_figures_by_hand(run, model):
+    samples = list(run.samples([run.receipts("labelled-x")["000001"]]))
+    _, rgbs, _ = decode_images(samples, "labelled-x")
+    predictions = DepthPredictor(model, "cpu").predict(rgbs)
+    truths = [decode_depth_png(sample["labelled-x"]["depth.png"]) for sample in samples]
+    errors, close, both, either = [], [], 0, 0
+    for prediction, truth in zip(predictions, truths, strict=True):
+        predicted_m, true_m = prediction.depth_m[truth.valid], truth.depth_m[truth.valid]
+        errors.append(np.mean(abs(predicted_m - true_m) / true_m))
+        close.append(np.mean(np.maximum(predicted_m / true_m, true_m / predicted_m) < 1.25))
+        said = prediction.beyond_range > 0.5
+        known = truth.valid | truth.beyond_range
+        both += (said & truth.beyond_range).sum()
+        either += ((said | truth.beyond_range) & known).sum()
+    found = figures_of(run)["tiny"]["held out"]
+    assert found["abs_rel"] == pytest.approx(np.mean(errors), rel=1e-5)
+    assert found["delta1"] == pytest.approx(np.mean(close))
+    assert found["range_iou"] == pytest.approx(both / either)
+
+
+def test_the_table_and_the_picture_show_every_model(run):
+    table = report(run, "table.txt").decode().splitlines()
+    assert [line.split()[0] for line in table[2:]] == ["blind", "tiny"]
+    assert table[2].split()[1:] == ["0.3382", "0.5000", "0.0000"]
+    picture = Image.open(io.BytesIO(report(run, "examples.png")))
+    assert picture.width / picture.height == pytest.approx(3 * 3.2 / (2 * 1.75), rel=0.05)
+
+
+def test_the_same_bytes_twice_and_no_work_twice(run, model, tmp_path):
+    again = finished(tmp_path, labelled(two()), pack(), evaluate({"tiny": model}))
+    assert again.receipts("reports")["evaluation"].output.sha256 == run.receipts("reports")["evaluation"].output.sha256
+    once_more = finished(tmp_path, labelled(two()), pack(), evaluate({"tiny": model}))
+    assert once_more.receipts("reports")["evaluation"].attempt == 1
+
+
+def test_a_split_that_nobody_has_is_one_clear_line(tmp_path):
+    error = failure(tmp_path, labelled(two()), pack(), evaluate(split="final"))
+    assert error == "labelled-x has no panorama of the split 'final'"
+
+
+def test_nothing_to_be_blind_from_is_one_clear_line(tmp_path):
+    error = failure(tmp_path, labelled(two(), split="val"), pack(), evaluate())
+    assert error == "train-x has no panorama of the split 'train' for the blind predictor"
+
+
+def test_truth_that_is_sky_alone_has_no_distances_but_a_range(tmp_path):
+    run = finished(tmp_path, labelled([row("t-0", flat(np.inf), "test", "outdoor")]), pack(), evaluate())
+    figures = figures_of(run)["blind"]["held out"]
+    assert (figures["abs_rel"], figures["spherical"]["delta1"], figures["range_iou"]) == (None, None, 0)
+    assert report(run, "table.txt").decode().splitlines()[-1].split() == ["blind", "-", "-", "0.0000"]
+
+
+def test_a_panorama_of_no_scene_type_is_measured_too(tmp_path):
+    """A user's own labelled panoramas need not say indoor or outdoor."""
+    run = finished(tmp_path, labelled([row("t-0", flat(6), "test", None)]), pack(), evaluate())
+    assert figures_of(run)["blind"]["held out"]["abs_rel"] == pytest.approx(0, abs=1e-6)  # the mean of 2 m and 10 m
+
+
+def test_several_sets_stand_side_by_side():
+    figures = {
+        "blind": {"one": {"abs_rel": 0.5, "delta1": 0.25, "range_iou": None}, "two": {"abs_rel": 1.0, "delta1": 0.0}},
+        "a-long-name": {
+            "one": {"abs_rel": 0.1, "delta1": 1.0, "range_iou": 0.75},
+            "two": {"abs_rel": 12.0, "delta1": 0.5},
+        },
+    }
+    sets, titles, blind, model = format_table(figures).splitlines()
+    assert sets.split() == ["one", "two"]
+    assert titles.split() == ["AbsRel", "delta1", "range", "IoU"] * 2
+    assert blind.split() == ["blind", "0.5000", "0.2500", "-", "1.0000", "0.0000", "-"]
+    assert model.split() == ["a-long-name", "0.1000", "1.0000", "0.7500", "12.0000", "0.5000", "-"]
+    assert len({len(line) for line in (titles, blind, model)}) == 1

@@ -1,0 +1,96 @@
+"""Labels: a depth map of its own size for every frame that is one."""
+
+import numpy as np
+import pytest
+
+from engine.recipe import Node, RecipeError
+from engine.runner import check_nodes
+from engine.stage import Row
+from models.dap import DapConfig, DapModel
+from models.depth_png import decode_depth_png
+from models.inference import DepthPredictor
+from stages.images import decode_images
+from stages.label import Label, summarise_depth
+from tests.runs import FRAMES, Bring, finished, frame, hashes, rows_of
+
+GOOD = [frame("a-00", 0), frame("a-01", 1, height=48), frame("b-00", 2)]
+CUT = Row("a-02", {"jpg": GOOD[0].fields["jpg"][:200], "json": {}})
+EMPTY = Row("a-03", {"jpg": b"", "json": {}})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("labeler")
+    DapModel.new(DapConfig.tiny(image_height=32), seed=3).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def run(model, tmp_path_factory):
+    frames = {"000000": [*GOOD[:2], CUT, EMPTY], "000001": GOOD[2:]}
+    return finished(tmp_path_factory.mktemp("run"), Bring(FRAMES, frames), Label(model=model, batch_size=2))
+
+
+def test_every_frame_gets_a_map_of_its_own_size(run):
+    rows = rows_of(run, "labels-1")
+    maps = {key: decode_depth_png(row["depth.png"]) for key, row in rows.items()}
+    assert {key: depth.depth_m.shape for key, depth in maps.items()} == {
+        "a-00": (32, 64),
+        "a-01": (48, 96),
+        "b-00": (32, 64),
+    }
+    assert all((depth.valid | depth.beyond_range).all() for depth in maps.values())
+
+
+def test_broken_images_are_dropped_with_a_code(run):
+    assert run.receipts("labels-1")["000000"].drops == {"bad_image": 2}
+    assert run.receipts("labels-1")["000001"].drops == {}
+
+
+def test_the_map_is_what_the_model_predicts_for_the_picture(run, model):
+    (sample,) = run.samples([run.receipts("frames")["000001"]])
+    _, rgbs, _ = decode_images([sample], "frames")
+    (prediction,) = DepthPredictor(model, "cpu").predict(rgbs)
+    label = decode_depth_png(rows_of(run, "labels-1")["b-00"]["depth.png"])
+    assert (label.beyond_range == (prediction.beyond_range > 0.5)).all()
+    np.testing.assert_allclose(label.depth_m[label.valid], prediction.depth_m[label.valid], atol=1 / 512, rtol=1e-3)
+
+
+def test_the_json_sums_up_the_map(run):
+    for row in rows_of(run, "labels-1").values():
+        label, info = decode_depth_png(row["depth.png"]), row["json"]
+        near_m = label.depth_m[label.valid]
+        assert info["beyond_range"] == pytest.approx(label.beyond_range.mean(), abs=1e-4)
+        measured = [info["min_m"], info["median_m"], info["max_m"]]
+        assert measured == pytest.approx([near_m.min(), np.median(near_m), near_m.max()], abs=3e-3)
+
+
+def test_a_sky_alone_has_no_distances():
+    assert summarise_depth(np.full((4, 8), np.inf)) == {
+        "min_m": None,
+        "median_m": None,
+        "max_m": None,
+        "beyond_range": 1.0,
+    }
+
+
+def test_the_same_bytes_twice(run, model, tmp_path):
+    again = finished(tmp_path, Bring(FRAMES, {"000001": GOOD[2:]}), Label(model=model, batch_size=2))
+    assert hashes(again, "labels-1")["000001"] == hashes(run, "labels-1")["000001"]
+
+
+def test_rounds_stand_side_by_side_and_other_weights_label_anew(run, model, tmp_path):
+    other = tmp_path / "model"
+    DapModel.new(DapConfig.tiny(image_height=32), seed=4).save_pretrained(other)
+    frames = Bring(FRAMES, {"000001": GOOD[2:]})
+    both = finished(tmp_path / "run", frames, Label(model=model), Label(model=str(other), round=2))
+    assert hashes(both, "labels-1") != hashes(both, "labels-2")
+    before = both.receipts("labels-1")["000001"]
+    moved = finished(tmp_path / "run", frames, Label(model=str(other)))
+    assert moved.receipts("labels-1")["000001"].basis.differences(before.basis) == ["weights model changed"]
+
+
+@pytest.mark.parametrize("model", ["/nowhere/at/all", "run"])
+def test_a_model_that_is_nowhere_stops_the_recipe_before_any_work(model):
+    with pytest.raises(RecipeError, match=r"step 'label': .*no such folder"):
+        check_nodes([Node("label", Label(model=model))])

@@ -1,0 +1,74 @@
+"""Scores: a number for every labelled frame, from the image and its label together."""
+
+import numpy as np
+import pytest
+
+from engine.columns import TarColumn
+from engine.stage import Row
+from models.depth_png import encode_depth_png
+from models.discriminator import Discriminator, DiscriminatorConfig
+from stages.score import Score
+from tests.runs import FRAMES, Bring, finished, frame, hashes, noise_depth_m, rows_of
+
+KEYS = ["a-00", "a-01", "b-00"]
+BROKEN = Row("b-01", {"jpg": b"\xff\xd8 no more", "json": {}})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("discriminator")
+    Discriminator.new(DiscriminatorConfig.tiny(image_height=32), seed=1).save_pretrained(folder)
+    return str(folder)
+
+
+def labels(round: int = 1, *, flat: str = "", height: int = 32) -> Bring:
+    """A label of noise for every key, and one of a single distance for the key `flat`."""
+    maps = {key: noise_depth_m(seed, height) for seed, key in enumerate([*KEYS, "b-01"])}
+    if flat:
+        maps[flat] = np.full_like(maps[flat], 3.0)
+    rows = [Row(key, {"depth.png": encode_depth_png(depth_m), "json": {}}) for key, depth_m in maps.items()]
+    return Bring(TarColumn(f"labels-{round}", ("depth.png", "json")), {"000000": rows})
+
+
+def frames(extra: tuple[Row, ...] = ()) -> Bring:
+    return Bring(FRAMES, {"000000": [*(frame(key, seed) for seed, key in enumerate(KEYS)), *extra]})
+
+
+def test_every_labelled_frame_gets_a_finite_score(tmp_path, model):
+    run = finished(tmp_path, frames(), labels(), Score(model=model, batch_size=2))
+    scores = {key: row["score"] for key, row in rows_of(run, "scores-1").items()}
+    assert list(scores) == KEYS
+    assert all(0 < score < 1 for score in scores.values())
+    assert len(set(scores.values())) == 3
+
+
+def test_a_broken_image_is_dropped_and_leaves_the_others_their_scores(tmp_path, model):
+    whole = finished(tmp_path / "a", frames(), labels(), Score(model=model))
+    broken = finished(tmp_path / "b", frames((BROKEN,)), labels(), Score(model=model))
+    assert broken.receipts("scores-1")["000000"].drops == {"bad_image": 1}
+    assert rows_of(broken, "scores-1") == rows_of(whole, "scores-1")
+
+
+def test_the_label_counts_not_the_image_alone(tmp_path, model):
+    noisy = rows_of(finished(tmp_path / "a", frames(), labels(), Score(model=model)), "scores-1")
+    flat = rows_of(finished(tmp_path / "b", frames(), labels(flat="a-01"), Score(model=model)), "scores-1")
+    assert [key for key in KEYS if noisy[key]["score"] != pytest.approx(flat[key]["score"], abs=1e-6)] == ["a-01"]
+
+
+def test_a_round_is_scored_by_its_own_labels_and_labels_may_be_larger(tmp_path, model):
+    steps = (frames(), labels(1), labels(2, flat="b-00", height=48))
+    run = finished(tmp_path, *steps, Score(model=model, round=2))
+    assert list(rows_of(run, "scores-2")) == KEYS
+    assert run.receipts("scores-2")["000000"].basis.inputs.keys() == {"frames", "labels-2"}
+
+
+def test_the_same_bytes_twice(tmp_path, model):
+    once, twice = (finished(tmp_path / name, frames(), labels(), Score(model=model)) for name in "ab")
+    assert hashes(once, "scores-1") == hashes(twice, "scores-1")
+
+
+def test_what_was_dropped_before_is_not_scored(tmp_path, model):
+    """The inner join: a frame without a label is no sample of this stage."""
+    run = finished(tmp_path, Bring(FRAMES, {"000000": [frame("a-00"), frame("zz-00")]}), labels(), Score(model=model))
+    assert list(rows_of(run, "scores-1")) == ["a-00"]
+    assert run.receipts("scores-1")["000000"].samples_in == 1

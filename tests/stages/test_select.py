@@ -1,0 +1,117 @@
+"""Selection: the best of each scene over the whole run, whatever the shards, and the same every time."""
+
+import math
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.columns import ParquetColumn
+from engine.stage import Row
+from stages.select import Select, top_ranked
+from tests.runs import Bring, finished, hashes, rows_of
+
+TAGS = ParquetColumn("tags", pa.schema([("scene", pa.string())]))
+SCENES = ("indoor", "outdoor", "unsure")
+SAMPLES = st.dictionaries(
+    st.text("abcdefgh01", min_size=1, max_size=6),
+    st.tuples(st.sampled_from(SCENES), st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+    min_size=1,
+    max_size=40,
+)
+
+Samples = dict[str, tuple[str, float]]
+
+
+def columns(shards: dict[str, Samples], round: int = 1) -> tuple[Bring, Bring]:
+    """Tags and scores of {shard: {key: (scene, score)}}."""
+    scores = ParquetColumn(f"scores-{round}", pa.schema([("score", pa.float64())]))
+    rows = {shard: sorted(samples.items()) for shard, samples in shards.items()}
+    tagged = {shard: [Row(key, {"scene": scene}) for key, (scene, _) in items] for shard, items in rows.items()}
+    scored = {shard: [Row(key, {"score": score}) for key, (_, score) in items] for shard, items in rows.items()}
+    return Bring(TAGS, tagged), Bring(scores, scored)
+
+
+def many(count: int = 60) -> Samples:
+    """Scores with many ties, every scene as often as the others."""
+    return {f"v{n % 4}-{n:03d}": (SCENES[n % 3], (n * 7 % 5) / 5) for n in range(count)}
+
+
+def split_up(samples: Samples, shards: int) -> dict[str, Samples]:
+    return {f"{s:06d}": dict(list(samples.items())[s::shards]) for s in range(shards)}
+
+
+def expected(samples: Samples, top: dict[str, int]) -> dict[str, tuple[str, int]]:
+    """{key: (scene, rank)} by the plainest means."""
+    ranked = {scene: sorted((-v, k) for k, (s, v) in samples.items() if s == scene)[:n] for scene, n in top.items()}
+    return {key: (scene, rank) for scene, best in ranked.items() for rank, (_, key) in enumerate(best, start=1)}
+
+
+@given(SAMPLES, st.integers(1, 12), st.randoms())
+def test_the_best_are_taken_in_order_whatever_the_order_of_the_rows(samples, count, random):
+    shuffled = random.sample(list(samples.items()), len(samples))
+    table = pa.table(
+        {
+            "key": [key for key, _ in shuffled],
+            "scene": [scene for _, (scene, _) in shuffled],
+            "score": [score for _, (_, score) in shuffled],
+        }
+    )
+    for scene in SCENES:
+        chosen = top_ranked(table, scene, count)
+        found = {row["key"]: (row["scene"], row["rank"]) for row in chosen.to_pylist()}
+        assert found == expected(samples, {scene: count})
+
+
+@pytest.mark.parametrize("shards", [1, 2, 5])
+def test_quotas_are_per_scene_over_the_whole_run(tmp_path, shards):
+    samples, top = many(), {"indoor": 7, "outdoor": 3}
+    run = finished(tmp_path, *columns(split_up(samples, shards)), Select(top=top))
+    rows = rows_of(run, "selection-1")
+    assert {key: (row["scene"], row["rank"]) for key, row in rows.items()} == expected(samples, top)
+    assert all(row["score"] == samples[key][1] for key, row in rows.items())
+
+
+def test_unsure_frames_are_never_selected(tmp_path):
+    run = finished(tmp_path, *columns(split_up(many(), 2)), Select())
+    scenes = [row["scene"] for row in rows_of(run, "selection-1").values()]
+    assert (scenes.count("indoor"), scenes.count("outdoor"), len(scenes)) == (20, 20, 40)
+
+
+def test_a_shard_keeps_its_own_samples_sorted_even_if_none_is_chosen(tmp_path):
+    shards = {"000000": {"a-0": ("indoor", 0.1)}, "000001": {"b-1": ("indoor", 0.8), "b-0": ("indoor", 0.9)}}
+    run = finished(tmp_path, *columns(shards), Select(top={"indoor": 2}))
+    receipts = run.receipts("selection-1")
+    assert {shard: (receipt.samples_in, receipt.samples_out) for shard, receipt in receipts.items()} == {
+        "000000": (1, 0),
+        "000001": (2, 2),
+    }
+    assert run.table(receipts["000001"])["key"].to_pylist() == ["b-0", "b-1"]
+
+
+def test_the_same_bytes_twice(tmp_path):
+    once, twice = (finished(tmp_path / name, *columns(split_up(many(), 3)), Select(top={"indoor": 9})) for name in "ab")
+    assert hashes(once, "selection-1") == hashes(twice, "selection-1")
+
+
+def test_a_sample_without_a_tag_is_not_selected(tmp_path):
+    tags, scores = columns({"000000": {"a-0": ("indoor", 0.1), "a-1": ("indoor", 0.9)}})
+    tags = Bring(TAGS, {"000000": [row for row in tags.rows["000000"] if row.key == "a-0"]})
+    assert list(rows_of(finished(tmp_path, tags, scores, Select()), "selection-1")) == ["a-0"]
+
+
+def test_a_score_that_is_no_number_is_not_the_best(tmp_path):
+    shards = {"000000": {"a-0": ("indoor", math.nan), "a-1": ("indoor", 0.2)}}
+    assert list(rows_of(finished(tmp_path, *columns(shards), Select(top={"indoor": 1})), "selection-1")) == ["a-1"]
+
+
+def test_another_round_reads_its_own_scores(tmp_path):
+    run = finished(tmp_path, *columns({"000000": {"a-0": ("outdoor", 0.5)}}, round=2), Select(round=2))
+    assert list(rows_of(run, "selection-2")) == ["a-0"]
+
+
+@pytest.mark.parametrize("top", [{}, {"indoor": 3, "outdoor": -1}])
+def test_wrong_quotas_are_refused(top):
+    with pytest.raises(ValueError, match="top"):
+        Select(top=top)
