@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.columns import canonical_json
+from engine.columns import ColumnError, canonical_json
 from engine.stage import Step
 from engine.storage import Output
 
@@ -88,7 +88,7 @@ class Receipt:
 
     @staticmethod
     def from_bytes(data: bytes) -> Receipt:
-        """Reads a receipt; raises ValueError if it is damaged."""
+        """Reads a receipt; raises ColumnError if it is damaged."""
         try:
             values = json.loads(data)
             stated = values.pop("fingerprint")
@@ -102,9 +102,9 @@ class Receipt:
                 }
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"damaged receipt: {error}") from error
+            raise ColumnError(f"damaged receipt: {error}") from error
         if receipt.fingerprint != stated:
-            raise ValueError(f"damaged receipt of {receipt.column}/{receipt.shard}: its fingerprint does not fit")
+            raise ColumnError(f"damaged receipt of {receipt.column}/{receipt.shard}: its fingerprint does not fit")
         return receipt
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.columns import ParquetColumn, merge_on_key, read_rows
+from engine.columns import ColumnError, ParquetColumn, merge_on_key, read_rows
 from engine.receipts import Basis, Receipt
 from engine.stage import Drop, Row, Sample
 from engine.storage import Output, Storage
@@ -94,7 +94,7 @@ class RunDir:
             attempt=attempt,
         )
         self.storage.write_bytes(_receipt_path(column, shard), receipt.to_bytes())
-        self.storage.delete(_error_path(column, shard))
+        self.clear_failure(column, shard)
         return receipt
 
     def fail(self, column: str, shard: str, traceback: str) -> None:
@@ -102,14 +102,21 @@ class RunDir:
         error = {"column": column, "shard": shard, "traceback": traceback}
         self.storage.write_bytes(_error_path(column, shard), json.dumps(error, indent=1).encode())
 
+    def clear_failure(self, column: str, shard: str) -> None:
+        """Forgets the failure of what has since been done."""
+        self.storage.delete(_error_path(column, shard))
+
     def rows(self, receipt: Receipt) -> Iterator[Row]:
         """The rows of one shard of one column, read once from front to back."""
         with self.storage.open(receipt.output.path) as stream:
             yield from read_rows(receipt.output.path, stream)
 
     def table(self, receipt: Receipt) -> pa.Table:
-        """One shard of a parquet column, whole."""
-        return pq.read_table(pa.BufferReader(self.storage.read_bytes(receipt.output.path)))
+        """One shard of a parquet column, whole; raises ColumnError if it is broken."""
+        try:
+            return pq.read_table(pa.BufferReader(self.storage.read_bytes(receipt.output.path)))
+        except pa.ArrowException as error:
+            raise ColumnError(f"{self.storage.address(receipt.output.path)}: broken parquet") from error
 
     def samples(self, receipts: Sequence[Receipt]) -> Iterator[Sample]:
         """The samples of one shard that all the given columns have, joined on the key."""

@@ -26,6 +26,11 @@ class RunResult:
     unfinished: list[Outcome] = field(default_factory=list)  # failed, or waiting for something that failed
     stopped_at: str = ""  # the node whose failure kept later ones from running
 
+    @property
+    def shards_failed(self) -> bool:
+        """Whether a shard of a map stage failed, rather than a barrier alone."""
+        return any(outcome.status == "failed" and outcome.node != self.stopped_at for outcome in self.unfinished)
+
 
 class Runner:
     """Runs selected nodes of one graph in one run directory. The executor is made only when there is work for it."""
@@ -91,6 +96,7 @@ class Runner:
                 return self._failed_at_once(node, str(error))
             except Exception:  # noqa: BLE001 - a bug of a barrier fails it, with its traceback kept, and the run says so
                 return self._failed_at_once(node, traceback.format_exc())
+            self._run.clear_failure(node.step.writes.name, node.name)
             self._result.worked += len(plan.pending)
         self._progress.finish(node.name)
         return True

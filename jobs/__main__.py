@@ -7,10 +7,11 @@ import os
 import sys
 from importlib import import_module
 
+from engine.columns import ColumnError
 from engine.executor import ResourceError
 from engine.recipe import RecipeError
 from engine.storage import StorageError
-from jobs.errors import EXIT_USAGE, UsageError
+from jobs.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 
 _COMMANDS = {
     "run": "run a recipe, or resume it",
@@ -45,6 +46,9 @@ def main(argv: list[str] | None = None) -> int:
     except (UsageError, RecipeError, ResourceError, StorageError) as error:
         print(f"dap {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except ColumnError as error:
+        print(f"dap {arguments.command}: {error} (dap verify tells more)", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print(f"dap {arguments.command}: interrupted; the same command resumes", file=sys.stderr)
         return 130

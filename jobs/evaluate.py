@@ -102,7 +102,7 @@ class Evaluate(Barrier):
 
     def _held_out(self, context: BarrierContext, column: str) -> list[Labelled]:
         rows = (row for receipt in context.inputs[column].values() for row in context.run.rows(receipt))
-        found = [decode_labelled(row.key, row.fields) for row in rows if row.fields["json"]["split"] == self.split]
+        found = [decode_labelled(row.key, row.fields) for row in rows if _split_of(row.fields) == self.split]
         if not found:
             raise BarrierError(f"{column} has no panorama of the split {self.split!r}")
         return found
@@ -117,22 +117,36 @@ _COLUMNS = {"abs_rel": "AbsRel", "delta1": "delta1", "range_iou": "range IoU"}
 
 def format_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
     """AbsRel (lower is better), delta1 and the overlap of the range mask (higher is better) by model and data set."""
-    data = list(next(iter(figures.values())))
-    lines = [" " * 12 + "".join(f"{name:^33}" for name in data)]
-    lines.append(" " * 12 + "".join(f"{title:>11}" for _ in data for title in _COLUMNS.values()))
+    data, width = list(next(iter(figures.values()))), max(12, *(len(model) + 1 for model in figures))
+    lines = [" " * width + "".join(f"{name:^33}" for name in data)]
+    lines.append(" " * width + "".join(f"{title:>11}" for _ in data for title in _COLUMNS.values()))
     for model, by_data in figures.items():
         values = (by_data[name].get(column) for name in data for column in _COLUMNS)
-        lines.append(f"{model:<12}" + "".join(f"{'-':>11}" if value is None else f"{value:>11.4f}" for value in values))
+        lines.append(
+            f"{model:<{width}}" + "".join(f"{'-':>11}" if value is None else f"{value:>11.4f}" for value in values)
+        )
     return "\n".join(lines)
 
 
 def decode_labelled(key: str, fields: Any) -> Labelled:
     rgb = simplejpeg.decode_jpeg(fields["jpg"], colorspace="RGB")
-    return Labelled(key, rgb, decode_depth_png(fields["depth.png"]).depth_m, fields["json"]["scene"])
+    return Labelled(key, rgb, decode_depth_png(fields["depth.png"]).depth_m, _scene_of(fields))
+
+
+def _split_of(fields: Any) -> str:
+    return fields["json"].get("split", "train")
+
+
+def _scene_of(fields: Any) -> str:
+    """The scene type; panoramas that are brought in need not say one."""
+    return fields["json"].get("scene", "unknown")
 
 
 def _blind(run: RunDir, column: str, panoramas: dict[str, list[Labelled]]) -> dict[str, list[Prediction]]:
-    predictor = BlindPredictor(_training_depths(run, column))
+    try:
+        predictor = BlindPredictor(_training_depths(run, column))
+    except ValueError as error:
+        raise BarrierError(f"blind predictor on {column}: {error}") from error
 
     def predict(item: Labelled) -> Prediction:
         depth_m = predictor.predict(item.scene, item.depth_m.shape[0])
@@ -148,7 +162,7 @@ def _training_depths(run: RunDir, column: str) -> Iterator[tuple[np.ndarray, str
         path = f"{column}/{entry['name']}"
         with run.storage.open(path) as stream:
             for row in read_rows(path, stream):
-                yield decode_depth_png(row.fields["depth.png"]).depth_m, row.fields["json"]["scene"]
+                yield decode_depth_png(row.fields["depth.png"]).depth_m, _scene_of(row.fields)
 
 
 def measure(items: list[Labelled], predictions: list[Prediction]) -> dict[str, Any]:
@@ -159,7 +173,13 @@ def measure(items: list[Labelled], predictions: list[Prediction]) -> dict[str, A
         known, true, said = ~np.isnan(item.depth_m), np.isinf(item.depth_m), prediction.beyond_range > 0.5
         overlap += int((known & true & said).sum())
         union += int((known & (true | said)).sum())
-    return {"samples": len(items), **metrics.compute(), "range_iou": overlap / union if union else None}
+    return {**_measured(metrics.compute()), "range_iou": overlap / union if union else None}
+
+
+def _measured(values: dict[str, Any]) -> dict[str, Any]:
+    """The figures, None for nan, which JSON does not know: of what nothing could be measured."""
+    nested = {name: _measured(value) if isinstance(value, dict) else value for name, value in values.items()}
+    return {name: None if value != value else value for name, value in nested.items()}
 
 
 def _examples(

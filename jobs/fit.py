@@ -131,7 +131,7 @@ def fit(
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         trainer = pl.Trainer(
             max_steps=steps,
-            **(place or {"accelerator": hardware.accelerator, **torchrun_place(), **_strategy(hardware)}),
+            **(place or {"accelerator": hardware.accelerator, "strategy": _strategy(hardware), **torchrun_place()}),
             precision=hardware.precision,
             deterministic="warn",
             use_distributed_sampler=False,  # the data module deals equal batches itself
@@ -159,8 +159,10 @@ def torchrun_place() -> dict[str, int]:
     return {"devices": local, "num_nodes": int(os.environ["WORLD_SIZE"]) // local}
 
 
-def _strategy(hardware: Hardware) -> dict[str, str]:
-    return {"strategy": hardware.strategy if hardware.ranks > 1 else "auto"}
+def _strategy(hardware: Hardware) -> str:
+    """Backbones have weights that no depth depends on, such as a mask token: plain DDP waits for their gradients."""
+    names = {"ddp": "ddp_find_unused_parameters_true", "fsdp": "fsdp"}
+    return names[hardware.strategy] if hardware.ranks > 1 else "auto"
 
 
 class _Seed(pl.Callback):
@@ -205,8 +207,10 @@ class _Say(pl.Callback):
 
 def quiet_lightning() -> None:
     """Keeps Lightning's tips and notices, which name no problem, out of the progress."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*`val_dataloader`.*"):
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    alike = ".*sync_dist=True.*"  # the metrics are summed over ranks before they are logged
+    for message in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*`val_dataloader`.*", alike):
         warnings.filterwarnings("ignore", message=message)
 
 

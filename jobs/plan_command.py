@@ -8,6 +8,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from engine.assets import RUN_SCHEME
 from engine.plan import NodePlan, Planner
 from engine.runner import check_nodes
 from jobs.errors import EXIT_DONE
@@ -33,7 +34,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _row(plan: NodePlan) -> tuple[str, ...]:
     step = plan.node.step
-    reads = ", ".join([*step.reads, *step.assets().values()])
+    reads = ", ".join(name for name in (*step.reads, *step.assets().values()) if name != RUN_SCHEME)
     left = "?" if plan.shards is None else str(len(plan.pending))
     total = "?" if plan.shards is None else str(len(plan.shards))
     why = "; ".join(plan.reasons) or "up to date"

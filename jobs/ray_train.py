@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ray.train.lightning import RayDDPStrategy, RayFSDPStrategy, RayLightningEnv
 from ray.train.torch import TorchTrainer  # isort: skip
 from ray.util.queue import Queue  # isort: skip
 
-_STRATEGIES = {"ddp": RayDDPStrategy, "fsdp": RayFSDPStrategy}
+_STRATEGIES = {"ddp": partial(RayDDPStrategy, find_unused_parameters=True), "fsdp": RayFSDPStrategy}
 
 
 def train_on_ray(task: Task, folder: Path, say: Say) -> dict[str, float]:
@@ -94,6 +95,8 @@ def _take_model(task: Task, folder: Path) -> None:
     for name in storage.list(path):
         (folder / name).write_bytes(storage.read_bytes(f"{path}/{name}"))
         storage.delete(f"{path}/{name}")
+    if storage.is_local:  # an object store has no empty folders
+        Path(storage.locate(path)).rmdir()
 
 
 @contextmanager

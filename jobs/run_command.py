@@ -7,7 +7,7 @@ import sys
 
 from engine.progress import Progress
 from engine.runner import Runner, RunResult, check_nodes, save_recipe
-from jobs.errors import EXIT_DONE, EXIT_UNFINISHED
+from jobs.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED
 from jobs.job import Job, add_recipe_arguments, make_executor, open_job
 
 
@@ -40,7 +40,7 @@ def _report(result: RunResult, uri: str) -> int:
         rest = f", stopped at {result.stopped_at}" if result.stopped_at else ""
         waiting = len(result.unfinished) - len(failed)
         print(f"unfinished: {len(failed)} failed, {waiting} waiting for them{rest}", file=sys.stderr)
-        return EXIT_UNFINISHED
+        return EXIT_UNFINISHED if result.shards_failed else EXIT_FAILED
     print(f"done: {result.worked} outputs made" if result.worked else "up to date: nothing to do", file=sys.stderr)
     return EXIT_DONE
 

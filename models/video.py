@@ -13,6 +13,7 @@ import decord
 import numpy as np
 from av.error import FFmpegError
 
+MIN_SIDE = 32  # no panorama is smaller; decord misreads pictures of 16 rows
 MAX_PIXELS = 16384 * 8192  # more than any camera records; the decoder would need gigabytes for each frame
 MIN_COMPLETE = (
     0.9  # share of the frames promised by the index that must be in the file; headers are off by a few frames
@@ -123,6 +124,8 @@ def _header(stream: av.VideoStream) -> Header:
         raise VideoError("unsupported_codec", "no decoder for this stream")
     if codec.width * codec.height == 0:
         raise VideoError("unreadable", "the size of the pictures is not told, or absurd")
+    if min(codec.width, codec.height) < MIN_SIDE:
+        raise VideoError("too_small", f"{codec.width} x {codec.height} pixels")
     if codec.width * codec.height > MAX_PIXELS:
         raise VideoError("too_large", f"{codec.width} x {codec.height} pixels")
     aspect = stream.sample_aspect_ratio or codec.sample_aspect_ratio

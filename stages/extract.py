@@ -45,8 +45,8 @@ class Extract(Stage):
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if self.every_s <= 0 or self.height < 16 or not 1 <= self.jpeg_quality <= 100:
-            raise ValueError("extract: every_s must be positive, height at least 16, jpeg_quality 1 to 100")
+        if self.every_s <= 0 or self.height < 32 or not 1 <= self.jpeg_quality <= 100:
+            raise ValueError("extract: every_s must be positive, height at least 32, jpeg_quality 1 to 100")
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"some of: {', '.join(SUBJECTS)}; default: all")
-    parser.add_argument("--repeats", type=int, default=5, help="counted rounds, default 5")
+    parser.add_argument("--repeats", type=int, default=3, help="counted rounds, default 3")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the table as Markdown")
     arguments = parser.parse_args()
     if unknown := set(arguments.subjects) - set(SUBJECTS):

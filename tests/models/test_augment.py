@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from tests.models.panoramas import box_room
 
 from models.augment import augment, photometric, turn, wrapped_blur
 from models.depth_png import quantise_depth
+from tests.models.panoramas import box_room
 
 
 def _sample() -> tuple[np.ndarray, np.ndarray]:

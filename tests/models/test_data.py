@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
-from tests.models.panoramas import HEIGHT, box_room, write_shard
 
 from models.data import PanoramaDataModule, decode
 from models.depth_png import encode_depth_png
 from models.images import denormalise
 from models.shards import ShardRef
+from tests.models.panoramas import HEIGHT, box_room, write_shard
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.models.test_dap import small
 
 from models.depth_png import decode_depth_png, encode_depth_png
 from models.discriminator import Discriminator, DiscriminatorConfig
 from models.inference import DepthPredictor, Prediction, QualityScorer
+from tests.models.test_dap import small
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import webdataset as wds
-from tests.models.panoramas import write_shard
 
 from models.shards import ShardRef, ShardSet, index_shard
+from tests.models.panoramas import write_shard
 
 
 def test_samples_are_those_that_webdataset_reads(tmp_path: Path) -> None:

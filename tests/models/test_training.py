@@ -6,12 +6,12 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from tests.models.panoramas import HEIGHT, write_shard
-from tests.models.test_dap import small
 
 from models.data import PanoramaDataModule
 from models.discriminator import Discriminator, DiscriminatorConfig
 from models.training import DapTraining, DiscriminatorTraining, TrainSettings, warmup_cosine
+from tests.models.panoramas import HEIGHT, write_shard
+from tests.models.test_dap import small
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,116 @@
+"""Training on Ray: the same bytes every time, also when a worker is killed; too little room is refused at once."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+
+from engine.executor import ResourceError
+from engine.ray_executor import RayExecutor
+from engine.rundir import RunDir
+from engine.storage import Storage, hash_local
+from jobs.fit import Data, Hardware, Resume
+from jobs.ray_train import check_room, train_on_ray
+from jobs.train import Network, Train
+from jobs.training import Task
+from models.dap import DapModel
+from models.training import TrainSettings
+from tests.jobs.packed import HEIGHT, TINY, pack_rooms
+
+TRAIN = Train(
+    model="rooms",
+    data="train-rooms",
+    training=TrainSettings(6, backbone_lr=3e-3, decoder_lr=3e-3),
+    network=Network(config=TINY),
+    batches=Data(image_height=HEIGHT, batch_size=4, num_workers=0, seed=1),
+    hardware=Hardware(workers=2),
+    checkpoint_every=2,
+)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    executor = RayExecutor(num_cpus=2)
+    yield
+    executor.close()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    pack_rooms(folder, {"train-000000": 7, "train-000001": 6, "val-000000": 5})
+    return folder
+
+
+def trained(data: Path, state: Path, say=lambda line: None) -> tuple[str, dict[str, float]]:
+    """The hash of the model that comes out, and the figures."""
+    task = Task(TRAIN, RunDir(str(data)), {}, Resume(Storage(str(state)), "checkpoints/rooms.ckpt", 2))
+    figures = train_on_ray(task, state / "model", say)
+    DapModel.from_folder(state / "model")
+    return hash_local(state / "model"), figures
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster, data, tmp_path_factory):
+    return trained(data, tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.mark.slow
+def test_two_trainings_on_two_workers_end_with_the_same_bytes(data, undisturbed, tmp_path):
+    steps: list[str] = []
+    assert trained(data, tmp_path, steps.append) == undisturbed
+    assert [line.split(":")[0] for line in steps] == [f"step {step}/6" for step in range(1, 7)]
+    assert ray.is_initialized()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint_and_changes_nothing(data, undisturbed, tmp_path):
+    steps: list[str] = []
+
+    def kill_one_at_step_5(line: str) -> None:
+        steps.append(line)
+        if line.startswith("step 5/") and len(steps) == 5:
+            os.kill(workers()[0], signal.SIGKILL)
+
+    assert trained(data, tmp_path, kill_one_at_step_5) == undisturbed
+    assert "step 5/6" in {line.split(":")[0] for line in steps[5:]}
+    assert "step 3/6" not in {line.split(":")[0] for line in steps[5:]}
+
+
+def workers() -> list[int]:
+    """The processes of our cluster that train."""
+    found = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    return [pid for pid in found if "RayTrainWorker" in command_of(pid) and os.getpid() in ancestors(pid)]
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:  # it has ended
+        return ""
+
+
+def ancestors(pid: int) -> Iterator[int]:
+    while pid > 1:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        yield pid
+
+
+def test_room_is_counted_node_by_node():
+    hardware = Hardware(workers=3, num_cpus=4, num_gpus=1)
+    check_room(hardware, [{"CPU": 8.0, "GPU": 8.0}, {"CPU": 64.0, "GPU": 1.0}])
+    with pytest.raises(ResourceError, match=r"needs 3 workers of 4 CPU and 1 GPU each; the cluster holds 2: it has "):
+        check_room(hardware, [{"CPU": 8.0, "GPU": 8.0}, {"CPU": 3.0, "GPU": 1.0}])
+    with pytest.raises(ResourceError, match="holds 0"):
+        check_room(hardware, [{"CPU": 64.0}])
+
+
+def test_a_training_that_the_cluster_cannot_hold_is_refused_at_once(cluster, data, tmp_path):
+    greedy = replace(TRAIN, hardware=Hardware(workers=2, num_cpus=2))
+    task = Task(greedy, RunDir(str(data)), {}, Resume(Storage(str(tmp_path)), "checkpoints/rooms.ckpt", 2))
+    with pytest.raises(ResourceError, match="needs 2 workers of 2 CPU each; the cluster holds 1: it has 2 CPU"):
+        train_on_ray(task, tmp_path / "model", print)
