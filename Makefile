@@ -26,7 +26,7 @@ test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
 bench: setup
-	$(BIN)/python -m pytest tests/benchmarks -m '' --benchmark-only
+	$(BIN)/python -m tests.benchmarks --out BENCHMARKS.md
 
 lint: setup
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,13 @@ class BarrierContext:
             samples_out=samples_out,
             seconds=time.monotonic() - self.started_s,
         )
+
+    def keep_only(self, shards: Iterable[str]) -> None:
+        """Withdraws every output of the column that is not among `shards`: what an earlier recipe left."""
+        kept = set(shards)
+        for shard, receipt in self.run.receipts(self.writes.name).items():
+            if shard not in kept:
+                self.run.withdraw(receipt)
 
     def is_current(self, shard: str) -> bool:
         """Whether an output is there already and was made from the very same things."""

@@ -106,6 +106,12 @@ class RunDir:
         """Forgets the failure of what has since been done."""
         self.storage.delete(_error_path(column, shard))
 
+    def withdraw(self, receipt: Receipt) -> None:
+        """Removes a shard that is part of its column no more; the receipt first, so that none vouches for a part."""
+        self.storage.delete(_receipt_path(receipt.column, receipt.shard))
+        for output in filter(None, (receipt.output, receipt.drops_output)):
+            self.storage.delete_all(output.path)
+
     def rows(self, receipt: Receipt) -> Iterator[Row]:
         """The rows of one shard of one column, read once from front to back."""
         with self.storage.open(receipt.output.path) as stream:

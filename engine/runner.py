@@ -63,12 +63,19 @@ class Runner:
         steps = [MapStep(node, planner.assets(node) or {}) for node in chain]
         pending = sorted({shard for plan in plans for shard in plan.pending})
         for plan in plans:
+            self._withdraw_strays(plan, planner)
             self._announce(plan)
         if pending:
             self._consume(self._get_executor().run_chain(steps, pending, self._run))
         for node in chain:
             self._progress.finish(node.name)
         return True
+
+    def _withdraw_strays(self, plan: NodePlan, planner: Planner) -> None:
+        """Removes shards that the recipe has no more, such as those of a larger run before."""
+        for shard, receipt in planner.receipts(plan.node.step.writes.name).items():
+            if plan.shards is not None and shard not in plan.shards:
+                self._run.withdraw(receipt)
 
     def _announce(self, plan: NodePlan) -> None:
         total = len(plan.shards or ())

@@ -211,6 +211,14 @@ class Storage:
         with contextlib.suppress(FileNotFoundError):
             self._root[0].delete_file(self.locate(path))
 
+    def delete_all(self, path: str) -> None:
+        """Removes an object, or all objects of a folder; it is fine if there is nothing."""
+        if self.size(path) is not None:
+            self.delete(path)
+        else:
+            for name in self.list(path):
+                self.delete(f"{path}/{name}")
+
     def _publish_file(self, local: Path, path: str) -> None:
         target = self.locate(path)
         if self.is_local:

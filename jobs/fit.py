@@ -43,7 +43,6 @@ class Hardware:
     num_gpus: int = 0
     max_failures: int = 3  # how often Ray starts the workers again when one has died
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    strategy: Literal["ddp", "fsdp"] = "ddp"  # of several processes
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"] = "32-true"
 
     def __post_init__(self) -> None:
@@ -131,7 +130,7 @@ def fit(
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         trainer = pl.Trainer(
             max_steps=steps,
-            **(place or {"accelerator": hardware.accelerator, "strategy": _strategy(hardware), **torchrun_place()}),
+            **(place or {"accelerator": hardware.accelerator, **_local_place()}),
             precision=hardware.precision,
             deterministic="warn",
             use_distributed_sampler=False,  # the data module deals equal batches itself
@@ -159,10 +158,10 @@ def torchrun_place() -> dict[str, int]:
     return {"devices": local, "num_nodes": int(os.environ["WORLD_SIZE"]) // local}
 
 
-def _strategy(hardware: Hardware) -> str:
+def _local_place() -> dict[str, Any]:
     """Backbones have weights that no depth depends on, such as a mask token: plain DDP waits for their gradients."""
-    names = {"ddp": "ddp_find_unused_parameters_true", "fsdp": "fsdp"}
-    return names[hardware.strategy] if hardware.ranks > 1 else "auto"
+    alone = torchrun_place() == {"devices": 1, "num_nodes": 1}
+    return {"strategy": "auto" if alone else "ddp_find_unused_parameters_true", **torchrun_place()}
 
 
 class _Seed(pl.Callback):
@@ -209,8 +208,16 @@ def quiet_lightning() -> None:
     """Keeps Lightning's tips and notices, which name no problem, out of the progress."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    alike = ".*sync_dist=True.*"  # the metrics are summed over ranks before they are logged
-    for message in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*`val_dataloader`.*", alike):
+    of_ranks = (
+        ".*sync_dist=True.*",  # metrics are summed over ranks before they are logged
+        ".*across ranks is zero.*",  # no validation split
+    )
+    for message in (
+        ".*does not have many workers.*",
+        ".*isinstance.treespec.*",
+        ".*`val_dataloader`.*",
+        *of_ranks,
+    ):
         warnings.filterwarnings("ignore", message=message)
 
 

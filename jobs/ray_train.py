@@ -6,7 +6,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,10 @@ from jobs.fit import Hardware, Say
 from jobs.training import Task
 
 import ray  # isort: skip - after lightning has been imported with care by the lines above
-from ray.train import FailureConfig, RunConfig, ScalingConfig  # isort: skip
-from ray.train.lightning import RayDDPStrategy, RayFSDPStrategy, RayLightningEnvironment  # isort: skip
+from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context  # isort: skip
+from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment  # isort: skip
 from ray.train.torch import TorchTrainer  # isort: skip
 from ray.util.queue import Queue  # isort: skip
-
-_STRATEGIES = {"ddp": partial(RayDDPStrategy, find_unused_parameters=True), "fsdp": RayFSDPStrategy}
 
 
 def train_on_ray(task: Task, folder: Path, say: Say) -> dict[str, float]:
@@ -46,7 +43,7 @@ def train_on_ray(task: Task, folder: Path, say: Say) -> dict[str, float]:
         )
         figures = trainer.fit().return_value
     _take_model(task, folder)
-    return figures
+    return figures or {}
 
 
 def check_room(hardware: Hardware, nodes: list[dict[str, float]]) -> None:
@@ -72,13 +69,13 @@ def _work(config: dict[str, Any]) -> dict[str, float]:
     place = {
         "accelerator": "gpu" if hardware.num_gpus else "cpu",
         "devices": "auto",  # what Ray has given to the worker
-        "strategy": _STRATEGIES[hardware.strategy](),
+        "strategy": RayDDPStrategy(find_unused_parameters=True),
         "plugins": [RayLightningEnvironment()],
     }
     storage = task.resume.storage
     with storage.scratch() as scratch:
         figures = task.work(scratch / "model", lines.put, place)
-        if ray.train.get_context().get_world_rank() == 0:
+        if get_context().get_world_rank() == 0:
             storage.publish(scratch / "model", _model_path(task))
     return figures
 

@@ -31,7 +31,9 @@ def main(arguments: argparse.Namespace) -> int:
     steps: dict[str, Any] = {}
     common = {"look": arguments.look, "height": arguments.height, "seed": arguments.seed}
     if arguments.panoramas:
-        count = {"panoramas": arguments.panoramas, "mesh": arguments.mesh}
+        count: dict[str, Any] = {"panoramas": arguments.panoramas, "mesh": arguments.mesh}
+        if arguments.mesh:
+            count |= {"validation_share": 0.0, "test_share": 0.0}  # one scene: all its views are in one split
         steps["panoramas"] = {"step": "simulate", "source_name": arguments.look, **count, **common}
     if arguments.videos and not arguments.mesh:
         length = {"videos": arguments.videos, "seconds": arguments.seconds, "fps": arguments.fps}

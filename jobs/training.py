@@ -101,9 +101,7 @@ class Task:
         entries = read_index(self.run.storage, self.training.data)
         return sum(entry["samples"] for entry in entries if entry["split"] == "train")
 
-    def work(
-        self, folder: Path, say: Callable[[str], None], place: Mapping[str, Any] | None = None
-    ) -> dict[str, float]:
+    def work(self, folder: Path, say: Say, place: Mapping[str, Any] | None = None) -> dict[str, float]:
         """Takes part in the training as one rank; rank 0 leaves the trained model in `folder`. Returns the figures."""
         training, cache = self.training, AssetCache(self.run)
         try:

@@ -70,7 +70,7 @@ class Pack(Barrier):
         return TarColumn(f"train-{self.train}", ("depth.png", "jpg", "json"), shuffled=True)
 
     def shards(self, context: BarrierContext) -> Sequence[str]:
-        return ["deal", "index"]
+        return ["deal", "index", *self._lost(context)]
 
     def run(self, context: BarrierContext) -> None:
         if not context.is_current("deal"):
@@ -80,7 +80,16 @@ class Pack(Barrier):
         names = pq.ParquetFile(pa.BufferReader(context.run.storage.read_bytes(deal.output.path)))
         shards = sorted(set(names.read(columns=["shard"])["shard"].to_pylist()))
         context.map_stage(PackShard(self.writes.name, deal.output.path, deal.output.sha256), shards)
+        context.keep_only(["deal", "index", *shards])
         self._write_index(context, shards)
+
+    def _lost(self, context: BarrierContext) -> list[str]:
+        """Shards that the index names and that have no receipt any more."""
+        there = context.run.receipts(self.writes.name)
+        if "index" not in there:
+            return []
+        names = (entry["name"] for entry in read_index(context.run.storage, self.writes.name))
+        return [shard for name in names if (shard := name.removesuffix(".tar")) not in there]
 
     def _write_deal(self, context: BarrierContext) -> None:
         rows = list(_unique(row for source in self.sources for row in _entries(context, source)))

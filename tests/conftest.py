@@ -6,9 +6,13 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small tensors gain nothing from threads
 
+import hypothesis
 import pytest
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
+
+hypothesis.settings.register_profile("dap", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("dap")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -18,5 +18,5 @@ def mesh_panoramas(scene: Scene, seed: int, count: int, height: int, *, start: i
         yaw_rad = float(rng.uniform(-np.pi, np.pi))
         view = render(scene, position, height, yaw_rad)
         key = f"mesh_{seed}_{index:06d}"
-        info = scene.info | {"scene_id": key, "seed": seed, "view": index} | pose_info(position, yaw_rad, 0.0, 0.0)
+        info = scene.info | {"scene_id": f"mesh_{seed}", "view": index} | pose_info(position, yaw_rad, 0.0, 0.0)
         yield LabelledPanorama(key, view.rgb, view.depth_m, info)

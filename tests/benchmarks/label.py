@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import simplejpeg
 import torch
 from torch import Tensor
+from transformers.utils.logging import disable_progress_bar
 
 from engine.rundir import RunDir
 from models.dap import DapConfig, DapModel
@@ -21,6 +22,7 @@ from tests.benchmarks.measure import Result, paired, timed
 
 def benchmark(repeats: int) -> Iterator[Result]:
     """The demo's network, whose forward pass is so short that all else weighs, and a network of a real size."""
+    disable_progress_bar()
     height, batch_size = (512, 8) if networks.ON_GPU else (256, 4)
     yield _label("the demo's tiny network", DapConfig.tiny(), frames=24, batch_size=8, repeats=repeats)
     yield _label(networks.NAME, networks.config(height), frames=batch_size, batch_size=batch_size, repeats=repeats)

@@ -18,7 +18,8 @@ def benchmark(repeats: int) -> Iterator[Result]:
     shape = (BATCH_SIZE, HEIGHT, 2 * HEIGHT)
     depth_m, chance = (torch.rand(shape, generator=generator).to(networks.DEVICE) for _ in range(2))
     target = Target(50 * depth_m, chance < 0.8, chance > 0.9)
-    model = DapModel.new(networks.config(HEIGHT)).to(networks.DEVICE).train()
+    model = DapModel.new(networks.config(HEIGHT)).train()
+    torch.nn.Module.to(model, networks.DEVICE)  # in place
     pixels = torch.randn((BATCH_SIZE, 3, *shape[1:]), generator=generator).to(networks.DEVICE)
     pair = paired(timed(lambda: _losses(target)), timed(lambda: _network(model, pixels)), repeats)
     yield Result(

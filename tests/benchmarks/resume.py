@@ -40,7 +40,7 @@ def benchmark(repeats: int) -> Iterator[Result]:
 
 def _result(what: str, seconds: float, how: str) -> Result:
     work = f"resume with {SHARDS:,} shards done of {SHARDS:,}: {what}"
-    return Result(work, "", f"{seconds:.1f} s", "< 5 s", f"{how}; local disk, cached by the system")
+    return Result(work, "—", f"{seconds:.1f} s", "< 5 s", f"{how}; local disk, cached by the system")
 
 
 def _graph(videos: Path) -> Graph:

@@ -103,3 +103,12 @@ def test_ray_gives_the_same_bytes_and_never_waits_for_cpus(tmp_path, cpus):
     result = run(str(tmp_path / "b"), "times.drop_every=3", executor=lambda: RayExecutor(num_cpus=cpus))
     assert (result.worked, result.unfinished) == (10, [])
     assert hashes(str(tmp_path / "a")) == hashes(str(tmp_path / "b"))
+
+
+def test_a_smaller_recipe_leaves_nothing_of_a_larger_one(place):
+    run(place, "times.drop_every=3")
+    run(place, "times.drop_every=3", "count.total_shards=2")
+    assert sorted(RunDir(place).receipts("products")) == ["0000", "0001"]
+    assert verify_run(RunDir(place)).problems == []
+    (total,) = RunDir(place).rows(RunDir(place).receipts("total")["all"])
+    assert total.fields["total"] == sum(3 * n for n in range(8) if n % 3)

@@ -11,9 +11,9 @@ from tests.footage import panorama, write_video
 
 def test_an_image_is_one_picture_at_its_own_size(tmp_path):
     path = tmp_path / "room.png"
-    Image.fromarray(panorama(24)).save(path)
+    Image.fromarray(panorama(64)).save(path)
     (picture,) = read_pictures(str(path), every_s=1.0, height=16)
-    assert (picture.rgb == panorama(24)).all()
+    assert (picture.rgb == panorama(64)).all()
     assert (picture.name, picture.entry()) == ("room", {"file": str(path)})
 
 

@@ -187,7 +187,6 @@ def test_a_finished_pack_is_left_alone_and_a_killed_one_ends_the_same(tmp_path):
     assert again.receipts("train-x")["train-000000"].attempt == 1
 
 
-@pytest.mark.xfail(strict=True, reason="nothing withdraws the shards that a changed recipe no longer has")
 def test_a_smaller_pack_leaves_nothing_of_a_larger_one(tmp_path):
     finished(tmp_path, labelled({"train": 12}), Pack(train="x", sources=[LABELLED], samples_per_shard=3))
     column = labelled({"train": 12})
