@@ -29,7 +29,6 @@ _COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage or recipe, 3 some shards failed."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin lose tenfold where cores are shared
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # bars of weights would stand between those of stages
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="dap", description="Data engine and training of Depth Any Panoramas.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -12,6 +12,9 @@ from models.torchvision_ops import register_missing_operators
 register_missing_operators()  # before transformers, which imports torchvision where it is installed
 
 from transformers import PreTrainedConfig, PreTrainedModel  # noqa: E402
+from transformers.utils import logging as transformers_logging  # noqa: E402
+
+transformers_logging.disable_progress_bar()  # a bar for every file of weights would stand between those of stages
 
 
 class StrictPreTrainedModel(PreTrainedModel):
