@@ -41,8 +41,13 @@ class Runner:
         self._result = RunResult()
 
     def run(self, nodes: Sequence[Node]) -> RunResult:
-        """Brings the nodes up to date, in order. A failed shard is left behind; a barrier without its inputs stops."""
+        """Brings the nodes up to date, in order. A failed shard is left behind; a barrier without its inputs stops.
+
+        Raises:
+            ResourceError: a stage that has work needs more than the cluster has; nothing was begun.
+        """
         try:
+            self._refuse_what_does_not_fit(nodes)
             for group in self._graph.chains(nodes):
                 done = self._run_chain(group) if is_map(group[0]) else self._run_barrier(group[0])
                 if not done:
@@ -52,6 +57,11 @@ class Runner:
         finally:
             if self._executor:
                 self._executor.close()
+
+    def _refuse_what_does_not_fit(self, nodes: Sequence[Node]) -> None:
+        plans = Planner(self._graph, self._run).plan(nodes)
+        if at_work := [MapStep(plan.node) for plan in plans if is_map(plan.node) and not plan.done]:
+            self._get_executor().check(at_work)
 
     def _run_chain(self, chain: Sequence[Node]) -> bool:
         """Brings a chain of map stages up to date; False if there is nothing to run it on."""

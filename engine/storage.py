@@ -234,6 +234,7 @@ class Storage:
 
 def _replace_durably(local: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
+    local.chmod(0o644)  # some libraries leave files that others on the cluster could not read
     descriptor = os.open(local, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)

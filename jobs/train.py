@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from jobs.fit import Data, Hardware
@@ -56,6 +57,11 @@ class Train(Training):
     def assets(self) -> dict[str, str]:
         given = {"init": self.init, "backbone": self.network.backbone}
         return {name: uri for name, uri in given.items() if uri}
+
+    def check(self) -> None:
+        super().check()
+        if self.init and Path(self.init).exists() and not (Path(self.init) / "config.json").is_file():
+            raise ValueError(f"init {self.init}: is no model folder, it has no config.json")
 
     def build(self, assets: Mapping[str, str]) -> tuple[DapTraining, DapModel]:
         network = self.network.build(assets.get("init"), assets.get("backbone"))

@@ -83,6 +83,8 @@ def _train_alone(arguments: argparse.Namespace) -> int:
     """Trains one model; what is finished is left alone."""
     data, column = _packed(arguments.data)
     training = _read_config(arguments.recipe, arguments.overrides, column)
+    if training.hardware.workers and torch.distributed.is_torchelastic_launched():
+        raise UsageError("hardware.workers are those of Ray: leave them out under torchrun")
     basis = _check(training, data)
     out = _open_out(arguments.out)
     if _is_finished(out, basis):

@@ -17,4 +17,5 @@ def measure(subject: str, repeats: int) -> Iterator[Result]:
 
 
 def _measure_here(subject: str, repeats: int) -> list[Result]:
+    multiprocessing.set_start_method(None, force=True)  # being spawned, it would spawn what a user's process forks
     return list(import_module(f"tests.benchmarks.{subject}").benchmark(repeats))

@@ -2,7 +2,7 @@ import collections
 
 import pytest
 
-from engine.executor import InProcessExecutor
+from engine.executor import InProcessExecutor, ResourceError
 from engine.graph import build_graph
 from engine.plan import Planner
 from engine.progress import Progress
@@ -103,6 +103,12 @@ def test_ray_gives_the_same_bytes_and_never_waits_for_cpus(tmp_path, cpus):
     result = run(str(tmp_path / "b"), "times.drop_every=3", executor=lambda: RayExecutor(num_cpus=cpus))
     assert (result.worked, result.unfinished) == (10, [])
     assert hashes(str(tmp_path / "a")) == hashes(str(tmp_path / "b"))
+
+
+def test_a_stage_that_does_not_fit_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ResourceError, match="step 'add' needs 4 CPU, the cluster has 1"):
+        run(str(tmp_path), "add.pool.num_cpus=4", executor=lambda: RayExecutor(num_cpus=1))
+    assert RunDir(str(tmp_path)).columns() == []
 
 
 def test_a_smaller_recipe_leaves_nothing_of_a_larger_one(place):

@@ -110,3 +110,12 @@ def test_the_script_of_the_readme_reads_the_run(demo):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=demo.parent)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.slow
+def test_the_whole_flow_on_an_object_store(dap, s3_uri):
+    done = dap("run", "demo", "--run-dir", s3_uri, *options(MINIATURE))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(dap("verify", "--run-dir", s3_uri, "--json").stdout)["ok"]
+    again = dap("run", "demo", "--run-dir", s3_uri, *options(MINIATURE))
+    assert "up to date: nothing to do" in again.stderr, again.stderr

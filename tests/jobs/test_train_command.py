@@ -112,6 +112,7 @@ def test_data_and_models_may_lie_on_an_object_store(config, tmp_path, s3_uri):
         ("batches.batch_size=14", "13 samples to train on do not fill one batch of 14"),
         ("hardware.workers=3", "batch_size 4 cannot be shared evenly by 3 ranks"),
         ("init=/no/such/model", "no such folder"),
+        ("init=/tmp", "is no model folder"),
         ("init=run:models/none", "is not there"),
     ],
 )
