@@ -47,7 +47,10 @@ class Runner:
             ResourceError: a stage that has work needs more than the cluster has; nothing was begun.
         """
         try:
-            self._refuse_what_does_not_fit(nodes)
+            plans = Planner(self._graph, self._run).plan(nodes)
+            if all(plan.done for plan in plans):
+                return self._nothing_to_do(plans)
+            self._refuse_what_does_not_fit(plans)
             for group in self._graph.chains(nodes):
                 done = self._run_chain(group) if is_map(group[0]) else self._run_barrier(group[0])
                 if not done:
@@ -58,8 +61,13 @@ class Runner:
             if self._executor:
                 self._executor.close()
 
-    def _refuse_what_does_not_fit(self, nodes: Sequence[Node]) -> None:
-        plans = Planner(self._graph, self._run).plan(nodes)
+    def _nothing_to_do(self, plans: Sequence[NodePlan]) -> RunResult:
+        for plan in plans:
+            self._announce(plan)
+            self._progress.finish(plan.node.name)
+        return self._result
+
+    def _refuse_what_does_not_fit(self, plans: Sequence[NodePlan]) -> None:
         if at_work := [MapStep(plan.node) for plan in plans if is_map(plan.node) and not plan.done]:
             self._get_executor().check(at_work)
 

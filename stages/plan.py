@@ -60,6 +60,10 @@ class Plan(Barrier):
             _ = self._outside
 
     def shards(self, context: BarrierContext) -> Sequence[str]:
+        receipts = context.run.receipts("plan")
+        current = all(receipt.fingerprint == context.basis.fingerprint for receipt in receipts.values())
+        if current and sum(receipt.samples_out for receipt in receipts.values()) == len(self._found(context)):
+            return list(receipts)  # planned whole, from these very videos: no shard need be opened
         return list(self._assign(context))
 
     def run(self, context: BarrierContext) -> None:
