@@ -19,7 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("what", choices=sorted(_KINDS), help="the stage to try")
     parser.add_argument("files", nargs="+", metavar="FILE", help="images or videos")
-    parser.add_argument("--model", default="embedded", help="tag, depth: a model folder or hub id (default: embedded)")
+    parser.add_argument(
+        "--model", default="embedded", help="tag, depth, quality: a model folder or hub id (default: embedded)"
+    )
+    parser.add_argument("--labeler", default="embedded", help="quality: whose depth is judged (default: embedded)")
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="of a video: time between frames")
     parser.add_argument("--height", type=int, default=512, help="of a video: height of the frames")
     parser.add_argument("--out", default="dap-try", metavar="DIR", help="depth: where the depth PNGs go")
@@ -73,6 +76,20 @@ def _depth(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield {**picture.entry(), "depth_png": str(path), **summarise_depth(depth_m)}
 
 
+def _quality(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    from models.embedded import EMBEDDED, model_place
+    from models.inference import DepthPredictor, QualityScorer
+
+    if arguments.model == EMBEDDED:
+        raise UsageError("quality needs --model, the folder of a discriminator; none comes with the package")
+    scorer, predictor = _load(QualityScorer, arguments.model), _load(DepthPredictor, model_place(arguments.labeler))
+    for file in arguments.files:
+        for picture in read_pictures(file, arguments.every, arguments.height):
+            depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
+            (score,) = scorer.score([picture.rgb], [depth_m])
+            yield {**picture.entry(), "score": score}
+
+
 def _load(make: Any, model: str) -> Any:
     try:
         return make(model)
@@ -94,4 +111,4 @@ def _text(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-_KINDS = {"horizon": _horizon, "tag": _tag, "depth": _depth}
+_KINDS = {"horizon": _horizon, "tag": _tag, "depth": _depth, "quality": _quality}

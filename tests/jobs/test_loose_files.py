@@ -8,6 +8,7 @@ import trimesh
 
 from jobs.__main__ import main
 from models.depth_png import decode_depth_png
+from models.discriminator import Discriminator, DiscriminatorConfig
 
 
 def document(capsys, *arguments: object):
@@ -44,6 +45,15 @@ def test_try_depth_writes_what_it_says(capsys, picture, tiny_model, tmp_path):
         depth = decode_depth_png(file.read())
     assert depth.depth_m.shape == cv2.imread(str(picture)).shape[:2]
     assert abs(np.median(depth.depth_m[depth.valid]) - entry["median_m"]) < 0.01
+
+
+def test_try_quality_scores_a_labelers_depth(capsys, picture, tiny_model, tmp_path):
+    Discriminator.new(DiscriminatorConfig.tiny(), seed=0).save_pretrained(tmp_path / "judge")
+    judge = ["--model", tmp_path / "judge", "--labeler", tiny_model]
+    (entry,) = document(capsys, "try", "quality", picture, *judge)
+    assert 0 < entry["score"] < 1
+    assert main(["try", "quality", str(picture)]) == 2
+    assert "needs --model" in capsys.readouterr().err
 
 
 def test_predict_leaves_depth_a_picture_and_points(picture, tiny_model, tmp_path):
