@@ -41,7 +41,8 @@ def resolve_asset(run: RunDir, uri: str) -> Asset | None:
     if uri.startswith(RUN_SCHEME):
         receipt = run.receipt(*uri.removeprefix(RUN_SCHEME).split("/", 1))
         return Asset(uri, receipt.output.sha256) if receipt else None
-    return Asset(uri, hash_local(Path(uri)) if Path(uri).exists() else f"hub:{uri}")
+    place = Path(uri).resolve()  # workers have working folders of their own
+    return Asset(str(place), hash_local(place)) if place.exists() else Asset(uri, f"hub:{uri}")
 
 
 class AssetCache:

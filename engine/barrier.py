@@ -62,4 +62,4 @@ class BarrierContext:
     def is_current(self, shard: str) -> bool:
         """Whether an output is there already and was made from the very same things."""
         receipt = self.run.receipt(self.writes.name, shard)
-        return receipt is not None and receipt.fingerprint == self.basis.fingerprint
+        return receipt is not None and receipt.fingerprint == self.basis.fingerprint and self.run.holds(receipt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -9,6 +10,8 @@ from graphlib import CycleError, TopologicalSorter
 from engine.assets import RUN_SCHEME
 from engine.recipe import Node, RecipeError
 from engine.stage import Barrier, SourceStage, Stage
+
+_PLACE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # a column, or one output of it
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Graph:
             names = self._closure(until)
         if only:
             names &= set(only)
+        if not names:
+            raise RecipeError(f"no step is both in {sorted(only)} and needed for {until!r}")
         return [node for node in self.nodes if node.name in names]
 
     def _closure(self, name: str) -> set[str]:
@@ -71,6 +76,8 @@ def build_graph(nodes: Iterable[Node]) -> Graph:
     unordered = Graph(tuple(nodes))
     for node in unordered.nodes:
         made = node.step.produces
+        if not _PLACE.fullmatch(made) or not _PLACE.fullmatch(node.step.writes.name):
+            raise RecipeError(f"step {node.name!r} would write {made!r}: use letters, digits, '_', '-' and '.'")
         if (other := unordered.producer(made)) is not node:
             raise RecipeError(f"steps {other.name if other else '?'!r} and {node.name!r} both write {made!r}")
         for column in node.step.reads:

@@ -8,12 +8,13 @@ from typing import Any
 
 from engine.assets import Asset, resolve_asset
 from engine.barrier import BarrierContext
+from engine.columns import ColumnError
 from engine.graph import Graph
 from engine.receipts import Basis, Receipt, basis_of, column_digest
 from engine.recipe import Node
 from engine.rundir import RunDir
 from engine.shard import MapStep
-from engine.stage import Barrier, SourceStage, Stage, UnreachableError
+from engine.stage import Barrier, SourceStage, Stage
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,13 @@ class Planner:
                 shards = self._shards(node)
                 plans[node.name] = NodePlan(node, shards, shards or (), (f"after {held_up[0].name}",))
             else:
-                plans[node.name] = self._node_plan(node, {n.name: plans[n.name] for n in follows})
+                plans[node.name] = self._plan_if_reachable(node, {n.name: plans[n.name] for n in follows})
         return list(plans.values())
 
     def receipts(self, column: str) -> dict[str, Receipt]:
-        """The receipts of a column, read once."""
+        """The receipts of a column whose outputs are there, read once."""
         if column not in self._receipts:
-            self._receipts[column] = self._run.receipts(column)
+            self._receipts[column] = self._run.receipts_with_outputs(column)
         return self._receipts[column]
 
     def assets(self, node: Node) -> dict[str, Asset] | None:
@@ -86,6 +87,15 @@ class Planner:
             return tuple(root.step.shards())
         return tuple(self.receipts(root.step.produces)) or None
 
+    def _plan_if_reachable(self, node: Node, upstream: dict[str, NodePlan]) -> NodePlan:
+        """The node's plan; where what it points at is out of reach, or gone, that is all there is to say."""
+        try:
+            return self._node_plan(node, upstream)
+        except ColumnError:
+            raise  # damage inside the run is another matter
+        except (ValueError, OSError) as error:
+            return NodePlan(node, None, (), (str(error),))
+
     def _node_plan(self, node: Node, upstream: dict[str, NodePlan]) -> NodePlan:
         if isinstance(node.step, Barrier):
             return self._barrier_plan(node)
@@ -111,10 +121,7 @@ class Planner:
 
     def _barrier_plan(self, node: Node) -> NodePlan:
         assert isinstance(node.step, Barrier)
-        try:
-            basis = self.barrier_basis(node)
-        except UnreachableError as error:
-            return NodePlan(node, None, (), (str(error),))
+        basis = self.barrier_basis(node)
         if basis is None:
             return NodePlan(node, None, (), ("its weights are still to be made",))
         shards = tuple(node.step.shards(self.context(node, basis)))

@@ -108,6 +108,13 @@ class Receipt:
         return receipt
 
 
+def count_samples(receipts: Iterable[Receipt]) -> tuple[int, int]:
+    """Samples in and out of a column. Where it has tar shards, tables and indices beside them hold none."""
+    receipts = list(receipts)
+    shards = [receipt for receipt in receipts if receipt.output.path.endswith(".tar")] or receipts
+    return sum(receipt.samples_in for receipt in shards), sum(receipt.samples_out for receipt in shards)
+
+
 def column_digest(receipts: Iterable[Receipt]) -> str:
     """sha256 of a whole column: of the hashes of its outputs in the order of their shards."""
     lines = sorted(f"{receipt.shard} {receipt.output.sha256}\n" for receipt in receipts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,12 @@ class Pool:
     min_workers: int = 1
     max_workers: int | None = None  # None: as many as the cluster holds
 
+    def __post_init__(self) -> None:
+        if min(self.num_cpus, self.num_gpus, self.memory_gib) < 0 or self.num_cpus + self.num_gpus == 0:
+            raise ValueError("a worker needs CPUs or GPUs, and no amount may be negative")
+        if self.min_workers < 1 or (self.max_workers or self.min_workers) < self.min_workers:
+            raise ValueError("min_workers must be at least 1, and max_workers not below it")
+
 
 @dataclass(frozen=True)
 class Node:
@@ -60,7 +67,7 @@ def load_recipe(text: str, steps: Mapping[str, type[Step]], overrides: Sequence[
     """Parses, overrides (`node.key=value`, `seed=1`), resolves `${name}` and builds every step; raises RecipeError."""
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise RecipeError(f"not a recipe: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict) or not isinstance(document.get("steps"), dict) or not document["steps"]:
         raise RecipeError("not a recipe: it needs a mapping `steps:` of named steps")
@@ -68,12 +75,14 @@ def load_recipe(text: str, steps: Mapping[str, type[Step]], overrides: Sequence[
         _override(document, override)
     _check_top_level(document)
     document = _substitute(document, document)
-    nodes = tuple(_build_node(name, dict(settings or {}), steps) for name, settings in document["steps"].items())
+    if wrong := next((name for name, settings in document["steps"].items() if not isinstance(settings, dict)), None):
+        raise RecipeError(f"step {wrong!r} needs settings, `step: KIND` the first of them")
+    nodes = tuple(_build_node(name, dict(settings), steps) for name, settings in document["steps"].items())
     return Recipe(document.get("name", "run"), document.get("executor", "ray"), nodes, document)
 
 
 def _check_top_level(document: Mapping[str, Any]) -> None:
-    if unknown := sorted(set(document) - _TOP_LEVEL):
+    if unknown := sorted(str(name) for name in set(document) - _TOP_LEVEL):
         raise RecipeError(f"unknown setting {unknown[0]!r} at the top of the recipe; known are {sorted(_TOP_LEVEL)}")
     if (executor := document.get("executor", "ray")) not in _EXECUTORS:
         raise RecipeError(f"executor {executor!r} is not one of {list(_EXECUTORS)}")
@@ -103,6 +112,8 @@ def _parse_override(override: str) -> tuple[list[str], Any]:
     keys = path.split(".")
     if not separator or not all(keys):
         raise RecipeError(f"--set {override!r}: write it as node.key=value")
+    if keys == ["videos"]:
+        return keys, value  # a path or pattern as it stands: `*.mp4` and `a #2` mean something else in YAML
     try:
         return keys, yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -126,10 +137,12 @@ def _build_node(name: str, settings: dict[str, Any], steps: Mapping[str, type[St
     if not _NAME.fullmatch(str(name)):
         raise RecipeError(f"step name {name!r}: use lower-case letters, digits and '-'")
     kind = settings.pop("step", None)
-    if kind not in steps:
+    if not isinstance(kind, str) or kind not in steps:
         raise RecipeError(f"step {name!r}: unknown kind {kind!r}; known kinds are {sorted(steps)}")
     pool = settings.pop("pool", None)
     step = build_settings(steps[kind], settings, where=f"step {name!r}")
+    if isinstance(step, Stage) and step.batch_size < 1:
+        raise RecipeError(f"step {name!r}: batch_size must be at least 1")
     if pool is not None and not isinstance(step, Stage):
         raise RecipeError(f"step {name!r}: only map stages have a pool")
     return Node(name, step, build_settings(Pool, pool or {}, where=f"step {name!r}: pool"))
@@ -143,6 +156,8 @@ def build_settings(cls: type, settings: Any, where: str) -> Any:
     for name, value in settings.items():
         if value is None and name in hints and type(None) not in get_args(hints[name]):
             raise RecipeError(f"{where}: {name} is empty")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RecipeError(f"{where}: {name} must be a finite number")
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     for entry in dataclasses.fields(cls):
         parser.add_argument(f"--{entry.name}", type=hints[entry.name], required=_has_no_default(entry))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -54,6 +55,24 @@ class RunDir:
         data = self.storage.read_many([f"{folder}/{name}" for name in names])
         return {name.removesuffix(".json"): Receipt.from_bytes(item) for name, item in zip(names, data, strict=True)}
 
+    def receipts_with_outputs(self, column: str) -> dict[str, Receipt]:
+        """The receipts of a column less those whose output is gone, or not of the size that was written."""
+        sizes: Counter[str] = Counter()
+        for name, size in self.storage.list(column).items():
+            for place in {name, name.split("/")[0]}:  # a file, and the folder that it is a part of
+                sizes[f"{column}/{place}"] += size
+        found = self.receipts(column)
+        return {
+            shard: receipt for shard, receipt in found.items() if sizes[receipt.output.path] == receipt.output.bytes
+        }
+
+    def holds(self, receipt: Receipt) -> bool:
+        """Whether the output of a receipt is there, in the size that was written."""
+        size = self.storage.size(receipt.output.path)
+        if size is None:
+            size = sum(self.storage.list(receipt.output.path).values())
+        return size == receipt.output.bytes
+
     def columns(self) -> list[str]:
         """Names of the columns that have a receipt or a failure."""
         return sorted({name.split("/")[0] for name in self.storage.list("receipts") if "/" in name})
@@ -81,6 +100,8 @@ class RunDir:
         """Publishes a finished local output, then its drops, then the receipt, each whole or not at all."""
         before = self.receipt(column, shard)
         attempt = before.attempt + 1 if before else 1
+        if before and before.fingerprint != basis.fingerprint:
+            self.storage.delete(_receipt_path(column, shard))  # else it would vouch for what is about to be replaced
         receipt = Receipt(
             column=column,
             shard=shard,

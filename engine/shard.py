@@ -76,7 +76,7 @@ class ShardRunner:
     def _bring_up_to_date(self, shard: str, inputs: dict[str, Receipt]) -> Outcome:
         basis = self._step.basis(inputs)
         done = self._run.receipt(self._step.stage.writes.name, shard)
-        if done and done.fingerprint == basis.fingerprint:
+        if done and done.fingerprint == basis.fingerprint and self._run.holds(done):
             return self._outcome(done, "cached")
         self._set_up()
         return self._outcome(run_shard(self._step.stage, shard, self._run, basis, inputs), "done")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.plan import NodePlan
+from engine.receipts import count_samples
 from engine.rundir import RunDir
 
 
@@ -28,11 +29,12 @@ def column_status(run: RunDir, plans: Sequence[NodePlan]) -> dict[str, ColumnSta
     for plan in plans:
         column = plan.node.step.writes.name
         receipts = list(run.receipts(column).values())
+        samples_in, samples_out = count_samples(receipts)
         statuses[column] = ColumnStatus(
             shards_total=_total(plans, column, len(receipts)),
             shards_done=len(receipts),
-            samples_in=sum(receipt.samples_in for receipt in receipts),
-            samples_out=sum(receipt.samples_out for receipt in receipts),
+            samples_in=samples_in,
+            samples_out=samples_out,
             drops=dict(sum((Counter(receipt.drops) for receipt in receipts), Counter())),
             failed=sorted(run.failures(column)),
         )

@@ -161,7 +161,7 @@ class Storage:
         if not self.is_local or not base.is_dir():
             return
         for folder in base.iterdir():
-            host, pid, _ = folder.name.rsplit("-", 2)
+            host, pid, _ = [*folder.name.rsplit("-", 2), "", ""][:3]
             if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
                 shutil.rmtree(folder, ignore_errors=True)
 

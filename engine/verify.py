@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from engine.columns import ColumnError
-from engine.receipts import Receipt
+from engine.receipts import Receipt, column_digest, count_samples
 from engine.rundir import RunDir
 
 _UNVOUCHED = frozenset({"receipts", "checkpoints", ".tmp"})  # folders whose objects have no receipt by design
@@ -36,7 +36,7 @@ def verify_run(run: RunDir, threads: int = 4) -> Verification:
             found.problems += problems
     found.problems += list(_orphans(run, flat))
     for column, by_shard in receipts.items():
-        found.samples[column] = sum(receipt.samples_out for receipt in by_shard.values())
+        found.samples[column] = count_samples(by_shard.values())[1]
         found.problems += [f"{column}/{shard}: its last attempt failed" for shard in run.failures(column)]
     return found
 
@@ -62,15 +62,10 @@ def _check(run: RunDir, receipt: Receipt, receipts: dict[str, dict[str, Receipt]
     if receipt.output.path.endswith((".tar", ".parquet")):
         yield from _check_rows(run, receipt, name)
     for column, sha256 in receipt.basis.inputs.items():
-        before = receipts.get(column, {}).get(receipt.shard)
-        if before and before.output.sha256 != sha256 and column not in _whole_column_inputs(receipt, receipts):
-            yield f"{name}: was made from another {column}/{receipt.shard} than there is"
-
-
-def _whole_column_inputs(receipt: Receipt, receipts: dict[str, dict[str, Receipt]]) -> set[str]:
-    """Inputs that a barrier read whole: their hash is a column's, and no shard of them has it."""
-    hashes = {column: {r.output.sha256 for r in by_shard.values()} for column, by_shard in receipts.items()}
-    return {column for column, sha256 in receipt.basis.inputs.items() if sha256 not in hashes.get(column, set())}
+        there = receipts.get(column, {})
+        shard = there.get(receipt.shard)
+        if sha256 not in {shard.output.sha256 if shard else "", column_digest(there.values())}:
+            yield f"{name}: was made from another {column} than there is"
 
 
 def _check_rows(run: RunDir, receipt: Receipt, name: str) -> Iterator[str]:

@@ -47,9 +47,12 @@ def open_job(arguments: argparse.Namespace) -> Job:
 
 def job_from_text(text: str, run_dir: str, overrides: Sequence[str] = ()) -> Job:
     """The whole recipe of a text; raises RecipeError."""
+    place = run_dir if "://" in run_dir else str(Path(run_dir).resolve())  # workers have working folders of their own
+    if Path(place).is_file():
+        raise UsageError(f"{run_dir}: is a file, not a run directory")
     recipe = load_recipe(text, STEPS, overrides)
     graph = build_graph(recipe.nodes)
-    return Job(recipe, graph, list(graph.nodes), RunDir(run_dir))
+    return Job(recipe, graph, list(graph.nodes), RunDir(place))
 
 
 def open_saved_job(run: RunDir) -> Job:

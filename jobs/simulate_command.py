@@ -35,10 +35,12 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.mesh:
             count |= {"validation_share": 0.0, "test_share": 0.0}  # one scene: all its views are in one split
         steps["panoramas"] = {"step": "simulate", "source_name": arguments.look, **count, **common}
-    if arguments.videos and not arguments.mesh:
+    if arguments.videos and arguments.mesh:
+        raise UsageError("--mesh gives panoramas, not videos")
+    if arguments.videos:
         length = {"videos": arguments.videos, "seconds": arguments.seconds, "fps": arguments.fps}
         steps["videos"] = {"step": "film", **length, **common}
     if not steps:
-        raise UsageError("nothing to make: give --panoramas N, or --videos N (which --mesh does not go with)")
+        raise UsageError("nothing to make: give --panoramas N, --videos N, or both")
     document = {"name": "simulate", "executor": arguments.executor, "steps": steps}
     return run_job(job_from_text(yaml.safe_dump(document), arguments.out))

@@ -12,3 +12,9 @@ _FOLDER = Path(__file__).parent / "embedded_weights"
 def model_place(model: str) -> str:
     """The folder of the embedded model for its name; any other folder or hub id as it is."""
     return str(_FOLDER) if model == EMBEDDED else model
+
+
+def check_model_folder(place: str) -> None:
+    """ValueError unless a place is a folder with a model in it; one that is still to be made (`run:…`) passes."""
+    if not place.startswith("run:") and not (Path(place) / "config.json").is_file():
+        raise ValueError(f"{place}: no such folder, or no model folder (it has no config.json)")

@@ -47,6 +47,10 @@ class Extract(Stage):
     def __post_init__(self) -> None:
         if self.every_s <= 0 or self.height < 32 or not 1 <= self.jpeg_quality <= 100:
             raise ValueError("extract: every_s must be positive, height at least 32, jpeg_quality 1 to 100")
+        if self.timeout_s <= 0 or self.memory_gb <= 0 or self.threads < 1:
+            raise ValueError("extract: timeout_s and memory_gb must be positive, threads at least 1")
+        if self.max_frames is not None and self.max_frames < 1:
+            raise ValueError("extract: max_frames must be at least 1")
 
     @property
     def reads(self) -> tuple[str, ...]:

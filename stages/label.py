@@ -11,7 +11,7 @@ import numpy as np
 from engine.columns import Column, TarColumn
 from engine.stage import Drop, Row, Sample, Stage
 from models.depth_png import encode_depth_png
-from models.embedded import EMBEDDED, model_place
+from models.embedded import EMBEDDED, check_model_folder, model_place
 from models.inference import DepthPredictor
 from stages.images import decode_images
 
@@ -37,6 +37,9 @@ class Label(Stage):
 
     def assets(self) -> dict[str, str]:
         return {"model": model_place(self.model)}
+
+    def check(self) -> None:
+        check_model_folder(self.assets()["model"])
 
     def setup(self, assets: Mapping[str, str]) -> None:
         self._predictor = DepthPredictor(assets["model"], self.device, batch_size=self.batch_size)

@@ -105,8 +105,9 @@ class Plan(Barrier):
         for shard, receipt in before.items():
             ids = context.run.table(receipt)["video_id"].to_pylist()
             assigned[shard] = [found.pop(video_id) for video_id in ids if video_id in found]
+        first_free = max(map(int, before), default=-1) + 1
         new = sorted(found.values(), key=lambda video: video.video_id)
-        for number, first in enumerate(range(0, len(new), self.videos_per_shard), start=len(before)):
+        for number, first in enumerate(range(0, len(new), self.videos_per_shard), start=first_free):
             assigned[f"{number:06d}"] = new[first : first + self.videos_per_shard]
         return assigned
 

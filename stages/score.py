@@ -11,6 +11,7 @@ import pyarrow as pa
 from engine.columns import Column, ParquetColumn
 from engine.stage import Drop, Row, Sample, Stage
 from models.depth_png import decode_depth_png
+from models.embedded import check_model_folder
 from models.inference import QualityScorer
 from stages.images import decode_images
 
@@ -36,6 +37,9 @@ class Score(Stage):
 
     def assets(self) -> dict[str, str]:
         return {"model": self.model}
+
+    def check(self) -> None:
+        check_model_folder(self.model)
 
     def setup(self, assets: Mapping[str, str]) -> None:
         self._scorer = QualityScorer(assets["model"], self.device)

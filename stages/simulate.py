@@ -56,6 +56,10 @@ class Simulate(SourceStage):
     def assets(self) -> dict[str, str]:
         return {"mesh": self.mesh} if self.mesh else {}
 
+    def check(self) -> None:
+        if self.mesh:
+            load_scene(self.mesh)
+
     def setup(self, assets: Mapping[str, str]) -> None:
         self._scene = load_scene(assets["mesh"]) if self.mesh else None
 

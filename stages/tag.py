@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -41,6 +42,9 @@ class Tag(Stage):
 
     def assets(self) -> dict[str, str]:
         return {} if self.model == EMBEDDED else {"tagger": self.model}
+
+    def external(self) -> dict[str, str]:
+        return {"model": Path(self.model).name}  # stands in every row
 
     def setup(self, assets: Mapping[str, str]) -> None:
         self._tagger = make_tagger(

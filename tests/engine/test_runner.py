@@ -10,6 +10,7 @@ from engine.ray_executor import RayExecutor
 from engine.recipe import load_recipe
 from engine.rundir import RunDir
 from engine.runner import Runner
+from engine.storage import Storage
 from engine.verify import verify_run
 from tests.engine.steps import RECIPE, STEPS
 
@@ -73,6 +74,42 @@ def test_lost_receipt_redoes_one_shard(tmp_path):
     RunDir(place).storage.delete("receipts/products/0001.json")
     assert run(place).worked == 1
     assert hashes(place) == before
+
+
+def test_an_output_deleted_by_hand_is_made_again(place):
+    run(place)
+    before = hashes(place)
+    RunDir(place).storage.delete("products/0001.parquet")
+    assert run(place).worked == 1
+    assert hashes(place) == before
+    assert verify_run(RunDir(place)).problems == []
+
+
+def test_a_receipt_never_vouches_for_what_replaced_its_output(tmp_path, monkeypatch):
+    """Killed between output and receipt of a changed recipe, then back to the first one: done anew, not up to date."""
+    place = str(tmp_path)
+    run(place)
+    before = hashes(place)
+    publish = Storage.publish
+
+    def publish_and_die(self, local, path):
+        publish(self, local, path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "publish", publish_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            run(place, "times.factor=7")
+    assert run(place).worked >= 1
+    assert hashes(place) == before
+    assert verify_run(RunDir(place)).problems == []
+
+
+def test_verify_finds_a_column_made_from_another_than_there_is(tmp_path):
+    place = str(tmp_path)
+    run(place)
+    run(place, "times.factor=5", until="times")
+    assert "sums/0000: was made from another products than there is" in verify_run(RunDir(place)).problems
 
 
 def test_a_bug_fails_its_shard_alone_and_the_barrier_waits(tmp_path):

@@ -41,7 +41,8 @@ def test_a_shard_that_fails_is_exit_code_3_and_the_others_are_done(capsys, recip
     place = tmp_path / "run"
     run = ["run", str(recipe), "--run-dir", str(place), "--until"]
     assert main([*run, "extract"]) == 0
-    (place / "frames" / "000001.tar").write_bytes(b"overwritten by someone")
+    shard = place / "frames" / "000001.tar"
+    shard.write_bytes(b"x" * shard.stat().st_size)
     capsys.readouterr()
     assert main([*run, "tag"]) == 3
     error = capsys.readouterr().err

@@ -34,6 +34,12 @@ def empty(tmp_path):
         (["curate", "--set", "label.model=nowhere"], "nowhere: no such folder"),
         (["curate", "--set", "label.model=run:models/none"], "no step of the recipe writes"),
         (["curate", "--set", "executor=spark"], "executor 'spark'"),
+        (["curate", "--set", "label.model=models/nothere"], "models/nothere: no such folder"),
+        (["curate", "--set", "tag.batch_size=0"], "batch_size must be at least 1"),
+        (["curate", "--set", "extract.every_s=.nan"], "finite"),
+        (["curate", "--set", "extract.max_frames=0"], "max_frames"),
+        (["curate", "--set", "tag.pool.num_cpus=-1"], "no amount may be negative"),
+        (["curate", "--only", "label", "--until", "plan"], "no step is both"),
     ],
 )
 def test_wrong_recipes_and_settings(capsys, tmp_path, footage, command, arguments, message):
@@ -49,6 +55,9 @@ def test_broken_recipe_files(capsys, tmp_path):
         ("steps: {a: {step: nosuch}}", "unknown kind 'nosuch'"),
         ("steps: {tag: {step: tag}}", "reads 'frames', which no step"),
         ("!!python/name:os.system", "not a recipe"),
+        ("steps: {a: 5}", "step 'a' needs settings"),
+        ("steps: {a: {step: [count]}}", "unknown kind"),
+        ("steps: {a: {step: film, videos: 1, column: ../../outside}}", "would write '../../outside'"),
     ]:
         recipe.write_text(text)
         assert message in fails(capsys, "run", recipe, "--run-dir", tmp_path / "run")

@@ -199,24 +199,25 @@ def test_a_smaller_pack_leaves_nothing_of_a_larger_one(tmp_path):
     ]
 
 
-def test_a_part_that_is_missing_is_an_error(tmp_path):
-    run = finished(tmp_path, labelled({"train": 4}))
+def test_a_source_that_was_deleted_or_cut_is_made_again_first(tmp_path):
+    steps = (labelled({"train": 4}), Pack(train="x", sources=[LABELLED]))
+    before = hashes(finished(tmp_path, *steps), "train-x")
     (tmp_path / "labelled-sim" / "000001.tar").unlink()
-    error = failure(tmp_path, labelled({"train": 4}), Pack(train="x", sources=[LABELLED]))
-    assert "labelled-sim/000001.tar" in error
-    assert run.receipts("train-x") == {}
+    (tmp_path / "train-x" / "train-000000.tar").write_bytes(b"cut")
+    (tmp_path / "receipts" / "train-x" / "index.json").unlink()
+    assert hashes(finished(tmp_path, *steps), "train-x") == before
+    assert (tmp_path / "labelled-sim" / "000001.tar").is_file()
 
 
-def test_a_part_that_went_missing_after_the_deal_is_an_error(tmp_path):
+def test_a_part_that_was_overwritten_is_an_error(tmp_path):
     steps = (labelled({"train": 4}), Pack(train="x", sources=[LABELLED]))
     run = finished(tmp_path, *steps)
     for shard in ("index", "train-000000"):
         run.storage.delete(f"receipts/train-x/{shard}.json")
     source = tmp_path / "labelled-sim" / "000001.tar"
-    source.write_bytes(source.read_bytes()[:1000])
+    source.write_bytes(bytes(source.stat().st_size))
     error = failure(tmp_path, *steps)
     assert error.startswith("1 shards failed, first train-000000:")
-    assert "EOFError" in error
     assert list(run.receipts("train-x")) == ["deal"]
 
 

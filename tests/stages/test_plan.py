@@ -133,3 +133,15 @@ def test_no_videos_stop_the_recipe_before_any_work(tmp_path, name):
 def test_wrong_settings(settings):
     with pytest.raises(ValueError, match="videos_per_shard"):
         Plan(videos="x", **settings)
+
+
+def test_a_lost_receipt_loses_no_video(tmp_path):
+    for name in "abc":
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        (tmp_path / "videos" / f"{name}.mp4").write_bytes(name.encode())
+    step = Plan(videos=str(tmp_path / "videos"), videos_per_shard=1)
+    run = finished(tmp_path / "run", step)
+    planned = {row.key for receipt in run.receipts("plan").values() for row in run.rows(receipt)}
+    run.storage.delete("receipts/plan/000000.json")
+    run = finished(tmp_path / "run", Plan(videos=str(tmp_path / "videos"), videos_per_shard=1))
+    assert {row.key for receipt in run.receipts("plan").values() for row in run.rows(receipt)} == planned
