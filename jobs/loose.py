@@ -41,6 +41,14 @@ def check_files(files: Sequence[str]) -> None:
             raise UsageError(f"{file}: no such file")
 
 
+def check_distinct_names(files: Sequence[str]) -> None:
+    """Raises UsageError if what is made of two files would have one name."""
+    by_stem: dict[str, str] = {}
+    for file in files:
+        if (other := by_stem.setdefault(Path(file).stem, file)) is not file:
+            raise UsageError(f"{other} and {file} would both be written as {Path(file).stem}: give them apart")
+
+
 def read_pictures(file: str, every_s: float, height: int) -> Iterator[Picture]:
     """The image of a file, or the frames of a video; raises UsageError if it cannot be read."""
     try:

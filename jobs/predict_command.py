@@ -12,7 +12,7 @@ import torch
 import trimesh
 
 from jobs.errors import EXIT_DONE, UsageError
-from jobs.loose import Picture, check_files, read_pictures
+from jobs.loose import Picture, check_distinct_names, check_files, read_pictures
 from jobs.pictures import colour_depth
 from models.depth_png import encode_depth_png
 from models.embedded import EMBEDDED, model_place
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Writes NAME.depth.png, NAME.colour.png and maybe NAME.ply for every panorama."""
     check_files(arguments.files)
+    check_distinct_names(arguments.files)
     try:
         predictor = DepthPredictor(model_place(arguments.model), arguments.device)
     except (ValueError, OSError) as error:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.errors import EXIT_DONE, UsageError
-from jobs.loose import check_files, read_pictures
+from jobs.loose import check_distinct_names, check_files, read_pictures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +66,7 @@ def _depth(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from models.inference import DepthPredictor
     from stages.label import summarise_depth
 
+    check_distinct_names(arguments.files)
     predictor = _load(DepthPredictor, model_place(arguments.model))
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)

@@ -67,6 +67,13 @@ def test_predict_leaves_depth_a_picture_and_points(picture, tiny_model, tmp_path
     assert np.isclose(np.median(distances_m), np.median(depth.depth_m[depth.valid]), atol=0.01)
 
 
+def test_two_files_of_one_name_do_not_overwrite_each_other(capsys, picture, tmp_path):
+    other = tmp_path / picture.name
+    other.write_bytes(picture.read_bytes())
+    assert main(["predict", str(picture), str(other), "--out", str(tmp_path / "out")]) == 2
+    assert "would both be written as panorama" in capsys.readouterr().err
+
+
 def test_predict_takes_videos(footage, tiny_model, tmp_path):
     (video,) = list(footage.glob("000000/*.mp4"))
     assert main(["predict", str(video), "--model", str(tiny_model), "--out", str(tmp_path), "--every", "3"]) == 0
