@@ -9,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from engine.assets import RUN_SCHEME
 from engine.recipe import Node, RecipeError
-from engine.stage import Barrier, SourceStage, Stage
+from engine.stage import SourceStage, Stage
 
 _PLACE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # a column, or one output of it
 
@@ -111,8 +111,3 @@ def _ordered(graph: Graph) -> list[Node]:
 
 def _inside_run(uri: str) -> str:
     return uri.removeprefix(RUN_SCHEME) if uri.startswith(RUN_SCHEME) else ""
-
-
-def is_barrier(node: Node) -> bool:
-    """Whether a node works on the whole run rather than shard by shard."""
-    return isinstance(node.step, Barrier)
