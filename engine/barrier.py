@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.columns import Column
+from engine.commit import commit, withdraw
 from engine.receipts import Basis, Receipt
 from engine.rundir import RunDir
 from engine.shard import Outcome
@@ -41,7 +42,8 @@ class BarrierContext:
     def commit(self, shard: str, local: Path, samples_in: int, samples_out: int) -> Receipt:
         """Publishes a finished local file or folder as one output of the barrier, receipt last."""
         suffix = "".join(local.suffixes) if local.is_file() else ""
-        return self.run.commit(
+        return commit(
+            self.run,
             column=self.writes.name,
             shard=shard,
             basis=self.basis,
@@ -57,7 +59,7 @@ class BarrierContext:
         kept = set(shards)
         for shard, receipt in self.run.receipts(self.writes.name).items():
             if shard not in kept:
-                self.run.withdraw(receipt)
+                withdraw(self.run, receipt)
 
     def is_current(self, shard: str) -> bool:
         """Whether an output is there already and was made from the very same things."""

@@ -1,4 +1,4 @@
-"""The run directory: where columns, receipts, drops and failures lie, and how they are read and committed."""
+"""The run directory: where columns, receipts, drops and failures lie, and how they are read."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.columns import ColumnError, ParquetColumn, merge_on_key, read_rows
-from engine.receipts import Basis, Receipt
-from engine.stage import Drop, Row, Sample
-from engine.storage import Output, Storage
-
-_DROP_SCHEMA = pa.schema(
-    [("code", pa.string()), ("detail", pa.string()), ("retryable", pa.bool_()), ("attempt", pa.int32())]
-)
+from engine.columns import ColumnError, merge_on_key, read_rows
+from engine.receipts import Receipt
+from engine.stage import Row, Sample
+from engine.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class RunDir:
     def receipt(self, column: str, shard: str) -> Receipt | None:
         """The receipt of a shard, None if it is not done; raises ValueError for a damaged one."""
         try:
-            return Receipt.from_bytes(self.storage.read_bytes(_receipt_path(column, shard)))
+            return Receipt.from_bytes(self.storage.read_bytes(receipt_path(column, shard)))
         except FileNotFoundError:
             return None
 
@@ -84,55 +79,6 @@ class RunDir:
         errors = (json.loads(self.storage.read_bytes(f"{folder}/{name}")) for name in names)
         return {error["shard"]: error["traceback"] for error in errors}
 
-    def commit(
-        self,
-        *,
-        column: str,
-        shard: str,
-        basis: Basis,
-        local: Path,
-        path: str,
-        samples_in: int,
-        samples_out: int,
-        drops: Sequence[Drop] = (),
-        seconds: float = 0.0,
-    ) -> Receipt:
-        """Publishes a finished local output, then its drops, then the receipt, each whole or not at all."""
-        before = self.receipt(column, shard)
-        attempt = before.attempt + 1 if before else 1
-        if before and before.fingerprint != basis.fingerprint:
-            self.storage.delete(_receipt_path(column, shard))  # else it would vouch for what is about to be replaced
-        receipt = Receipt(
-            column=column,
-            shard=shard,
-            basis=basis,
-            output=self.storage.publish(local, path),
-            samples_in=samples_in,
-            samples_out=samples_out,
-            drops=_count(drops),
-            drops_output=self._write_drops(column, shard, drops, attempt),
-            seconds=round(seconds, 3),
-            attempt=attempt,
-        )
-        self.storage.write_bytes(_receipt_path(column, shard), receipt.to_bytes())
-        self.clear_failure(column, shard)
-        return receipt
-
-    def fail(self, column: str, shard: str, traceback: str) -> None:
-        """Leaves the traceback of a failed shard where the receipt would be."""
-        error = {"column": column, "shard": shard, "traceback": traceback}
-        self.storage.write_bytes(_error_path(column, shard), json.dumps(error, indent=1).encode())
-
-    def clear_failure(self, column: str, shard: str) -> None:
-        """Forgets the failure of what has since been done."""
-        self.storage.delete(_error_path(column, shard))
-
-    def withdraw(self, receipt: Receipt) -> None:
-        """Removes a shard that is part of its column no more; the receipt first, so that none vouches for a part."""
-        self.storage.delete(_receipt_path(receipt.column, receipt.shard))
-        for output in filter(None, (receipt.output, receipt.drops_output)):
-            self.storage.delete_all(output.path)
-
     def rows(self, receipt: Receipt) -> Iterator[Row]:
         """The rows of one shard of one column, read once from front to back."""
         with self.storage.open(receipt.output.path) as stream:
@@ -153,27 +99,12 @@ class RunDir:
             for key, columns in merge_on_key(rows):
                 yield Sample(key, columns)
 
-    def _write_drops(self, column: str, shard: str, drops: Sequence[Drop], attempt: int) -> Output | None:
-        path = f"drops/{column}/{shard}.parquet"
-        if not drops:
-            self.storage.delete(path)
-            return None
-        with self.storage.scratch() as scratch:
-            writer = ParquetColumn("drops", _DROP_SCHEMA).writer(scratch)
-            for drop in sorted(drops, key=lambda drop: drop.key):
-                fields = {"code": drop.code, "detail": drop.detail, "retryable": drop.retryable, "attempt": attempt}
-                writer.add(Row(drop.key, fields))
-            return self.storage.publish(writer.finish(), path)
 
-
-def _count(drops: Sequence[Drop]) -> dict[str, int]:
-    codes = sorted(drop.code for drop in drops)
-    return {code: codes.count(code) for code in dict.fromkeys(codes)}
-
-
-def _receipt_path(column: str, shard: str) -> str:
+def receipt_path(column: str, shard: str) -> str:
+    """Place of the receipt of a shard."""
     return f"receipts/{column}/{shard}.json"
 
 
-def _error_path(column: str, shard: str) -> str:
+def error_path(column: str, shard: str) -> str:
+    """Place of the traceback of a shard whose last attempt failed."""
     return f"receipts/{column}/{shard}.error.json"

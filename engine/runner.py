@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from engine.assets import AssetCache, check_asset, resolve_asset
 from engine.barrier import BarrierError
+from engine.commit import clear_failure, fail, withdraw
 from engine.executor import Executor
 from engine.graph import Graph
 from engine.plan import NodePlan, Planner, is_map
@@ -93,7 +94,7 @@ class Runner:
         """Removes shards that the recipe has no more, such as those of a larger run before."""
         for shard, receipt in planner.receipts(plan.node.step.writes.name).items():
             if plan.shards is not None and shard not in plan.shards:
-                self._run.withdraw(receipt)
+                withdraw(self._run, receipt)
 
     def _announce(self, plan: NodePlan) -> None:
         total = len(plan.shards or ())
@@ -121,7 +122,7 @@ class Runner:
                 return self._failed_at_once(node, str(error))
             except Exception:  # noqa: BLE001 - a bug of a barrier fails it, with its traceback kept, and the run says so
                 return self._failed_at_once(node, traceback.format_exc())
-            self._run.clear_failure(node.step.writes.name, node.name)
+            clear_failure(self._run, node.step.writes.name, node.name)
             self._result.worked += len(plan.pending)
         self._progress.finish(node.name)
         return True
@@ -166,7 +167,7 @@ class Runner:
 
     def _failed_at_once(self, node: Node, error: str) -> bool:
         column = node.step.writes.name
-        self._run.fail(column, node.name, error)
+        fail(self._run, column, node.name, error)
         self._result.unfinished.append(Outcome(node.name, column, node.name, "failed", error=error))
         self._progress.say(node.name, f"failed: {error.strip().splitlines()[-1]}")
         return False

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Literal
 
 from engine.assets import Asset, AssetCache
+from engine.commit import commit, fail
 from engine.receipts import Basis, Receipt, basis_of
 from engine.recipe import Node
 from engine.rundir import RunDir
@@ -89,7 +90,7 @@ class ShardRunner:
 
     def _failed(self, shard: str, error: str) -> Outcome:
         column = self._step.stage.writes.name
-        self._run.fail(column, shard, error)
+        fail(self._run, column, shard, error)
         return Outcome(self._step.node.name, column, shard, "failed", error=error)
 
     def _outcome(self, receipt: Receipt, status: Literal["done", "cached"]) -> Outcome:
@@ -113,7 +114,8 @@ def run_shard(stage: Stage, shard: str, run: RunDir, basis: Basis, inputs: dict[
                 else:
                     writer.add(item)
                     samples_out += 1
-        return run.commit(
+        return commit(
+            run,
             column=stage.writes.name,
             shard=shard,
             basis=basis,
