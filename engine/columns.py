@@ -11,7 +11,7 @@ import json
 import re
 import tarfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -45,6 +45,10 @@ class Writer(Protocol):
     """Takes rows with rising keys; `finish` returns the finished local file or folder."""
 
     def add(self, row: Row) -> None: ...
+
+    def mark(self) -> Callable[[], None]:
+        """Returns what takes back all rows added after this call."""
+        ...
 
     def finish(self) -> Path: ...
 
@@ -110,24 +114,42 @@ class _RisingKeys:
             raise ColumnError(f"key {key!r} after {self._last!r}: the keys of a shard must rise")
         self._last = key
 
+    def mark(self) -> Callable[[], None]:
+        last = self._last
+
+        def undo() -> None:
+            self._last = last
+
+        return undo
+
 
 class _UniqueKeys:
     """Refuses a key that was there before."""
 
     def __init__(self) -> None:
-        self._seen: set[str] = set()
+        self._seen: dict[str, None] = {}  # in the order they came
 
     def check(self, key: str) -> None:
         check_key(key)
         if key in self._seen:
             raise ColumnError(f"key {key!r} comes twice")
-        self._seen.add(key)
+        self._seen[key] = None
+
+    def mark(self) -> Callable[[], None]:
+        count = len(self._seen)
+
+        def undo() -> None:
+            while len(self._seen) > count:
+                self._seen.popitem()
+
+        return undo
 
 
 class _TarWriter:
     def __init__(self, path: Path, fields: tuple[str, ...], keys: _RisingKeys | _UniqueKeys) -> None:
         self._path, self._fields, self._keys = path, tuple(sorted(fields)), keys
-        self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 - closed by finish
+        self._file = path.open("wb")
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 - finish closes
 
     def add(self, row: Row) -> None:
         self._keys.check(row.key)
@@ -140,8 +162,21 @@ class _TarWriter:
             member.size = len(data)
             self._tar.addfile(member, io.BytesIO(data))
 
+    def mark(self) -> Callable[[], None]:
+        undo_keys, offset, members = self._keys.mark(), self._tar.offset, len(self._tar.getmembers())
+
+        def undo() -> None:
+            undo_keys()
+            self._file.seek(offset)
+            self._file.truncate()
+            self._tar.offset = offset
+            del self._tar.getmembers()[members:]
+
+        return undo
+
     def finish(self) -> Path:
         self._tar.close()
+        self._file.close()
         return self._path
 
 
@@ -154,6 +189,15 @@ class _ParquetWriter:
         self._keys.check(row.key)
         self._rows.append({**row.fields, self._schema.names[0]: row.key})
 
+    def mark(self) -> Callable[[], None]:
+        undo_keys, count = self._keys.mark(), len(self._rows)
+
+        def undo() -> None:
+            undo_keys()
+            del self._rows[count:]
+
+        return undo
+
     def finish(self) -> Path:
         pq.write_table(pa.Table.from_pylist(self._rows, schema=self._schema), self._path, compression="zstd")
         return self._path
@@ -162,12 +206,24 @@ class _ParquetWriter:
 class _FolderWriter:
     def __init__(self, path: Path) -> None:
         self._path, self._keys = path, _RisingKeys()
+        self._written: list[Path] = []
         path.mkdir()
 
     def add(self, row: Row) -> None:
         self._keys.check(row.key)
         for field, data in row.fields.items():
-            (self._path / f"{row.key}.{field}").write_bytes(data)
+            self._written.append(self._path / f"{row.key}.{field}")
+            self._written[-1].write_bytes(data)
+
+    def mark(self) -> Callable[[], None]:
+        undo_keys, count = self._keys.mark(), len(self._written)
+
+        def undo() -> None:
+            undo_keys()
+            while len(self._written) > count:
+                self._written.pop().unlink(missing_ok=True)
+
+        return undo
 
     def finish(self) -> Path:
         return self._path

@@ -1,22 +1,33 @@
-"""The writing side of a run: outputs first, the receipt last; what was replaced or lost is never vouched for."""
+"""The writing side of a run: outputs first, the receipt last; what was replaced or lost is never vouched for.
+
+Two attempts of one shard may overlap: a worker that was given up for lost may still be at work. On a disk, a lock lets
+one commit after the other. An object store has none: there, whoever writes last looks whether the receipt and the
+objects it names are still its own, and if they are not, writes again or takes the receipt back. What an attempt
+replaces and dies before saying so is found by its time: an object newer than its receipt has to be hashed anew.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
-from engine.columns import ParquetColumn
+from engine.columns import ColumnError
+from engine.drops import count_codes, write_drops
 from engine.receipts import Basis, Receipt
 from engine.rundir import RunDir, error_path, receipt_path
-from engine.stage import Drop, Row
-from engine.storage import Output
+from engine.stage import Drop
+from engine.storage import Entry, hash_local
 
-_DROP_SCHEMA = pa.schema(
-    [("code", pa.string()), ("detail", pa.string()), ("retryable", pa.bool_()), ("attempt", pa.int32())]
-)
+_LOCKS = 64  # files; shards share them
+_TRIES = 3
+
+
+class OvertakenError(RuntimeError):
+    """Other attempts at the same shard kept replacing what this one wrote; no receipt was left behind."""
 
 
 def commit(
@@ -32,26 +43,49 @@ def commit(
     drops: Sequence[Drop] = (),
     seconds: float = 0.0,
 ) -> Receipt:
-    """Publishes a finished local output, then its drops, then the receipt, each whole or not at all."""
-    before = run.receipt(column, shard)
-    attempt = before.attempt + 1 if before else 1
-    if before and before.fingerprint != basis.fingerprint:
-        run.storage.delete(receipt_path(column, shard))  # else it would vouch for what is about to be replaced
-    receipt = Receipt(
-        column=column,
-        shard=shard,
-        basis=basis,
-        output=run.storage.publish(local, path),
-        samples_in=samples_in,
-        samples_out=samples_out,
-        drops=_count(drops),
-        drops_output=_write_drops(run, column, shard, drops, attempt),
-        seconds=round(seconds, 3),
-        attempt=attempt,
-    )
-    run.storage.write_bytes(receipt_path(column, shard), receipt.to_bytes())
-    clear_failure(run, column, shard)
-    return receipt
+    """Publishes a finished local output, then its drops, then the receipt, each whole or not at all.
+
+    Raises:
+        OvertakenError: other attempts at the shard kept getting in between; the shard counts as not done.
+    """
+    sha256 = hash_local(local)
+    with _one_after_the_other(run, column, shard):
+        before = _receipt_if_whole(run, column, shard)
+        attempt = before.attempt + 1 if before else 1
+        for _ in range(_TRIES):
+            if before is None or before.output.sha256 != sha256:
+                run.storage.delete(receipt_path(column, shard))  # it would vouch for what is about to be replaced
+            receipt = Receipt(
+                column=column,
+                shard=shard,
+                basis=basis,
+                output=run.storage.publish(local, path),
+                samples_in=samples_in,
+                samples_out=samples_out,
+                drops=count_codes(drops),
+                drops_output=write_drops(run, column, shard, drops, attempt),
+                seconds=round(seconds, 3),
+                attempt=attempt,
+            )
+            written = _entries(run, receipt)
+            run.storage.write_bytes(receipt_path(column, shard), receipt.to_bytes())
+            if agreed := _agreed(run, receipt, written):
+                clear_failure(run, column, shard)
+                return agreed
+            if run.storage.is_local:  # moved, not copied; and where locks hold, nobody gets in between
+                break
+            before = None
+        run.storage.delete(receipt_path(column, shard))
+    raise OvertakenError(f"{column}/{shard}: another attempt at it replaced the output; the same command does it again")
+
+
+def revouch(run: RunDir, receipt: Receipt) -> bool:
+    """Hashes the outputs of a receipt that is older than they are. If they are what was written, it is written anew."""
+    with _one_after_the_other(run, receipt.column, receipt.shard):
+        if _receipt_if_whole(run, receipt.column, receipt.shard) != receipt or not _fits(run, receipt):
+            return False
+        run.storage.write_bytes(receipt_path(receipt.column, receipt.shard), receipt.to_bytes())
+        return True
 
 
 def fail(run: RunDir, column: str, shard: str, traceback: str) -> None:
@@ -72,19 +106,41 @@ def withdraw(run: RunDir, receipt: Receipt) -> None:
         run.storage.delete_all(output.path)
 
 
-def _write_drops(run: RunDir, column: str, shard: str, drops: Sequence[Drop], attempt: int) -> Output | None:
-    path = f"drops/{column}/{shard}.parquet"
-    if not drops:
-        run.storage.delete(path)
+def _receipt_if_whole(run: RunDir, column: str, shard: str) -> Receipt | None:
+    try:
+        return run.receipt(column, shard)
+    except ColumnError:
         return None
-    with run.storage.scratch() as scratch:
-        writer = ParquetColumn("drops", _DROP_SCHEMA).writer(scratch)
-        for drop in sorted(drops, key=lambda drop: drop.key):
-            fields = {"code": drop.code, "detail": drop.detail, "retryable": drop.retryable, "attempt": attempt}
-            writer.add(Row(drop.key, fields))
-        return run.storage.publish(writer.finish(), path)
 
 
-def _count(drops: Sequence[Drop]) -> dict[str, int]:
-    codes = sorted(drop.code for drop in drops)
-    return {code: codes.count(code) for code in dict.fromkeys(codes)}
+def _agreed(run: RunDir, mine: Receipt, written: list[Entry | None]) -> Receipt | None:
+    """The receipt that stands, if it agrees with the objects it names; they are hashed only where something moved."""
+    stands = _receipt_if_whole(run, mine.column, mine.shard)
+    if stands == mine and _entries(run, mine) == written:
+        return mine
+    return stands if stands and _fits(run, stands) else None
+
+
+def _fits(run: RunDir, receipt: Receipt) -> bool:
+    outputs = filter(None, (receipt.output, receipt.drops_output))
+    return all(run.storage.hash_object(output.path) == output.sha256 for output in outputs)
+
+
+def _entries(run: RunDir, receipt: Receipt) -> list[Entry | None]:
+    outputs = filter(None, (receipt.output, receipt.drops_output))
+    return [run.storage.info(output.path) for output in outputs]
+
+
+@contextlib.contextmanager
+def _one_after_the_other(run: RunDir, column: str, shard: str) -> Iterator[None]:
+    """Holds one of the run's lock files, where the storage is a disk. The lock of a killed process is gone with it."""
+    if not run.storage.is_local:
+        yield
+        return
+    number = zlib.crc32(f"{column}/{shard}".encode()) % _LOCKS
+    place = Path(run.storage.locate(f".tmp/locks/{number:02d}"))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("a") as lock:
+        with contextlib.suppress(OSError):  # a network file system without locks: the check after writing remains
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

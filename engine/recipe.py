@@ -12,32 +12,17 @@ from typing import Any, get_args, get_type_hints
 import jsonargparse
 import yaml
 
+from engine.limits import Budget, Limits, Pool
 from engine.stage import Stage, Step
 
 _TOP_LEVEL = {"name", "seed", "videos", "executor", "steps"}
 _EXECUTORS = ("ray", "in-process")
+_ALLOWANCES = {"pool": Pool, "limits": Limits, "budget": Budget}  # what map stages have beside their settings
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 class RecipeError(ValueError):
     """A recipe that cannot run; the message is one clear line."""
-
-
-@dataclass(frozen=True)
-class Pool:
-    """What a map stage's workers need, each, and how many of them there may be."""
-
-    num_cpus: float = 1.0
-    num_gpus: float = 0.0
-    memory_gib: float = 0.0
-    min_workers: int = 1
-    max_workers: int | None = None  # None: as many as the cluster holds
-
-    def __post_init__(self) -> None:
-        if min(self.num_cpus, self.num_gpus, self.memory_gib) < 0 or self.num_cpus + self.num_gpus == 0:
-            raise ValueError("a worker needs CPUs or GPUs, and no amount may be negative")
-        if self.min_workers < 1 or (self.max_workers or self.min_workers) < self.min_workers:
-            raise ValueError("min_workers must be at least 1, and max_workers not below it")
 
 
 @dataclass(frozen=True)
@@ -47,6 +32,8 @@ class Node:
     name: str
     step: Step
     pool: Pool = field(default_factory=Pool)
+    limits: Limits = field(default_factory=Limits)
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True)
@@ -139,13 +126,17 @@ def _build_node(name: str, settings: dict[str, Any], steps: Mapping[str, type[St
     kind = settings.pop("step", None)
     if not isinstance(kind, str) or kind not in steps:
         raise RecipeError(f"step {name!r}: unknown kind {kind!r}; known kinds are {sorted(steps)}")
-    pool = settings.pop("pool", None)
+    allowances = {key: settings.pop(key) for key in _ALLOWANCES if settings.get(key) is not None}
     step = build_settings(steps[kind], settings, where=f"step {name!r}")
     if isinstance(step, Stage) and step.batch_size < 1:
         raise RecipeError(f"step {name!r}: batch_size must be at least 1")
-    if pool is not None and not isinstance(step, Stage):
-        raise RecipeError(f"step {name!r}: only map stages have a pool")
-    return Node(name, step, build_settings(Pool, pool or {}, where=f"step {name!r}: pool"))
+    if allowances and not isinstance(step, Stage):
+        raise RecipeError(f"step {name!r}: only map stages have {' and '.join(allowances)}")
+    return Node(name, step, **{key: _allowance(name, key, value) for key, value in allowances.items()})
+
+
+def _allowance(name: str, key: str, settings: Any) -> Any:
+    return build_settings(_ALLOWANCES[key], settings, where=f"step {name!r}: {key}")
 
 
 def build_settings(cls: type, settings: Any, where: str) -> Any:

@@ -68,6 +68,12 @@ class RunDir:
             size = sum(self.storage.list(receipt.output.path).values())
         return size == receipt.output.bytes
 
+    def vouches(self, receipt: Receipt) -> bool:
+        """Whether the output of a receipt is not newer than it: else an attempt given up for lost may have replaced it."""
+        output = self.storage.info(receipt.output.path)
+        proof = self.storage.info(receipt_path(receipt.column, receipt.shard))
+        return output is None or (proof is not None and output.mtime_ns <= proof.mtime_ns)
+
     def columns(self) -> list[str]:
         """Names of the columns that have a receipt or a failure."""
         return sorted({name.split("/")[0] for name in self.storage.list("receipts") if "/" in name})

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
 from engine.assets import Asset, AssetCache
-from engine.commit import commit, fail
+from engine.columns import FolderColumn
+from engine.commit import commit, fail, revouch
+from engine.put_back import PutBack, clear_mark, mark_of, redo
 from engine.receipts import Basis, Receipt, basis_of
 from engine.recipe import Node
 from engine.rundir import RunDir
-from engine.stage import Drop, Sample, SourceStage, Stage
+from engine.samples import NONE, Precautions, ShardWork, nobody
+from engine.stage import Sample, SourceStage, Stage
+from engine.storage import StorageError
 
 
 @dataclass(frozen=True)
@@ -48,16 +52,18 @@ class Outcome:
     samples_out: int = 0
     drops: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    bytes: int = 0
     error: str = ""
 
 
 class ShardRunner:
     """Runs shards of one map stage, one after another; loads the stage's assets at the first shard that needs work."""
 
-    def __init__(self, step: MapStep, run: RunDir) -> None:
-        self._step, self._run, self._cache, self._ready = step, run, AssetCache(run), False
+    def __init__(self, step: MapStep, run: RunDir, in_hand: Callable[[Sequence[str]], None] = nobody) -> None:
+        self._step, self._run, self._in_hand = step, run, in_hand
+        self._cache, self._ready = AssetCache(run), False
 
-    def run(self, shard: str) -> Outcome:
+    def run(self, shard: str, precautions: Precautions = NONE) -> Outcome:
         """Brings a shard up to date. An exception of the stage becomes a failed outcome with its traceback kept."""
         stage = self._step.stage
         try:
@@ -65,22 +71,34 @@ class ShardRunner:
             if None in inputs.values():
                 return Outcome(self._step.node.name, stage.writes.name, shard, "waiting")
             present = {column: receipt for column, receipt in inputs.items() if receipt}
-            return self._bring_up_to_date(shard, present)
+            return self._bring_up_to_date(shard, present, precautions)
+        except StorageError as error:
+            return failed(self._step.node.name, stage.writes.name, self._run, shard, str(error))
         except Exception:  # noqa: BLE001 - a bug of a stage fails its shard, not the run; the traceback is kept
-            return self._failed(shard, traceback.format_exc())
+            return failed(self._step.node.name, stage.writes.name, self._run, shard, traceback.format_exc())
 
     def close(self) -> None:
         """Releases the stage and the copies of its assets."""
         self._step.stage.teardown()
         self._cache.clear()
 
-    def _bring_up_to_date(self, shard: str, inputs: dict[str, Receipt]) -> Outcome:
-        basis = self._step.basis(inputs)
-        done = self._run.receipt(self._step.stage.writes.name, shard)
-        if done and done.fingerprint == basis.fingerprint and self._run.holds(done):
+    def _bring_up_to_date(self, shard: str, inputs: dict[str, Receipt], precautions: Precautions) -> Outcome:
+        basis, column = self._step.basis(inputs), self._step.stage.writes.name
+        done, what = self._current(shard, basis), mark_of(self._run, column, shard)
+        if done and what is None:
             return self._outcome(done, "cached")
         self._set_up()
-        return self._outcome(run_shard(self._step.stage, shard, self._run, basis, inputs), "done")
+        attempt = Attempt(self._step.stage, shard, self._run, basis, inputs, precautions, self._in_hand)
+        receipt = run_shard(attempt, (done, what) if done and what else None)
+        clear_mark(self._run, column, shard)
+        return self._outcome(receipt, "done")
+
+    def _current(self, shard: str, basis: Basis) -> Receipt | None:
+        """The receipt of the shard, if it is what is wanted and agrees with what is stored."""
+        done = self._run.receipt(self._step.stage.writes.name, shard)
+        if done is None or done.fingerprint != basis.fingerprint or not self._run.holds(done):
+            return None
+        return done if self._run.vouches(done) or revouch(self._run, done) else None
 
     def _set_up(self) -> None:
         if self._ready:
@@ -88,42 +106,63 @@ class ShardRunner:
         self._step.stage.setup({name: self._cache.local(asset) for name, asset in self._step.assets.items()})
         self._ready = True
 
-    def _failed(self, shard: str, error: str) -> Outcome:
-        column = self._step.stage.writes.name
-        fail(self._run, column, shard, error)
-        return Outcome(self._step.node.name, column, shard, "failed", error=error)
-
     def _outcome(self, receipt: Receipt, status: Literal["done", "cached"]) -> Outcome:
-        counts = (receipt.samples_in, receipt.samples_out, receipt.drops, receipt.seconds)
+        counts = (receipt.samples_in, receipt.samples_out, receipt.drops, receipt.seconds, receipt.output.bytes)
         return Outcome(self._step.node.name, receipt.column, receipt.shard, status, *counts)
 
 
-def run_shard(stage: Stage, shard: str, run: RunDir, basis: Basis, inputs: dict[str, Receipt]) -> Receipt:
-    """Reads the shard's samples, puts them through the stage and commits its rows and drops; the receipt comes last."""
-    started = time.monotonic()
-    samples = stage.source(shard) if isinstance(stage, SourceStage) else run.samples(list(inputs.values()))
-    drops: list[Drop] = []
-    samples_in = samples_out = 0
+def failed(node: str, column: str, run: RunDir, shard: str, error: str) -> Outcome:
+    """The outcome of a shard that failed; why is left beside its receipt, as far as the storage lets us."""
+    try:
+        fail(run, column, shard, error)
+    except OSError as lost:
+        error = f"{error.rstrip()} (could not be written down: {lost})"
+    return Outcome(node, column, shard, "failed", error=error)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at one shard of a stage: what it reads, and what is known of its samples."""
+
+    stage: Stage
+    shard: str
+    run: RunDir
+    basis: Basis
+    inputs: dict[str, Receipt]
+    precautions: Precautions = NONE
+    in_hand: Callable[[Sequence[str]], None] = nobody
+
+    def batches(self) -> Iterator[list[Sample]]:
+        """The shard's samples; what is in a batch follows from the samples alone."""
+        if isinstance(self.stage, SourceStage):
+            return _batched(self.stage.source(self.shard), self.stage.batch_size)
+        return _batched(self.run.samples(list(self.inputs.values())), self.stage.batch_size)
+
+
+def run_shard(attempt: Attempt, again: tuple[Receipt, PutBack] | None = None) -> Receipt:
+    """Puts the shard's samples through the stage and commits its rows and drops; the receipt comes last.
+
+    `again`: the shard is done, and only what was put back of it is done anew.
+    """
+    started, stage, run = time.monotonic(), attempt.stage, attempt.run
     with run.storage.scratch() as scratch:
-        writer = stage.writes.writer(scratch)
-        for batch in _batched(samples, stage.batch_size):
-            samples_in += len(batch)
-            for item in stage.process(batch):
-                if isinstance(item, Drop):
-                    drops.append(item)
-                else:
-                    writer.add(item)
-                    samples_out += 1
+        work = ShardWork(stage, stage.writes.writer(scratch), attempt.precautions, attempt.in_hand)
+        if again and not isinstance(stage.writes, FolderColumn):  # the rows of a folder cannot be read back
+            redo(work, attempt.batches(), run, *again)
+        else:
+            for batch in attempt.batches():
+                work.take(batch)
+        work.finish()
         return commit(
             run,
             column=stage.writes.name,
-            shard=shard,
-            basis=basis,
-            local=writer.finish(),
-            path=stage.writes.path(shard),
-            samples_in=samples_in,
-            samples_out=samples_out,
-            drops=drops,
+            shard=attempt.shard,
+            basis=attempt.basis,
+            local=work.writer.finish(),
+            path=stage.writes.path(attempt.shard),
+            samples_in=work.samples_in,
+            samples_out=work.samples_out,
+            drops=work.drops,
             seconds=time.monotonic() - started,
         )
 

@@ -90,6 +90,7 @@ class Stage(Step):
     """Reads columns of one shard and adds one. Knows no Ray, no run directory and no other shard."""
 
     batch_size: int = 1
+    sample_limit_s: ClassVar[float] = 600.0  # a worker that takes longer over one sample is killed
 
     def setup(self, assets: Mapping[str, str]) -> None:
         """Runs once per worker. Values are local folders, or hub ids as the recipe gave them."""

@@ -36,6 +36,14 @@ class Output:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a listing says of an object: its size in bytes and when it was last written, in ns since 1970."""
+
+    bytes: int
+    mtime_ns: int
+
+
 def hash_file(path: Path) -> str:
     """sha256 of a file's bytes, hexadecimal."""
     with path.open("rb") as file:
@@ -98,17 +106,27 @@ class Storage:
         base, question, options = self.uri.partition("?")
         return f"{base.rstrip('/')}/{path}{question}{options}"
 
+    def info(self, path: str) -> Entry | None:
+        """Size and time of an object, None if there is none."""
+        info = self._root[0].get_file_info(self.locate(path))
+        return Entry(info.size, info.mtime_ns) if info.type == fs.FileType.File else None
+
     def size(self, path: str) -> int | None:
         """Size of an object in bytes, None if there is none."""
-        info = self._root[0].get_file_info(self.locate(path))
-        return info.size if info.type == fs.FileType.File else None
+        info = self.info(path)
+        return info.bytes if info else None
+
+    def entries(self, folder: str) -> dict[str, Entry]:
+        """All objects below a folder, by path relative to it, sorted; empty if there is no such folder. One listing."""
+        base = self.locate(folder).rstrip("/")
+        selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
+        files = (info for info in self._root[0].get_file_info(selector) if info.type == fs.FileType.File)
+        ordered = sorted(files, key=lambda info: info.path)
+        return {info.path[len(base) + 1 :]: Entry(info.size, info.mtime_ns) for info in ordered}
 
     def list(self, folder: str) -> dict[str, int]:
         """Sizes of all objects below a folder, by path relative to it, sorted; empty if there is no such folder."""
-        base = self.locate(folder).rstrip("/")
-        selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
-        infos = [info for info in self._root[0].get_file_info(selector) if info.type == fs.FileType.File]
-        return {info.path[len(base) + 1 :]: info.size for info in sorted(infos, key=lambda info: info.path)}
+        return {path: entry.bytes for path, entry in self.entries(folder).items()}
 
     def open(self, path: str) -> IO[bytes]:
         """A readable, seekable stream of an object; raises FileNotFoundError."""
@@ -235,6 +253,7 @@ class Storage:
 def _replace_durably(local: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     local.chmod(0o644)  # some libraries leave files that others on the cluster could not read
+    os.utime(local)  # its time is when it became visible, not when it was begun: a receipt must be the newer one
     descriptor = os.open(local, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)

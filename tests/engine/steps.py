@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,12 +44,12 @@ class Count(SourceStage):
 
 @dataclass
 class Times(Stage):
-    """Multiplies; drops multiples of `drop_every`; raises at `raise_at`."""
+    """Multiplies; drops multiples of `drop_every`; raises at each of `raise_at`."""
 
     name = "times"
     factor: int = 2
     drop_every: int = 0
-    raise_at: int = -1
+    raise_at: list[int] = field(default_factory=list)
     batch_size: int = 3
     log: str = ""
 
@@ -67,7 +67,7 @@ class Times(Stage):
                 file.write(f"times {batch[0].key}\n")
         for sample in batch:
             number = sample["numbers"]["json"]["number"]
-            if number == self.raise_at:
+            if number in self.raise_at:
                 raise RuntimeError(f"cannot multiply {number}")
             if self.drop_every and number % self.drop_every == 0:
                 yield Drop(sample.key, "multiple", f"{number} is one")

@@ -114,11 +114,11 @@ def test_verify_finds_a_column_made_from_another_than_there_is(tmp_path):
 
 def test_a_bug_fails_its_shard_alone_and_the_barrier_waits(tmp_path):
     place = str(tmp_path)
-    result = run(place, "times.raise_at=5")
+    result = run(place, "times.raise_at=[4, 5, 6, 7]")
     failed = [outcome for outcome in result.unfinished if outcome.status == "failed"]
     assert [(outcome.node, outcome.shard) for outcome in failed] == [("times", "0001"), ("total", "total")]
     assert result.stopped_at == "total"
-    assert "cannot multiply 5" in RunDir(place).failures("products")["0001"]
+    assert "cannot multiply 4" in RunDir(place).failures("products")["0001"]
     assert sorted(RunDir(place).receipts("products")) == ["0000", "0002"]
     assert sorted(RunDir(place).receipts("sums")) == ["0000", "0002"]
     assert run(place).unfinished == []
