@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.rundir import RunDir
+from engine.scratch import make_scratch
 from engine.storage import hash_local
 
 RUN_SCHEME = "run:"
@@ -58,7 +59,7 @@ class AssetCache:
             return self._run.storage.address("")
         if not asset.uri.startswith(RUN_SCHEME):
             return asset.uri
-        self._root = self._root or Path(tempfile.mkdtemp(prefix="dap-assets-"))
+        self._root = self._root or make_scratch(Path(tempfile.gettempdir()))
         path, target = asset.uri.removeprefix(RUN_SCHEME), self._root / asset.sha256
         return str(target if target.exists() else self._run.storage.fetch_folder(path, target))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ class BarrierContext:
     run: RunDir
     basis: Basis
     writes: Column
-    inputs: dict[str, dict[str, Receipt]]  # column -> shard -> receipt
+    inputs: Mapping[str, Mapping[str, Receipt]]  # column -> shard -> receipt
     assets: dict[str, str]  # name -> local folder or hub id
     map_stage: Callable[[Stage, Sequence[str]], list[Outcome]]
     say: Callable[[str], None]  # one line of progress for people
@@ -57,9 +57,10 @@ class BarrierContext:
     def keep_only(self, shards: Iterable[str]) -> None:
         """Withdraws every output of the column that is not among `shards`: what an earlier recipe left."""
         kept = set(shards)
-        for shard, receipt in self.run.receipts(self.writes.name).items():
+        receipts = self.run.receipts(self.writes.name)
+        for shard in receipts:
             if shard not in kept:
-                withdraw(self.run, receipt)
+                withdraw(self.run, receipts[shard])
 
     def is_current(self, shard: str) -> bool:
         """Whether an output is there already and was made from the very same things."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.limits import Budget
-from engine.receipts import Receipt
 from engine.shard import Outcome
 
 
@@ -18,12 +16,6 @@ class Spending:
     samples_out: int = 0
     drops: int = 0
     failed_in_a_row: int = 0
-
-    def add_receipts(self, receipts: Iterable[Receipt]) -> None:
-        """Counts shards that were done before."""
-        for receipt in receipts:
-            self.samples_out += receipt.samples_out
-            self.drops += sum(receipt.drops.values())
 
     def add(self, outcome: Outcome) -> None:
         """Counts a shard."""

@@ -15,10 +15,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from engine.columns import ColumnError
 from engine.drops import count_codes, write_drops
+from engine.listing import error_path, receipt_path
 from engine.receipts import Basis, Receipt
-from engine.rundir import RunDir, error_path, receipt_path
+from engine.rundir import RunDir
 from engine.stage import Drop
 from engine.storage import Entry, hash_local
 
@@ -50,7 +50,7 @@ def commit(
     """
     sha256 = hash_local(local)
     with _one_after_the_other(run, column, shard):
-        before = _receipt_if_whole(run, column, shard)
+        before = run.receipt(column, shard)
         attempt = before.attempt + 1 if before else 1
         for _ in range(_TRIES):
             if before is None or before.output.sha256 != sha256:
@@ -82,7 +82,7 @@ def commit(
 def revouch(run: RunDir, receipt: Receipt) -> bool:
     """Hashes the outputs of a receipt that is older than they are. If they are what was written, it is written anew."""
     with _one_after_the_other(run, receipt.column, receipt.shard):
-        if _receipt_if_whole(run, receipt.column, receipt.shard) != receipt or not _fits(run, receipt):
+        if run.receipt(receipt.column, receipt.shard) != receipt or not _fits(run, receipt):
             return False
         run.storage.write_bytes(receipt_path(receipt.column, receipt.shard), receipt.to_bytes())
         return True
@@ -106,16 +106,9 @@ def withdraw(run: RunDir, receipt: Receipt) -> None:
         run.storage.delete_all(output.path)
 
 
-def _receipt_if_whole(run: RunDir, column: str, shard: str) -> Receipt | None:
-    try:
-        return run.receipt(column, shard)
-    except ColumnError:
-        return None
-
-
 def _agreed(run: RunDir, mine: Receipt, written: list[Entry | None]) -> Receipt | None:
     """The receipt that stands, if it agrees with the objects it names; they are hashed only where something moved."""
-    stands = _receipt_if_whole(run, mine.column, mine.shard)
+    stands = run.receipt(mine.column, mine.shard)
     if stands == mine and _entries(run, mine) == written:
         return mine
     return stands if stands and _fits(run, stands) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from engine.recipe import Node
 from engine.rundir import RunDir
 from engine.shard import MapStep, Outcome, ShardRunner
 
@@ -12,8 +13,8 @@ from engine.shard import MapStep, Outcome, ShardRunner
 class Executor(Protocol):
     """Runs chains. An executor may hold a cluster; `close` lets go of it."""
 
-    def check(self, chain: Sequence[MapStep]) -> None:
-        """Raises ResourceError if a stage needs more than there is."""
+    def check(self, nodes: Sequence[Node]) -> None:
+        """Raises ResourceError if a step needs more than there is."""
 
     def run_chain(self, chain: Sequence[MapStep], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
         """Yields the outcome of every stage for every shard, as they come."""
@@ -23,14 +24,10 @@ class Executor(Protocol):
         """Lets go of what the executor holds."""
 
 
-class ResourceError(ValueError):
-    """A stage that asks for more than the cluster has; the message says what is needed and what there is."""
-
-
 class InProcessExecutor:
     """One shard after another, in this process: for tests, debugging and small runs."""
 
-    def check(self, chain: Sequence[MapStep]) -> None:
+    def check(self, nodes: Sequence[Node]) -> None:
         """Nothing to refuse: this process is what there is."""
 
     def run_chain(self, chain: Sequence[MapStep], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
@@ -40,7 +37,7 @@ class InProcessExecutor:
             for shard in shards:
                 outcomes: list[Outcome] = []
                 for step, runner in runners:
-                    outcomes.append(follow(step, runner, shard, outcomes))
+                    outcomes.append(_follow(step, runner, shard, outcomes))
                     yield outcomes[-1]
         finally:
             for _, runner in runners:
@@ -50,7 +47,7 @@ class InProcessExecutor:
         """Nothing is held."""
 
 
-def follow(step: MapStep, runner: ShardRunner, shard: str, before: Sequence[Outcome]) -> Outcome:
+def _follow(step: MapStep, runner: ShardRunner, shard: str, before: Sequence[Outcome]) -> Outcome:
     """Runs a shard at one stage unless the stages before it on the chain did not get it through."""
     if any(outcome.status in ("failed", "waiting") for outcome in before):
         return Outcome(step.node.name, step.stage.writes.name, shard, "waiting")

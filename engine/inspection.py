@@ -7,81 +7,68 @@ import json
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import IO
+from itertools import groupby, pairwise
+from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engine.columns import ColumnError, Member, check_key
 from engine.storage import Storage, StorageError
 
-KEY = "key"
+_KEY = "key"
 _CHUNK_BYTES = 1 << 20
 _MAX_JSON_BYTES = 4 << 20
-_ROWS_AT_ONCE = 1 << 16
+_KEYS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
 class Content:
     """What an object holds. `keys` is None where there are no rows, or where they cannot be read."""
 
-    sha256: str
+    sha256: str  # empty if the object cannot be read at all
     bytes: int
     keys: pa.Array | None = None
-    key_name: str = KEY
+    key_name: str = _KEY
     members: tuple[Member, ...] = ()  # of a tar
     flaws: tuple[str, ...] = ()
 
     @property
-    def is_rising(self) -> bool:
+    def keys_rise(self) -> bool:
         """Whether each key is above the one before it."""
-        return self.keys is None or pc.all(pc.less(self.keys[:-1], self.keys[1:])).as_py() is not False
+        return self.keys is None or all(one < other for one, other in pairwise(self.keys.to_pylist()))
 
 
 def inspect_object(storage: Storage, path: str) -> Content | None:
-    """Reads an object (or all files of a folder) once, never holding it in memory; None if there is none.
-
-    Raises:
-        StorageError: the storage cannot be reached. What cannot be read for another reason is a flaw.
-    """
+    """Reads an object, or all files of a folder, once, and never holds it in memory; None if there is none."""
     try:
-        if path.endswith((".tar", ".parquet")):
-            return _inspect_rows(storage, path)
-        sha256 = storage.hash_object(path)
-        size = storage.size(path)
+        if path.endswith(".tar"):
+            return _inspect_tar(storage, path)
+        if path.endswith(".parquet"):
+            return _inspect_parquet(storage, path)
+        sha256, size = storage.hash_object(path), storage.size(path)
         return Content(sha256, sum(storage.list(path).values()) if size is None else size) if sha256 else None
     except FileNotFoundError:
         return None
-    except StorageError:
-        raise
     except OSError as error:
         return Content("", 0, flaws=(f"cannot be read: {_one_line(error)}",))
 
 
-def _inspect_rows(storage: Storage, path: str) -> Content:
-    with storage.open(path) as stream:
-        passing = _Hashing(stream)
-        if path.endswith(".tar"):
-            members, flaws = _scan_tar(passing)
-            passing.drain()
-            keys = pa.array([key for key, _ in _samples(members)], pa.string()) if not flaws else None
-            flaws += [] if flaws else _layout_flaws(members)
-            return _content(passing, keys, flaws, members=tuple(members))
-        passing.drain()
-        stream.seek(0)
-        key_name, keys, flaws = _scan_parquet(stream)
-        return _content(passing, keys, flaws, key_name=key_name)
+def listed(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+    return f"{names[0]!r}{more}"
 
 
-def _content(passed: _Hashing, keys: pa.Array | None, flaws: list[str], **more: object) -> Content:
-    flaws = flaws + (_key_flaws(keys) if keys is not None else [])
-    return Content(passed.sha256, passed.bytes, keys, flaws=tuple(flaws), **more)  # type: ignore[arg-type]
+def repeated(keys: pa.Array | pa.ChunkedArray) -> list[str]:
+    """The keys that come more than once, sorted."""
+    counts = keys.value_counts()
+    several = pa.array(counts.field("counts").to_numpy() > 1, pa.bool_())
+    return sorted(map(str, counts.field("values").filter(several).to_pylist()))
 
 
-class _Hashing:
-    """A stream that is hashed and counted as it is read."""
+class _Passing:
+    """A stream that is hashed and counted as it goes by."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream, self._digest, self.bytes = stream, hashlib.sha256(), 0
@@ -96,32 +83,44 @@ class _Hashing:
         while self.read(_CHUNK_BYTES):
             pass
 
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
+    def content(self, **found: Any) -> Content:
+        return Content(self._digest.hexdigest(), self.bytes, **found)
 
 
-def _scan_tar(stream: _Hashing) -> tuple[list[Member], list[str]]:
-    """The members of a tar up to where it breaks, and why it does."""
+def _inspect_tar(storage: Storage, path: str) -> Content:
     members: list[Member] = []
     flaws: list[str] = []
-    try:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK_BYTES) as tar:  # type: ignore[call-overload]
-            for member in tar:
-                key, _, field = member.name.partition(".")
-                if not (member.isreg() and field):
-                    return members, [f"unexpected member {member.name!r}"]
-                members.append(Member(key, field, member.offset_data, member.size))
-                if field.split(".")[-1] == "json" and not _holds_json(tar, member):
-                    flaws.append(f"{member.name} is no JSON")
-    except tarfile.TarError as error:
-        flaws.append(f"broken tar: {error}")
-    return members, flaws[:1]
+    with storage.open(path) as stream:
+        passing = _Passing(stream)
+        try:
+            for member, flaw in _tar_members(passing):
+                members.append(member)
+                flaws += [flaw] if flaw else []
+        except tarfile.TarError as error:
+            passing.drain()
+            return passing.content(flaws=(f"broken tar: {error}",))
+        passing.drain()
+    keys = pa.array([key for key, _ in _samples(members)], pa.string())
+    flaws = [*_key_flaws(keys), *_layout_flaws(members), *flaws[:1]]
+    return passing.content(keys=keys, members=tuple(members), flaws=tuple(flaws))
 
 
-def _holds_json(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
-    extracted = tar.extractfile(member)
-    if extracted is None or member.size > _MAX_JSON_BYTES:
+def _tar_members(stream: _Passing) -> Iterator[tuple[Member, str]]:
+    """Members in order, each with what is wrong with it; raises TarError where the tar breaks."""
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK_BYTES) as tar:  # type: ignore[call-overload]
+        for info in tar:
+            key, _, field = info.name.partition(".")
+            if not info.isreg():
+                yield Member(key, field, info.offset_data, info.size), f"{info.name!r} is no plain file"
+            elif field.split(".")[-1] == "json" and not _is_json(tar, info):
+                yield Member(key, field, info.offset_data, info.size), f"{info.name!r} holds no JSON"
+            else:
+                yield Member(key, field, info.offset_data, info.size), ""
+
+
+def _is_json(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bool:
+    extracted = tar.extractfile(info)
+    if extracted is None or info.size > _MAX_JSON_BYTES:
         return False
     try:
         json.loads(extracted.read())
@@ -142,37 +141,46 @@ def _samples(members: Iterable[Member]) -> Iterator[tuple[str, tuple[str, ...]]]
         yield key, tuple(fields)
 
 
-def _layout_flaws(members: Sequence[Member]) -> list[str]:
-    """A line where one sample has other fields than the first."""
-    layouts = {tuple(sorted(fields)): key for key, fields in reversed(list(_samples(members)))}
-    if len(layouts) < 2:
-        return []
-    (usual, first), (other, key) = sorted(layouts.items(), key=lambda item: item[1])[:2]
-    return [f"{key!r} has the fields {list(other)}, {first!r} {list(usual)}"]
+def _layout_flaws(members: Iterable[Member]) -> list[str]:
+    """A line if a sample has other fields than the first one."""
+    first: tuple[str, list[str]] | None = None
+    for key, fields in _samples(members):
+        first = first or (key, sorted(fields))
+        if sorted(fields) != first[1]:
+            return [f"{key!r} has the fields {sorted(fields)}, {first[0]!r} {first[1]}"]
+    return []
 
 
-def _scan_parquet(stream: IO[bytes]) -> tuple[str, pa.Array | None, list[str]]:
-    """Name and values of the key, the first field of a table."""
-    try:
-        table = pq.ParquetFile(stream)
-        name = table.schema_arrow.names[0]
-        batches = table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=[name])
-        keys = pa.chunked_array([batch[0].cast(pa.string()) for batch in batches], pa.string())
-        return name, keys.combine_chunks(), []
-    except StorageError:
-        raise
-    except (pa.ArrowException, OSError, IndexError) as error:  # Arrow reports damaged pages as OSError
-        return KEY, None, [f"broken parquet: {_one_line(error)}"]
+def _inspect_parquet(storage: Storage, path: str) -> Content:
+    with storage.open(path) as stream:
+        passing = _Passing(stream)
+        passing.drain()
+        stream.seek(0)
+        try:
+            key_name, keys = _parquet_keys(stream)
+        except StorageError:
+            raise
+        except (ColumnError, pa.ArrowException, OSError) as error:  # Arrow reports a damaged page as OSError
+            return passing.content(flaws=(f"broken parquet: {_one_line(error)}",))
+    return passing.content(keys=keys, key_name=key_name, flaws=tuple(_key_flaws(keys)))
+
+
+def _parquet_keys(stream: IO[bytes]) -> tuple[str, pa.Array]:
+    """Name and values of the first field of a table; only that field is read."""
+    table = pq.ParquetFile(stream)
+    if not table.schema_arrow.names or not pa.types.is_string(table.schema_arrow.types[0]):
+        raise ColumnError("its first field is no key")
+    name = table.schema_arrow.names[0]
+    batches = table.iter_batches(batch_size=_KEYS_AT_ONCE, columns=[name])
+    return name, pa.chunked_array([batch.column(0) for batch in batches], pa.string()).combine_chunks()
 
 
 def _key_flaws(keys: pa.Array) -> list[str]:
-    """Keys that are none, and keys that come more than once."""
+    """A line if there are keys that are none, and one if there are keys that come more than once."""
     flaws: list[str] = []
-    for start in range(0, len(keys), _ROWS_AT_ONCE):
-        flaws += filter(None, (_key_flaw(key) for key in keys[start : start + _ROWS_AT_ONCE].to_pylist()))
-    counts = pc.value_counts(keys)
-    twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    return flaws[:1] + ([f"the key {listed(twice.to_pylist())} comes twice"] if len(twice) else [])
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        flaws += filter(None, map(_key_flaw, keys[start : start + _KEYS_AT_ONCE].to_pylist()))
+    return flaws[:1] + ([f"key {listed(twice)} comes twice"] if (twice := repeated(keys)) else [])
 
 
 def _key_flaw(key: str | None) -> str:
@@ -181,12 +189,6 @@ def _key_flaw(key: str | None) -> str:
     except ColumnError as error:
         return str(error)
     return ""
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first of some names, and how many more there are."""
-    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-    return f"{names[0]!r}{more}"
 
 
 def _one_line(error: Exception) -> str:

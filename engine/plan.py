@@ -1,20 +1,25 @@
-"""What of a recipe would run, and why: decided from receipts alone, no shard is opened."""
+"""What of a recipe would run, and why: decided from receipts and listings alone, no shard is opened."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from engine.assets import Asset, resolve_asset
 from engine.barrier import BarrierContext
 from engine.columns import ColumnError
+from engine.compare import input_hashes, why_pending
 from engine.graph import Graph
-from engine.receipts import Basis, Receipt, basis_of, column_digest
+from engine.index import write_index
+from engine.receipt_table import Receipts, Vouched
+from engine.receipts import Basis, Receipt, basis_of
 from engine.recipe import Node
 from engine.rundir import RunDir
-from engine.shard import MapStep
 from engine.stage import Barrier, SourceStage, Stage
+from engine.storage import StorageError
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class NodePlan:
     node: Node
     shards: tuple[str, ...] | None
     pending: tuple[str, ...]
-    reasons: tuple[str, ...]
+    reasons: Mapping[str, int]  # why shards are pending -> how many, most first; 0 where that is not known yet
 
     @property
     def done(self) -> bool:
@@ -35,9 +40,10 @@ class NodePlan:
 class Planner:
     """Compares receipts with what they should be. One planner looks at one moment: receipts are read once a column."""
 
-    def __init__(self, graph: Graph, run: RunDir) -> None:
-        self._graph, self._run = graph, run
-        self._receipts: dict[str, dict[str, Receipt]] = {}
+    def __init__(self, graph: Graph, run: RunDir, *, keeps_index: bool = False) -> None:
+        """`keeps_index`: whether to write the index of a column anew if many of its receipts had to be opened."""
+        self._graph, self._run, self._keeps_index = graph, run, keeps_index
+        self._columns: dict[str, Vouched] = {}
         self._assets: dict[str, Asset | None] = {}
 
     def plan(self, nodes: Sequence[Node]) -> list[NodePlan]:
@@ -47,19 +53,21 @@ class Planner:
             waits = [n for n in self._graph.needs(node) if n.name in plans and not plans[n.name].done]
             follows = [n for n in waits if not isinstance(n.step, Barrier) and n.step.produces in node.step.reads]
             if isinstance(node.step, Barrier) and waits:
-                plans[node.name] = NodePlan(node, None, (), (f"after {waits[0].name}",))
+                plans[node.name] = _waiting(node, None, f"after {waits[0].name}")
             elif held_up := [n for n in waits if n not in follows]:
-                shards = self._shards(node)
-                plans[node.name] = NodePlan(node, shards, shards or (), (f"after {held_up[0].name}",))
+                plans[node.name] = _waiting(node, self._shards(node), f"after {held_up[0].name}")
             else:
-                plans[node.name] = self._plan_if_reachable(node, {n.name: plans[n.name] for n in follows})
+                plans[node.name] = self._plan_if_reachable(node, [plans[n.name] for n in follows])
         return list(plans.values())
 
-    def receipts(self, column: str) -> dict[str, Receipt]:
-        """The receipts of a column whose outputs are there, read once."""
-        if column not in self._receipts:
-            self._receipts[column] = self._run.receipts_with_outputs(column)
-        return self._receipts[column]
+    def receipts(self, column: str) -> Receipts:
+        """The receipts of a column that agree with its outputs, read once."""
+        return self._look_at(column).receipts
+
+    def strays(self, plan: NodePlan) -> list[Receipt]:
+        """Receipts of shards that the recipe has no more, such as those of a larger run before."""
+        wanted, there = set(plan.shards or ()), self._look_at(plan.node.step.writes.name).stated
+        return [] if plan.shards is None else [there[shard] for shard in there if shard not in wanted]
 
     def assets(self, node: Node) -> dict[str, Asset] | None:
         """The node's assets; None if one has still to be made."""
@@ -69,11 +77,27 @@ class Planner:
 
     def barrier_basis(self, node: Node) -> Basis | None:
         """What a barrier's outputs depend on; None while an asset is missing."""
+        return self._basis(node, {column: self.receipts(column).digest for column in node.step.reads})
+
+    def context(self, node: Node, basis: Basis, **abilities: Any) -> BarrierContext:
+        """The barrier's view of the run; without abilities it can look, not work."""
+        assert isinstance(node.step, Barrier)
+        inputs = {column: self.receipts(column) for column in node.step.reads}
+        able: dict[str, Any] = {"assets": {}, "map_stage": _refuse, "say": _refuse, **abilities}
+        return BarrierContext(run=self._run, basis=basis, writes=node.step.writes, inputs=inputs, **able)
+
+    def _look_at(self, column: str) -> Vouched:
+        if column not in self._columns:
+            maker = self._graph.producer(column)
+            by_time = maker is not None and is_map(maker)  # only a shard can have two attempts at a time
+            self._columns[column] = found = self._run.vouched(column, by_time=by_time)
+            if self._keeps_index:
+                write_index(self._run.storage, found.stated)
+        return self._columns[column]
+
+    def _basis(self, node: Node, inputs: dict[str, str]) -> Basis | None:
         assets = self.assets(node)
-        if assets is None:
-            return None
-        inputs = {column: column_digest(self.receipts(column).values()) for column in node.step.reads}
-        return basis_of(node.step, {name: asset.sha256 for name, asset in assets.items()}, inputs)
+        return None if assets is None else basis_of(node.step, {n: asset.sha256 for n, asset in assets.items()}, inputs)
 
     def _asset(self, uri: str) -> Asset | None:
         if uri not in self._assets:
@@ -87,68 +111,51 @@ class Planner:
             return tuple(root.step.shards())
         return tuple(self.receipts(root.step.produces)) or None
 
-    def _plan_if_reachable(self, node: Node, upstream: dict[str, NodePlan]) -> NodePlan:
+    def _plan_if_reachable(self, node: Node, upstream: Sequence[NodePlan]) -> NodePlan:
         """The node's plan; where what it points at is out of reach, or gone, that is all there is to say."""
         try:
-            return self._node_plan(node, upstream)
-        except ColumnError:
-            raise  # damage inside the run is another matter
+            return self._map_plan(node, upstream) if is_map(node) else self._barrier_plan(node)
+        except (ColumnError, StorageError):
+            raise  # trouble inside the run is another matter
         except (ValueError, OSError) as error:
-            return NodePlan(node, None, (), (str(error),))
+            return _waiting(node, None, str(error))
 
-    def _node_plan(self, node: Node, upstream: dict[str, NodePlan]) -> NodePlan:
-        if isinstance(node.step, Barrier):
-            return self._barrier_plan(node)
+    def _map_plan(self, node: Node, upstream: Sequence[NodePlan]) -> NodePlan:
         shards = self._shards(node)
         if shards is None:
-            return NodePlan(node, None, (), (f"after {self._graph.root(node).name}",))
-        assets = self.assets(node)
-        if assets is None:
-            return NodePlan(node, shards, shards, ("its weights are still to be made",))
-        reasons = {shard: self._why(node, shard, MapStep(node, assets), upstream) for shard in shards}
-        pending = tuple(shard for shard, reason in reasons.items() if reason)
-        return NodePlan(node, shards, pending, tuple(sorted({reason for reason in reasons.values() if reason})))
-
-    def _why(self, node: Node, shard: str, step: MapStep, upstream: dict[str, NodePlan]) -> str:
-        """Why a shard would run; empty if it is up to date."""
-        if before := next((name for name, plan in upstream.items() if shard in plan.pending), None):
-            return f"follows {before}"
-        inputs = {column: self.receipts(column).get(shard) for column in node.step.reads}
-        present = {column: receipt for column, receipt in inputs.items() if receipt}
-        if len(present) < len(inputs):
-            return "its input is missing"
-        return self._compare(self.receipts(node.step.writes.name).get(shard), step.basis(present))
+            return _waiting(node, None, f"after {self._graph.root(node).name}")
+        basis = self._basis(node, {})
+        if basis is None:
+            return _waiting(node, shards, "its weights are still to be made")
+        follows = {shard: f"follows {plan.node.name}" for plan in reversed(upstream) for shard in plan.pending}
+        inputs = input_hashes({column: self.receipts(column) for column in node.step.reads}, shards)
+        reasons = why_pending(self._look_at(node.step.writes.name), shards, basis, inputs)
+        why = ((shard, follows.get(shard, reason)) for shard, reason in zip(shards, reasons, strict=True))
+        return _judged(node, shards, {shard: reason for shard, reason in why if reason})
 
     def _barrier_plan(self, node: Node) -> NodePlan:
         assert isinstance(node.step, Barrier)
         basis = self.barrier_basis(node)
         if basis is None:
-            return NodePlan(node, None, (), ("its weights are still to be made",))
+            return _waiting(node, None, "its weights are still to be made")
         shards = tuple(node.step.shards(self.context(node, basis)))
-        receipts = self.receipts(node.step.writes.name)
-        reasons = {shard: self._compare(receipts.get(shard), basis) for shard in shards}
-        pending = tuple(shard for shard, reason in reasons.items() if reason)
-        return NodePlan(node, shards, pending, tuple(sorted({reason for reason in reasons.values() if reason})))
-
-    def context(self, node: Node, basis: Basis, **abilities: Any) -> BarrierContext:
-        """The barrier's view of the run; without abilities it can look, not work."""
-        assert isinstance(node.step, Barrier)
-        inputs = {column: self.receipts(column) for column in node.step.reads}
-        able: dict[str, Any] = {"assets": {}, "map_stage": _refuse, "say": _refuse, **abilities}
-        return BarrierContext(run=self._run, basis=basis, writes=node.step.writes, inputs=inputs, **able)
-
-    @staticmethod
-    def _compare(done: Receipt | None, wanted: Basis) -> str:
-        if done is None:
-            return "new"
-        if done.fingerprint == wanted.fingerprint:
-            return ""
-        return ", ".join(wanted.differences(done.basis)) or "changed"
+        done = self._look_at(node.step.writes.name)
+        why = zip(shards, why_pending(done, shards, basis, repeat(basis.inputs, len(shards))), strict=True)
+        return _judged(node, shards, {shard: reason for shard, reason in why if reason})
 
 
 def is_map(node: Node) -> bool:
     """Whether a node works shard by shard."""
     return isinstance(node.step, Stage)
+
+
+def _judged(node: Node, shards: tuple[str, ...], why: Mapping[str, str]) -> NodePlan:
+    return NodePlan(node, shards, tuple(why), dict(Counter(why.values()).most_common()))
+
+
+def _waiting(node: Node, shards: tuple[str, ...] | None, reason: str) -> NodePlan:
+    """The plan of a node of which there is nothing to say but why it waits."""
+    return NodePlan(node, shards, shards or (), {reason: len(shards or ())})
 
 
 def _refuse(*_: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -12,20 +13,39 @@ from rich.progress import Progress as RichProgress
 
 from engine.shard import Outcome
 
-_LINE_EVERY_S = 10.0
-
 
 @dataclass
 class _Stage:
     total: int
     done: int
     started_s: float
-    said_s: float
     samples: int = 0
     drops: int = 0
     failed: int = 0
     worked: int = 0
     bar: int | None = None
+
+    def left_s(self) -> float:
+        """How long the rest takes at the rate so far."""
+        return (time.monotonic() - self.started_s) / self.worked * (self.total - self.done)
+
+
+class _Lines(threading.Thread):
+    """Says how far everything is, every so often, also while nothing ends."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(daemon=True)
+        self._progress, self._stopped = progress, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._stopped.wait(self._progress.every_s):
+            self._progress.say_all()
+
+    def stop(self) -> None:
+        """No line after this."""
+        self._stopped.set()
+        self.join()
 
 
 @dataclass
@@ -33,16 +53,17 @@ class Progress:
     """Takes what happens to shards and shows it."""
 
     console: Console = field(default_factory=lambda: Console(stderr=True))
+    every_s: float = 10.0  # between lines where there is no terminal
     _stages: dict[str, _Stage] = field(default_factory=dict)
     _bars: RichProgress | None = None
+    _lines: _Lines | None = None
 
-    def start(self, name: str, total: int, done: int, reasons: Sequence[str]) -> None:
+    def start(self, name: str, total: int, done: int, reasons: Mapping[str, int]) -> None:
         """A stage begins with `done` of its `total` shards up to date."""
-        now = time.monotonic()
-        self._stages[name] = _Stage(total, done, now, now)
+        self._stages[name] = _Stage(total, done, time.monotonic())
         if done < total:
-            self._say(f"{name}: {total - done} of {total} to do ({'; '.join(reasons)})")
-            self._add_bar(name)
+            self._say(f"{name}: {total - done} of {total} to do ({_words(reasons)})")
+            self._show_from_now(name)
         else:
             self._say(f"{name}: up to date")
 
@@ -58,7 +79,7 @@ class Progress:
         stage.drops += sum(outcome.drops.values())
         if outcome.status == "failed":
             self._say(f"{outcome.node}: shard {outcome.shard} failed: {outcome.error.strip().splitlines()[-1]}")
-        self._show(outcome.node, stage)
+        self._show(stage)
 
     def say(self, name: str, line: str) -> None:
         """One line from within a barrier."""
@@ -72,18 +93,26 @@ class Progress:
         if self._bars and not self._bars.tasks:
             self._bars.stop()
             self._bars = None
+        if self._lines and not self._stages:
+            self._lines.stop()
+            self._lines = None
         if stage.worked or stage.failed:
             self._say(f"{name}: {_summary(stage)} in {time.monotonic() - stage.started_s:.1f} s")
 
-    def _show(self, name: str, stage: _Stage) -> None:
+    def say_all(self) -> None:
+        """One line for every stage that has work left."""
+        for name, stage in list(self._stages.items()):
+            if stage.done < stage.total:
+                left = f", {_duration(stage.left_s())} left" if stage.worked else ""
+                self._say(f"{name}: {stage.done}/{stage.total} shards, {_summary(stage)}{left}")
+
+    def _show(self, stage: _Stage) -> None:
         if self._bars and stage.bar is not None:
             self._bars.update(stage.bar, completed=min(stage.done, stage.total), detail=_summary(stage))  # type: ignore[arg-type]
-        elif time.monotonic() - stage.said_s > _LINE_EVERY_S:
-            stage.said_s = time.monotonic()
-            self._say(f"{name}: {stage.done}/{stage.total} shards, {_summary(stage)}")
 
-    def _add_bar(self, name: str) -> None:
+    def _show_from_now(self, name: str) -> None:
         if not self.console.is_terminal:
+            self._lines = self._lines or _Lines(self)
             return
         if self._bars is None:
             left = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -97,9 +126,20 @@ class Progress:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def _words(reasons: Mapping[str, int]) -> str:
+    """Reasons, with their counts where there are several."""
+    return "; ".join(f"{reason} {count}" if len(reasons) > 1 else reason for reason, count in reasons.items())
+
+
 def _summary(stage: _Stage) -> str:
     elapsed_s = max(time.monotonic() - stage.started_s, 1e-6)
     parts = [f"{stage.samples} samples", f"{stage.samples / elapsed_s:.1f}/s"]
     parts += [f"{stage.drops} dropped"] if stage.drops else []
     parts += [f"{stage.failed} shards failed"] if stage.failed else []
     return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

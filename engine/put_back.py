@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from engine.drops import read_drops
+from engine.listing import retry_path
 from engine.receipts import Receipt
 from engine.rundir import RunDir
 from engine.samples import ShardWork
@@ -38,20 +39,20 @@ class PutBack:
 
 def put_back(run: RunDir, column: str, shard: str, what: PutBack) -> None:
     """Marks a finished shard: the next run does what was put back, and only that."""
-    run.storage.write_bytes(_path(column, shard), json.dumps({"code": what.code}).encode())
+    run.storage.write_bytes(retry_path(column, shard), json.dumps({"code": what.code}).encode())
 
 
 def mark_of(run: RunDir, column: str, shard: str) -> PutBack | None:
     """What was put back of a shard."""
     try:
-        return PutBack(json.loads(run.storage.read_bytes(_path(column, shard)))["code"])
+        return PutBack(json.loads(run.storage.read_bytes(retry_path(column, shard)))["code"])
     except FileNotFoundError:
         return None
 
 
 def clear_mark(run: RunDir, column: str, shard: str) -> None:
     """Forgets the mark of what has since been done."""
-    run.storage.delete(_path(column, shard))
+    run.storage.delete(retry_path(column, shard))
 
 
 def redo(work: ShardWork, batches: Iterable[list[Sample]], run: RunDir, done: Receipt, what: PutBack) -> None:
@@ -97,7 +98,3 @@ def _with_ends(batches: Iterable[list[Sample]]) -> Iterator[tuple[list[Sample], 
         following = next(iterator, None)
         yield batch, following[0].key if following else _ABOVE_ALL_KEYS
         batch = following
-
-
-def _path(column: str, shard: str) -> str:
-    return f"receipts/{column}/{shard}.retry.json"

@@ -2,122 +2,278 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import os
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy
+from ray.exceptions import RayActorError
+from ray.util import metrics
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from engine.executor import ResourceError, follow
-from engine.recipe import Pool
+from engine.placement import ClusterError, Machine, ResourceError, check_room, fitting_segments
+from engine.recipe import Node
 from engine.rundir import RunDir
-from engine.shard import MapStep, Outcome, ShardRunner
+from engine.shard import MapStep, Outcome, failed
+from engine.supervisor import Order, Supervisor
+from engine.worker_log import WorkerLog
 
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leaves CUDA_VISIBLE_DEVICES alone for workers without a GPU
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # its errors reach us as exceptions; its log keeps the rest
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
+_MOST_BLOCKS = 4096  # of a plan, which costs some KB for each; beyond, a block holds several shards
+_LISTEN_EVERY_S = 0.25
+_LOST_WORKERS = 3  # more may be lost over one shard than may die over a sample: a node that goes takes all it has
+_LOST_PLANS = 5  # in a row, without a shard done in between
+_SILENCE_S = 20.0  # after the loss of a node, before a plan is taken for stuck
+
+
+def connect(num_cpus: int | None = None, metrics_port: int | None = None) -> None:
+    """Connects to RAY_ADDRESS; where that is not set, starts a Ray on this machine, with the given CPUs and port."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    address = os.environ.get("RAY_ADDRESS", "local")
+    own = {"num_cpus": num_cpus, "include_dashboard": False, "_metrics_export_port": metrics_port}
+    options: dict[str, Any] = own if address == "local" else {}
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+
+
+def machines() -> list[Machine]:
+    """The nodes of the cluster that are alive."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 class RayExecutor:
     """Connects to RAY_ADDRESS if that is set, else starts a Ray of its own for the life of the executor."""
 
-    def __init__(self, num_cpus: int | None = None) -> None:
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        address = os.environ.get("RAY_ADDRESS", "local")
-        own = {"num_cpus": num_cpus, "include_dashboard": False} if address == "local" else {}
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-        _quiet_ray_data()
+    def __init__(self, num_cpus: int | None = None, metrics_port: int | None = None) -> None:
+        connect(num_cpus, metrics_port)
 
-    def check(self, chain: Sequence[MapStep]) -> None:
-        """Raises ResourceError if the fewest workers of one stage do not fit into the cluster."""
-        there = _cluster()
-        for step in chain:
-            for name, needed in _minimum(step.node.pool).items():
-                if needed > there.get(name, 0.0):
-                    raise ResourceError(
-                        f"step {step.node.name!r} needs {needed:g} {name}, the cluster has {there.get(name, 0.0):g}"
-                    )
+    def check(self, nodes: Sequence[Node]) -> None:
+        """Raises ResourceError if the fewest workers of one step do not fit into the cluster."""
+        there = machines()
+        for node in nodes:
+            check_room(node, there)
 
     def run_chain(self, chain: Sequence[MapStep], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
-        """Yields outcomes as shards leave the chain, in the order they finish."""
-        self.check(chain)
-        outcomes: dict[str, list[Outcome]] = {shard: [] for shard in shards}
-        for segment in fitting_segments(chain, _cluster()):
-            for row in _plan(segment, outcomes, run).iter_rows():
-                before = len(outcomes[row["shard"]])
-                outcomes[row["shard"]] = [Outcome(**outcome) for outcome in json.loads(row["outcomes"])]
-                yield from outcomes[row["shard"]][before:]
+        """Yields the outcome of every stage for every shard, as they come.
+
+        A plan that is lost with its node, or stuck for want of one, is begun again on what is there.
+
+        Raises:
+            ClusterError: plans are lost one after the other, or a stage does not fit any more.
+        """
+        progress = _ChainProgress(shards)
+        self.check([step.node for step in chain])
+        while progress.steps_done < len(chain):
+            steps = chain[progress.steps_done :]
+            self._check_what_is_left(steps)
+            segment = fitting_segments(steps, machines())[0]
+            if (yield from _run_plan(segment, progress, run)):
+                progress.steps_done += len(segment)
+            elif progress.lost_again():
+                raise ClusterError(
+                    f"{_LOST_PLANS} Ray Data plans were lost one after the other; the same command resumes"
+                )
 
     def close(self) -> None:
         """Leaves the cluster; one that this executor started ends."""
         ray.shutdown()
 
-
-class _ShardActor:
-    """One worker of one stage."""
-
-    def __init__(self, step: MapStep, run: RunDir) -> None:
-        self._step, self._runner = step, ShardRunner(step, run)
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        before = [Outcome(**outcome) for outcome in json.loads(row["outcomes"])]
-        outcome = follow(self._step, self._runner, row["shard"], before)
-        return {**row, "outcomes": _to_json([*before, outcome])}
+    def _check_what_is_left(self, steps: Sequence[MapStep]) -> None:
+        try:
+            self.check([step.node for step in steps])
+        except ResourceError as error:
+            raise ClusterError(f"the cluster has shrunk: {error}; the same command resumes") from error
 
 
-def fitting_segments(chain: Sequence[MapStep], there: dict[str, float]) -> list[list[MapStep]]:
-    """Cuts a chain so that the fewest workers of each piece fit into the cluster together: none waits for ever."""
-    segments: list[list[MapStep]] = []
-    for step in chain:
-        together = [*(segments[-1] if segments else []), step]
-        total = {name: sum(_minimum(s.node.pool)[name] for s in together) for name in ("CPU", "GPU", "memory")}
-        if segments and all(total[name] <= there.get(name, 0.0) for name in total):
-            segments[-1].append(step)
-        else:
-            segments.append([step])
-    return segments
+class _ChainProgress:
+    """How far a chain has come; outlives the plans that bring it further."""
+
+    def __init__(self, shards: Sequence[str]) -> None:
+        self.steps_done = 0
+        self._shards = shards
+        self._told: dict[str, set[str]] = {}  # shards by step
+        self._stopped: set[str] = set()
+        self._lost = 0
+
+    def add(self, outcome: Outcome) -> bool:
+        """Takes an outcome in; False if it is known: its worker was lost before the plan knew."""
+        told = self._told.setdefault(outcome.node, set())
+        if outcome.shard in told:
+            return False
+        told.add(outcome.shard)
+        self._lost = 0
+        if outcome.status in ("failed", "waiting"):
+            self._stopped.add(outcome.shard)
+        return True
+
+    def rows(self, segment: Sequence[MapStep]) -> list[dict[str, Any]]:
+        """What a plan over the steps has to bring through; `stopped` are shards that an earlier step did not."""
+        done = self._told.get(segment[-1].node.name, set())
+        return [{"shard": shard, "stopped": shard in self._stopped} for shard in self._shards if shard not in done]
+
+    def lost_again(self) -> bool:
+        """Counts a lost plan; True if that happens too often."""
+        self._lost += 1
+        return self._lost >= _LOST_PLANS
 
 
-def _minimum(pool: Pool) -> dict[str, float]:
-    each = {"CPU": pool.num_cpus, "GPU": pool.num_gpus, "memory": pool.memory_gib * 2**30}
-    return {name: amount * pool.min_workers for name, amount in each.items()}
+class _Watch:
+    """Tells when a plan is stuck. Ray Data may wait for ever for an actor's place when a node is gone."""
+
+    def __init__(self) -> None:
+        self._nodes = self._alive()
+        self._heard_s = self._looked_s = time.monotonic()
+        self._longest_s = 0.0
+
+    def hear(self, outcome: Outcome) -> None:
+        """A shard has come through."""
+        self._heard_s, self._longest_s = time.monotonic(), max(self._longest_s, outcome.seconds)
+
+    def is_stuck(self) -> bool:
+        """Whether a node was lost since the beginning, and nothing was heard for long."""
+        now = time.monotonic()
+        if now - self._heard_s < _SILENCE_S + 3 * self._longest_s or now - self._looked_s < 1:
+            return False
+        self._looked_s = now
+        return not self._nodes <= self._alive()
+
+    @staticmethod
+    def _alive() -> set[str]:
+        return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
-def _cluster() -> dict[str, float]:
-    return dict(ray.cluster_resources())
+def _run_plan(segment: Sequence[MapStep], progress: _ChainProgress, run: RunDir) -> Iterator[Outcome]:
+    """Yields the outcomes of a plan over chained steps; returns whether it came to its end."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    board: Any = _Board.options(scheduling_strategy=here).remote()
+    plan: Any = _Plan.options(scheduling_strategy=here).remote()
+    orders = [Order.of(step, run) for step in segment]
+    running, watch = plan.execute.remote(orders, progress.rows(segment), run, board), _Watch()
+    try:
+        while True:
+            ended, _ = ray.wait([running], timeout=_LISTEN_EVERY_S)
+            for outcome in ray.get(board.take.remote()):
+                watch.hear(outcome)
+                if progress.add(outcome):
+                    yield outcome
+            if ended:
+                ray.get(running)
+                return True
+            if watch.is_stuck():
+                return False
+    except RayActorError:  # of the plan or its board: the process or its node was killed
+        return False
+    finally:
+        ray.kill(plan)  # takes the workers with it
+        ray.kill(board)
 
 
-def _plan(segment: Sequence[MapStep], outcomes: dict[str, list[Outcome]], run: RunDir) -> ray.data.Dataset:
-    rows = [{"shard": shard, "outcomes": _to_json(before)} for shard, before in outcomes.items()]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
-    for step in segment:
-        dataset = _add_stage(dataset, step, run, len(rows))
-    return dataset
+@ray.remote(num_cpus=0)
+class _Board:
+    """Hears of a shard as it leaves a stage: the plan hands it out only when it has been through all of them."""
+
+    def __init__(self) -> None:
+        self._outcomes: list[Outcome] = []
+        self._begun: Counter[tuple[str, str]] = Counter()
+
+    def begin(self, node: str, shard: str) -> int:
+        """How many workers have begun with a shard."""
+        self._begun[node, shard] += 1
+        return self._begun[node, shard]
+
+    def report(self, outcome: Outcome) -> None:
+        """A shard has been through a stage."""
+        self._outcomes.append(outcome)
+
+    def take(self) -> list[Outcome]:
+        """What was reported since the last call."""
+        taken, self._outcomes = self._outcomes, []
+        return taken
 
 
-def _to_json(outcomes: Sequence[Outcome]) -> str:
-    return json.dumps([dataclasses.asdict(outcome) for outcome in outcomes])
+@ray.remote(num_cpus=0)
+class _Plan:
+    """Executes a Ray Data plan. As an actor of its own it can be killed, and takes its pools with it."""
+
+    def execute(self, orders: Sequence[Order], rows: list[dict[str, Any]], run: RunDir, board: Any) -> None:
+        """Brings the rows through the stages."""
+        _quiet_ray_data()
+        dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS))
+        for order in orders:
+            dataset = _add_stage(dataset, order, run, board, len(rows))
+        for _ in dataset.iter_rows():
+            pass
 
 
-def _add_stage(dataset: ray.data.Dataset, step: MapStep, run: RunDir, shards: int) -> ray.data.Dataset:
-    pool = step.node.pool
+def _add_stage(dataset: ray.data.Dataset, order: Order, run: RunDir, board: Any, shards: int) -> ray.data.Dataset:
+    pool = order.pool
     most = max(pool.min_workers, min(shards, pool.max_workers or shards))
     return dataset.map(
-        _ShardActor,  # type: ignore[arg-type] - a class whose instances take rows
-        fn_constructor_args=(step, run),
+        _Worker,  # type: ignore[arg-type] - a class whose instances take rows
+        fn_constructor_args=(order, run, board),
         compute=ActorPoolStrategy(min_size=min(pool.min_workers, shards), max_size=most),
         num_cpus=pool.num_cpus,
         num_gpus=pool.num_gpus or None,
         memory=pool.memory_gib * 2**30 or None,
     )
+
+
+class _Worker:
+    """One worker of one stage. Ray starts another one if it is lost, and that one does the shard."""
+
+    def __init__(self, order: Order, run: RunDir, board: Any) -> None:
+        self._order, self._run, self._board = order, run, board
+        self._log, self._meters = WorkerLog(run, order.node), _Meters(order.node)
+        self._supervisor = Supervisor(order, run, self._log.file)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        outcome = self._run_shard(row["shard"], row["stopped"])
+        self._log.add(outcome)
+        self._meters.add(outcome)
+        ray.get(self._board.report.remote(outcome))
+        return {"shard": outcome.shard, "stopped": outcome.status in ("failed", "waiting")}
+
+    def _run_shard(self, shard: str, stopped: bool) -> Outcome:
+        order = self._order
+        if stopped:
+            return Outcome(order.node, order.column, shard, "waiting")
+        begun: Any = ray.get(self._board.begin.remote(order.node, shard))
+        if begun > order.limits.attempts + _LOST_WORKERS:
+            why = f"{begun - 1} workers were lost over it, killed from outside (for their memory, perhaps)"
+            return failed(order.node, order.column, self._run, shard, why)
+        return self._supervisor.run(shard)
+
+
+class _Meters:
+    """What Prometheus can scrape from every node: totals by stage."""
+
+    def __init__(self, node: str) -> None:
+        self._stage = {"stage": node}
+        self._shards = metrics.Counter("dap_shards", "Shards, by what became of them.", ("stage", "status"))
+        self._samples = metrics.Counter("dap_samples", "Samples in and out.", ("stage", "direction"))
+        self._bytes = metrics.Counter("dap_bytes_written", "Bytes of finished outputs.", ("stage",))
+        self._seconds = metrics.Counter("dap_seconds", "Seconds that workers took for finished shards.", ("stage",))
+        self._drops = metrics.Counter("dap_drops", "Samples dropped, by code.", ("stage", "code"))
+
+    def add(self, outcome: Outcome) -> None:
+        """Counts a shard."""
+        self._shards.inc(1, {**self._stage, "status": outcome.status})
+        if outcome.status == "done":
+            self._samples.inc(outcome.samples_in, {**self._stage, "direction": "in"})
+            self._samples.inc(outcome.samples_out, {**self._stage, "direction": "out"})
+            self._bytes.inc(outcome.bytes, self._stage)
+            self._seconds.inc(outcome.seconds, self._stage)
+            for code, count in outcome.drops.items():
+                self._drops.inc(count, {**self._stage, "code": code})
 
 
 def _quiet_ray_data() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache, cached_property
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from engine.columns import ColumnError, canonical_json
 from engine.stage import Step
@@ -25,10 +27,10 @@ class Basis:
     assets: dict[str, str]  # name -> sha256 of the weights (of a hub id: the id)
     inputs: dict[str, str]  # column -> sha256 of the object read, or of the whole column's listing
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 over the canonical form of the parts."""
-        return hashlib.sha256(canonical_json(dataclasses.asdict(self))).hexdigest()
+        return Fingerprints(self).of(self.inputs)
 
     def differences(self, before: Basis) -> list[str]:
         """One phrase for each part that changed since `before`."""
@@ -45,6 +47,22 @@ class Basis:
             changed = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k))
             found += [f"{phrase} {name} changed" for name in changed]
         return found
+
+
+class Fingerprints:
+    """Fingerprints of bases that differ in their inputs alone: what they share is put into bytes and hashed once."""
+
+    def __init__(self, basis: Basis) -> None:
+        before = canonical_json({"assets": basis.assets, "external": basis.external})
+        after = canonical_json({"settings": basis.settings, "step": basis.step, "version": basis.version})
+        self._head = hashlib.sha256(before[:-1] + b',"inputs":')  # the canonical form of a basis, cut at its inputs
+        self._tail = b"," + after[1:]
+
+    def of(self, inputs: Mapping[str, str]) -> str:
+        """The fingerprint of the basis with these inputs."""
+        digest = self._head.copy()
+        digest.update(canonical_json(inputs) + self._tail)
+        return digest.hexdigest()
 
 
 def basis_of(step: Step, assets: dict[str, str], inputs: dict[str, str]) -> Basis:
@@ -92,20 +110,43 @@ class Receipt:
         try:
             values = json.loads(data)
             stated = values.pop("fingerprint")
-            drops_output = values.pop("drops_output")
-            receipt = Receipt(
-                **{
-                    **values,
-                    "basis": Basis(**values["basis"]),
-                    "output": Output(**values["output"]),
-                    "drops_output": Output(**drops_output) if drops_output else None,
-                }
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            receipt: Receipt = _build(Receipt, values)
+            fits = receipt.fingerprint == stated
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise ColumnError(f"damaged receipt: {error}") from error
-        if receipt.fingerprint != stated:
+        if not fits:
             raise ColumnError(f"damaged receipt of {receipt.column}/{receipt.shard}: its fingerprint does not fit")
         return receipt
+
+
+def read_receipt(data: bytes, column: str, shard: str) -> Receipt:
+    """The receipt of a shard; raises ColumnError if it is damaged, or another shard's."""
+    receipt = Receipt.from_bytes(data)
+    if (receipt.column, receipt.shard) != (column, shard):
+        raise ColumnError(f"damaged receipt: it is that of {receipt.column}/{receipt.shard}")
+    return receipt
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """Decoded JSON as the type that an annotation names; raises one of many errors where it does not fit."""
+    if dataclasses.is_dataclass(kind):
+        return kind(**{name: _build(_hints(kind)[name], item) for name, item in value.items()})  # type: ignore[operator]
+    if get_origin(kind) is dict:
+        return {key: _build(get_args(kind)[1], item) for key, item in value.items()}
+    if get_origin(kind) is UnionType:
+        return None if value is None else _build(get_args(kind)[0], value)
+    if kind is Any:
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind or (kind is int and not 0 <= value < 2**63):
+        raise ValueError(f"{value!r} is not of type {kind.__name__}")
+    return value
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def count_samples(receipts: Iterable[Receipt]) -> tuple[int, int]:
@@ -117,5 +158,10 @@ def count_samples(receipts: Iterable[Receipt]) -> tuple[int, int]:
 
 def column_digest(receipts: Iterable[Receipt]) -> str:
     """sha256 of a whole column: of the hashes of its outputs in the order of their shards."""
-    lines = sorted(f"{receipt.shard} {receipt.output.sha256}\n" for receipt in receipts)
+    return digest_hashes((receipt.shard, receipt.output.sha256) for receipt in receipts)
+
+
+def digest_hashes(hashes: Iterable[tuple[str, str]]) -> str:
+    """The digest of a column from its shards and the hashes of their outputs."""
+    lines = sorted(f"{shard} {sha256}\n" for shard, sha256 in hashes)
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -35,6 +35,11 @@ class Node:
     limits: Limits = field(default_factory=Limits)
     budget: Budget = field(default_factory=Budget)
 
+    @property
+    def workers(self) -> Pool | None:
+        """The workers that the step takes on a cluster; None for a barrier that runs in the driver."""
+        return self.pool if isinstance(self.step, Stage) else self.step.workers()
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.columns import ColumnError, merge_on_key, read_rows
-from engine.receipts import Receipt
+from engine.index import read_receipts
+from engine.listing import Listing, error_path, receipt_path
+from engine.receipt_table import Receipts, Vouched, vouched_for
+from engine.receipts import Receipt, read_receipt
 from engine.stage import Row, Sample
 from engine.storage import Storage
 
@@ -36,30 +38,15 @@ class RunDir:
         object.__setattr__(self, "uri", state["uri"])
 
     def receipt(self, column: str, shard: str) -> Receipt | None:
-        """The receipt of a shard, None if it is not done; raises ValueError for a damaged one."""
+        """The receipt of a shard; None if it is not done, or if the receipt is damaged, which counts for nothing."""
         try:
-            return Receipt.from_bytes(self.storage.read_bytes(receipt_path(column, shard)))
-        except FileNotFoundError:
+            return read_receipt(self.storage.read_bytes(receipt_path(column, shard)), column, shard)
+        except (FileNotFoundError, ColumnError):
             return None
 
-    def receipts(self, column: str) -> dict[str, Receipt]:
-        """All receipts of a column by shard, sorted."""
-        folder = f"receipts/{column}"
-        names = [name for name in self.storage.list(folder) if name.endswith(".json") and "/" not in name]
-        names = [name for name in names if not name.endswith(".error.json")]
-        data = self.storage.read_many([f"{folder}/{name}" for name in names])
-        return {name.removesuffix(".json"): Receipt.from_bytes(item) for name, item in zip(names, data, strict=True)}
-
-    def receipts_with_outputs(self, column: str) -> dict[str, Receipt]:
-        """The receipts of a column less those whose output is gone, or not of the size that was written."""
-        sizes: Counter[str] = Counter()
-        for name, size in self.storage.list(column).items():
-            for place in {name, name.split("/")[0]}:  # a file, and the folder that it is a part of
-                sizes[f"{column}/{place}"] += size
-        found = self.receipts(column)
-        return {
-            shard: receipt for shard, receipt in found.items() if sizes[receipt.output.path] == receipt.output.bytes
-        }
+    def receipts(self, column: str) -> Receipts:
+        """All receipts of a column, from one listing and the index."""
+        return read_receipts(self.storage, column)
 
     def holds(self, receipt: Receipt) -> bool:
         """Whether the output of a receipt is there, in the size that was written."""
@@ -69,21 +56,35 @@ class RunDir:
         return size == receipt.output.bytes
 
     def vouches(self, receipt: Receipt) -> bool:
-        """Whether the output of a receipt is not newer than it: else an attempt given up for lost may have replaced it."""
-        output = self.storage.info(receipt.output.path)
-        proof = self.storage.info(receipt_path(receipt.column, receipt.shard))
-        return output is None or (proof is not None and output.mtime_ns <= proof.mtime_ns)
+        """Whether the output is held and not newer than its receipt: what was replaced since has to be hashed anew."""
+        path = receipt.output.path
+        own, single = self.storage.info(receipt_path(receipt.column, receipt.shard)), self.storage.info(path)
+        parts = [single] if single else list(self.storage.entries(path).values())
+        if own is None or sum(part.bytes for part in parts) != receipt.output.bytes:
+            return False
+        return max((part.mtime_ns for part in parts), default=0) <= own.mtime_ns
+
+    def vouched(self, column: str, *, by_time: bool) -> Vouched:
+        """The receipts of a column that agree with a listing of its outputs; the column is listed once."""
+        return vouched_for(self.receipts(column), self.storage.entries(column), by_time=by_time)
 
     def columns(self) -> list[str]:
         """Names of the columns that have a receipt or a failure."""
         return sorted({name.split("/")[0] for name in self.storage.list("receipts") if "/" in name})
 
     def failures(self, column: str) -> dict[str, str]:
-        """Tracebacks of the shards whose last attempt failed, by shard."""
-        folder = f"receipts/{column}"
-        names = [name for name in self.storage.list(folder) if name.endswith(".error.json")]
-        errors = (json.loads(self.storage.read_bytes(f"{folder}/{name}")) for name in names)
-        return {error["shard"]: error["traceback"] for error in errors}
+        """Tracebacks of the shards whose last attempt failed, by shard, sorted."""
+        found = {shard: self._traceback(column, shard) for shard in Listing.of(self.storage, column).failed}
+        return {shard: traceback for shard, traceback in found.items() if traceback is not None}
+
+    def _traceback(self, column: str, shard: str) -> str | None:
+        path = error_path(column, shard)
+        try:
+            return str(json.loads(self.storage.read_bytes(path))["traceback"])
+        except FileNotFoundError:
+            return None  # made good since the listing
+        except (ValueError, KeyError, TypeError):
+            return f"{self.storage.address(path)}: damaged"
 
     def rows(self, receipt: Receipt) -> Iterator[Row]:
         """The rows of one shard of one column, read once from front to back."""
@@ -104,13 +105,3 @@ class RunDir:
             rows = {r.column: read_rows(r.output.path, streams[r.column]) for r in receipts}
             for key, columns in merge_on_key(rows):
                 yield Sample(key, columns)
-
-
-def receipt_path(column: str, shard: str) -> str:
-    """Place of the receipt of a shard."""
-    return f"receipts/{column}/{shard}.json"
-
-
-def error_path(column: str, shard: str) -> str:
-    """Place of the traceback of a shard whose last attempt failed."""
-    return f"receipts/{column}/{shard}.error.json"

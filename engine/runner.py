@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import pyarrow as pa
 
 from engine.assets import AssetCache, check_asset, resolve_asset
 from engine.barrier import BarrierError
+from engine.budget import Spending
 from engine.commit import clear_failure, fail, withdraw
 from engine.executor import Executor
 from engine.graph import Graph
+from engine.index import IndexKeeper
+from engine.placement import ResourceError
 from engine.plan import NodePlan, Planner, is_map
 from engine.progress import Progress
-from engine.recipe import Node, Pool, Recipe, RecipeError
+from engine.recipe import Node, Recipe, RecipeError
 from engine.rundir import RunDir
 from engine.shard import MapStep, Outcome
 from engine.stage import Barrier, Stage, UnreachableError
@@ -26,6 +31,8 @@ class RunResult:
     worked: int = 0  # shards and barrier outputs made
     unfinished: list[Outcome] = field(default_factory=list)  # failed, or waiting for something that failed
     stopped_at: str = ""  # the node whose failure kept later ones from running
+    over_budget: str = ""  # which bound of its budget a stage has passed
+    over_column: str = ""  # what that stage writes
 
     @property
     def shards_failed(self) -> bool:
@@ -36,10 +43,19 @@ class RunResult:
 class Runner:
     """Runs selected nodes of one graph in one run directory. The executor is made only when there is work for it."""
 
-    def __init__(self, graph: Graph, run: RunDir, make_executor: Callable[[], Executor], progress: Progress) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        run: RunDir,
+        make_executor: Callable[[], Executor],
+        progress: Progress,
+        shards: Collection[str] | None = None,
+    ) -> None:
+        """`shards`: map stages leave all others as they are."""
         self._graph, self._run, self._make_executor, self._progress = graph, run, make_executor, progress
+        self._shards = shards
         self._executor: Executor | None = None
-        self._result = RunResult()
+        self._index, self._result = IndexKeeper(run.storage), RunResult()
 
     def run(self, nodes: Sequence[Node]) -> RunResult:
         """Brings the nodes up to date, in order. A failed shard is left behind; a barrier without its inputs stops.
@@ -48,7 +64,7 @@ class Runner:
             ResourceError: a stage that has work needs more than the cluster has; nothing was begun.
         """
         try:
-            plans = Planner(self._graph, self._run).plan(nodes)
+            plans = Planner(self._graph, self._run, keeps_index=True).plan(nodes)
             if all(plan.done for plan in plans):
                 return self._nothing_to_do(plans)
             self._refuse_what_does_not_fit(plans)
@@ -69,7 +85,7 @@ class Runner:
         return self._result
 
     def _refuse_what_does_not_fit(self, plans: Sequence[NodePlan]) -> None:
-        if at_work := [MapStep(plan.node) for plan in plans if is_map(plan.node) and not plan.done]:
+        if at_work := [plan.node for plan in plans if plan.node.workers and not plan.done]:
             self._get_executor().check(at_work)
 
     def _run_chain(self, chain: Sequence[Node]) -> bool:
@@ -80,32 +96,49 @@ class Runner:
             return self._failed_at_once(chain[0], missing)
         plans = planner.plan(chain)
         steps = [MapStep(node, planner.assets(node) or {}) for node in chain]
-        pending = sorted({shard for plan in plans for shard in plan.pending})
+        pending = sorted({shard for plan in plans for shard in plan.pending if self._is_wanted(shard)})
         for plan in plans:
             self._withdraw_strays(plan, planner)
             self._announce(plan)
         if pending:
-            self._consume(self._get_executor().run_chain(steps, pending, self._run))
+            spending = {plan.node.name: self._spent(plan, planner) for plan in plans}
+            self._consume(self._get_executor().run_chain(steps, pending, self._run), spending)
         for node in chain:
+            self._index.refresh(node.step.writes.name)
             self._progress.finish(node.name)
-        return True
+        return not self._result.over_budget
+
+    def _spent(self, plan: NodePlan, planner: Planner) -> Spending:
+        """What a stage has used of its budget in shards that stay as they are."""
+        receipts, pending = planner.receipts(plan.node.step.writes.name), set(plan.pending)
+        kept = receipts.only(pa.array([shard not in pending for shard in receipts], pa.bool_()))
+        return Spending(plan.node.budget, kept.samples[1], sum(kept.drops.values()))
+
+    def _is_wanted(self, shard: str) -> bool:
+        return self._shards is None or shard in self._shards
 
     def _withdraw_strays(self, plan: NodePlan, planner: Planner) -> None:
         """Removes shards that the recipe has no more, such as those of a larger run before."""
-        for shard, receipt in planner.receipts(plan.node.step.writes.name).items():
-            if plan.shards is not None and shard not in plan.shards:
-                withdraw(self._run, receipt)
+        for receipt in planner.strays(plan):
+            withdraw(self._run, receipt)
 
     def _announce(self, plan: NodePlan) -> None:
         total = len(plan.shards or ())
         self._progress.start(plan.node.name, total, total - len(plan.pending), plan.reasons)
 
-    def _consume(self, outcomes: Iterable[Outcome]) -> None:
+    def _consume(self, outcomes: Iterable[Outcome], spending: Mapping[str, Spending]) -> None:
+        """Takes in what comes of the shards, until a stage has passed its budget."""
         for outcome in outcomes:
             self._progress.update(outcome)
             self._result.worked += outcome.status == "done"
+            if outcome.status == "done":
+                self._index.wrote(outcome.column)
             if outcome.status in ("failed", "waiting"):
                 self._result.unfinished.append(outcome)
+            spending[outcome.node].add(outcome)
+            if passed := spending[outcome.node].passed():
+                self._result.over_budget, self._result.over_column = f"{outcome.node}: {passed}", outcome.column
+                return
 
     def _run_barrier(self, node: Node) -> bool:
         """Brings a barrier up to date; False if later nodes have nothing to stand on."""
@@ -118,7 +151,7 @@ class Runner:
         if plan.pending:
             try:
                 self._do_barrier(node, planner)
-            except BarrierError as error:
+            except (BarrierError, ResourceError) as error:
                 return self._failed_at_once(node, str(error))
             except Exception:  # noqa: BLE001 - a bug of a barrier fails it, with its traceback kept, and the run says so
                 return self._failed_at_once(node, traceback.format_exc())
@@ -156,7 +189,7 @@ class Runner:
     def _map_inside(self, node: Node, stage: Stage, shards: Sequence[str]) -> list[Outcome]:
         """Runs a barrier's own stage over shards; raises BarrierError if one fails."""
         assets = {name: resolve_asset(self._run, uri) for name, uri in stage.assets().items()}
-        step = MapStep(Node(node.name, stage, Pool()), {name: asset for name, asset in assets.items() if asset})
+        step = MapStep(Node(node.name, stage), {name: asset for name, asset in assets.items() if asset})
         outcomes = []
         for outcome in self._get_executor().run_chain([step], shards, self._run):
             self._progress.update(outcome)

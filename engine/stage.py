@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from engine.limits import Pool
+
 if TYPE_CHECKING:
     from engine.barrier import BarrierContext
     from engine.columns import Column
@@ -75,6 +77,10 @@ class Step(ABC):
     def external(self) -> dict[str, Any]:
         """Facts outside the run directory that the output depends on; they enter the fingerprint."""
         return {}
+
+    def workers(self) -> Pool | None:
+        """The workers that a barrier starts on the cluster by itself, if it does."""
+        return None
 
     def settings(self) -> dict[str, Any]:
         """The recipe's settings, as plain values."""

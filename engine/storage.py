@@ -1,30 +1,36 @@
-"""A folder on a local disk or an object store, through pyarrow.fs. What becomes visible is always whole."""
+"""A folder on a local disk or an object store, through pyarrow.fs. What becomes visible is always whole.
+
+What fails for a while is repeated for a while; what fails for good is a StorageError that names the object's URI.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
+import re
 import shutil
-import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
-from uuid import uuid4
+from typing import IO, Any, TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
 
+from engine.faults import Patience, StorageError, cause
+from engine.hashing import folder_files, hash_file, hash_folder, hash_local
+from engine.local_disk import LocalDisk
+from engine.object_store import ObjectStore, open_store
+from engine.scratch import scratch_in, sweep
+
 _SCRATCH = ".tmp"
 _CHUNK_BYTES = 4 << 20
 
-
-class StorageError(OSError):
-    """Storage that cannot be used; the message names the URI."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,30 +50,6 @@ class Entry:
     mtime_ns: int
 
 
-def hash_file(path: Path) -> str:
-    """sha256 of a file's bytes, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_folder(files: dict[str, str]) -> str:
-    """sha256 of a folder from the hashes of its files by relative path."""
-    lines = "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(files.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def folder_files(folder: Path) -> list[Path]:
-    """All files below a local folder, sorted by relative path."""
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def hash_local(path: Path) -> str:
-    """sha256 of a local file or folder, as `Output.sha256` states it."""
-    if path.is_dir():
-        return hash_folder({p.relative_to(path).as_posix(): hash_file(p) for p in folder_files(path)})
-    return hash_file(path)
-
-
 @dataclass(frozen=True)
 class Storage:
     """Objects below one URI (a local path, s3://, gs://). Pickles as its URI."""
@@ -75,14 +57,25 @@ class Storage:
     uri: str
 
     @cached_property
-    def _root(self) -> tuple[fs.FileSystem, str]:
+    def _root(self) -> tuple[LocalDisk | ObjectStore, str]:
         try:
             if "://" not in self.uri:
-                return fs.LocalFileSystem(), str(Path(self.uri).resolve())
-            filesystem, path = fs.FileSystem.from_uri(self.uri)
-            return filesystem, path.rstrip("/")
+                return LocalDisk(), str(Path(self.uri).resolve())
+            return open_store(self.uri)
         except (OSError, pa.ArrowException, ValueError) as error:
-            raise StorageError(f"{self.uri}: cannot be opened: {error}") from error
+            raise StorageError(f"{self._public_uri}: cannot be opened: {cause(error)}") from error
+
+    @property
+    def _store(self) -> LocalDisk | ObjectStore:
+        return self._root[0]
+
+    @cached_property
+    def _patience(self) -> Patience:
+        return Patience()
+
+    @property
+    def _public_uri(self) -> str:
+        return re.sub("//[^/@]*@", "//", self.uri)  # without keys
 
     def __getstate__(self) -> dict[str, Any]:
         return {"uri": self.uri}
@@ -93,22 +86,26 @@ class Storage:
     @property
     def is_local(self) -> bool:
         """Whether the objects are files of this machine."""
-        return isinstance(self._root[0], fs.LocalFileSystem)
+        return self._store.is_local
 
     def locate(self, path: str) -> str:
-        """The path as pyarrow's file system (or, if local, the operating system) knows it."""
+        """The path as pyarrow's file system (or, if local, the operating system) knows it.
+
+        Raises:
+            StorageError: the path leads out of the storage.
+        """
+        if path.startswith("/") or ".." in path.split("/"):
+            raise StorageError(f"{self._public_uri}: {path!r} leads outside of it")
         return f"{self._root[1]}/{path}"
 
     def address(self, path: str) -> str:
         """The path as another program names it: absolute if local, else a URI that keeps the storage's own options."""
-        if self.is_local:
-            return self.locate(path)
-        base, question, options = self.uri.partition("?")
-        return f"{base.rstrip('/')}/{path}{question}{options}"
+        return self.locate(path) if self.is_local else _below(self.uri, path)
 
     def info(self, path: str) -> Entry | None:
         """Size and time of an object, None if there is none."""
-        info = self._root[0].get_file_info(self.locate(path))
+        location = self.locate(path)
+        info = self._try(path, lambda: self._store.filesystem.get_file_info(location))
         return Entry(info.size, info.mtime_ns) if info.type == fs.FileType.File else None
 
     def size(self, path: str) -> int | None:
@@ -120,8 +117,8 @@ class Storage:
         """All objects below a folder, by path relative to it, sorted; empty if there is no such folder. One listing."""
         base = self.locate(folder).rstrip("/")
         selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
-        files = (info for info in self._root[0].get_file_info(selector) if info.type == fs.FileType.File)
-        ordered = sorted(files, key=lambda info: info.path)
+        infos = self._try(folder, lambda: self._store.filesystem.get_file_info(selector))
+        ordered = sorted((info for info in infos if info.type == fs.FileType.File), key=lambda info: info.path)
         return {info.path[len(base) + 1 :]: Entry(info.size, info.mtime_ns) for info in ordered}
 
     def list(self, folder: str) -> dict[str, int]:
@@ -129,27 +126,31 @@ class Storage:
         return {path: entry.bytes for path, entry in self.entries(folder).items()}
 
     def open(self, path: str) -> IO[bytes]:
-        """A readable, seekable stream of an object; raises FileNotFoundError."""
-        return self._root[0].open_input_file(self.locate(path))
+        """A readable, seekable stream of an object.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StorageError: it cannot be read; also while it is read, so that what was read is whole.
+        """
+        return self._store.open(self.locate(path), self._patience, self._name(path))
 
     def read_bytes(self, path: str) -> bytes:
         """The whole object; raises FileNotFoundError."""
-        with self._root[0].open_input_stream(self.locate(path)) as stream:
-            return stream.readall()
+        location = self.locate(path)
+        return self._try(path, lambda: self._store.read(location))
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
         """`size` bytes of an object from `offset` on; raises EOFError if it ends before."""
-        with self.open(path) as stream:
-            stream.seek(offset)
-            data = stream.read(size)
+        location = self.locate(path)
+        data = self._try(path, lambda: self._store.read_part(location, offset, size))
         if len(data) < size:
-            raise EOFError(f"{self.address(path)}: ends {size - len(data)} bytes short of {offset}+{size}")
+            raise EOFError(f"{self._name(path)}: ends {size - len(data)} bytes short of {offset}+{size}")
         return data
 
     def read_many(self, paths: list[str]) -> list[bytes]:
         """Small objects, read side by side, in the order asked for."""
         if self.is_local:
-            return [Path(self.locate(path)).read_bytes() for path in paths]
+            return [self.read_bytes(path) for path in paths]
         with ThreadPoolExecutor(32) as pool:
             return list(pool.map(self.read_bytes, paths))
 
@@ -160,28 +161,22 @@ class Storage:
             local.write_bytes(data)
             self._publish_file(local, path)
 
-    @contextlib.contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """An empty local folder, gone afterwards; on a local storage it shares the disk, so publishing is a rename."""
-        if self.is_local:
-            folder = Path(self.locate(_SCRATCH)) / f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
-            folder.mkdir(parents=True)
-        else:
-            folder = Path(tempfile.mkdtemp(prefix="dap-"))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    def scratch(self) -> AbstractContextManager[Path]:
+        """An empty local folder, gone afterwards; on a local storage it shares the disk, so publishing is a rename.
+
+        A disk that is full, read-only or broken while it is used is a StorageError.
+        """
+        if not self.is_local:
+            temporary = Path(tempfile.gettempdir())
+            return scratch_in(temporary, str(temporary), temporary)
+        root = Path(self.locate(""))
+        return scratch_in(root / _SCRATCH, str(root), root)
 
     def sweep_scratch(self) -> None:
-        """Removes scratch folders of this machine's processes that were killed."""
-        base = Path(self.locate(_SCRATCH))
-        if not self.is_local or not base.is_dir():
-            return
-        for folder in base.iterdir():
-            host, pid, _ = [*folder.name.rsplit("-", 2), "", ""][:3]
-            if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
-                shutil.rmtree(folder, ignore_errors=True)
+        """Removes what this machine's killed processes left in the storage's scratch and in the temp folder."""
+        sweep(Path(tempfile.gettempdir()))
+        if self.is_local:
+            sweep(Path(self.locate(_SCRATCH)))
 
     def publish(self, local: Path, path: str) -> Output:
         """Moves a finished local file or folder to its place and says what is there now."""
@@ -201,7 +196,7 @@ class Storage:
         """sha256 of what is stored under a path, file or folder, as `Output.sha256` states it; None if nothing is."""
         if self.is_local:
             local = Path(self.locate(path))
-            return hash_local(local) if local.exists() else None
+            return self._try(path, lambda: hash_local(local)) if local.exists() else None
         if self.size(path) is not None:
             return self._hash_remote(path)
         files = self.list(path)
@@ -215,19 +210,23 @@ class Storage:
         return digest.hexdigest()
 
     def fetch_folder(self, path: str, to: Path) -> Path:
-        """A local copy of a stored folder; a local one is handed out as it is."""
+        """A local copy of a stored folder, whole or not there; a local one is handed out as it is."""
         if self.is_local:
             return Path(self.locate(path))
-        for name in self.list(path):
-            target = to / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(self.read_bytes(f"{path}/{name}"))
+        with scratch_in(to.parent, str(to), to.parent) as unfinished:
+            for name in self.list(path):
+                target = unfinished / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with self.open(f"{path}/{name}") as source, target.open("wb") as sink:
+                    shutil.copyfileobj(source, sink, _CHUNK_BYTES)
+            unfinished.rename(to)
         return to
 
     def delete(self, path: str) -> None:
         """Removes an object; it is fine if there is none."""
+        location = self.locate(path)
         with contextlib.suppress(FileNotFoundError):
-            self._root[0].delete_file(self.locate(path))
+            self._try(path, lambda: self._store.filesystem.delete_file(location))
 
     def delete_all(self, path: str) -> None:
         """Removes an object, or all objects of a folder; it is fine if there is nothing."""
@@ -238,26 +237,17 @@ class Storage:
                 self.delete(f"{path}/{name}")
 
     def _publish_file(self, local: Path, path: str) -> None:
-        target = self.locate(path)
-        if self.is_local:
-            _replace_durably(local, Path(target))
-        else:
-            self._upload(local, target)
+        location = self.locate(path)
+        self._try(path, lambda: self._store.put(local, location))
 
-    def _upload(self, local: Path, target: str) -> None:
-        """An object store shows an object only when its upload is complete; a broken one leaves nothing."""
-        with local.open("rb") as source, self._root[0].open_output_stream(target) as sink:
-            shutil.copyfileobj(source, sink, _CHUNK_BYTES)
+    def _try(self, path: str, operation: Callable[[], T]) -> T:
+        return self._patience.run(operation, self._name(path))
+
+    def _name(self, path: str) -> str:
+        """The object's address as messages name it."""
+        return self.locate(path) if self.is_local else _below(self._public_uri, path)
 
 
-def _replace_durably(local: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    local.chmod(0o644)  # some libraries leave files that others on the cluster could not read
-    os.utime(local)  # its time is when it became visible, not when it was begun: a receipt must be the newer one
-    descriptor = os.open(local, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
-    os.replace(local, target)
-    directory = os.open(target.parent, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)
+def _below(uri: str, path: str) -> str:
+    base, question, options = uri.partition("?")
+    return f"{base.rstrip('/')}/{path}{question}{options}"

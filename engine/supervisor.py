@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import IO
 
-from engine.limits import Limits
+from engine.limits import Limits, Pool
 from engine.rundir import RunDir
 from engine.samples import Precautions
 from engine.shard import MapStep, Outcome, failed
@@ -31,8 +31,8 @@ class Order:
 
     node: str
     column: str
+    pool: Pool
     limits: Limits
-    memory_bytes: int  # 0: not limited
     sample_limit_s: float
     pickled: bytes
 
@@ -41,8 +41,7 @@ class Order:
         """The order to run a step in a run directory."""
         node, stage = step.node, step.stage
         limit_s = node.limits.sample_s or stage.sample_limit_s
-        memory_bytes = int(node.pool.memory_gib * 2**30)
-        return Order(node.name, stage.writes.name, node.limits, memory_bytes, limit_s, pickle.dumps((step, run)))
+        return Order(node.name, stage.writes.name, node.pool, node.limits, limit_s, pickle.dumps((step, run)))
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,7 @@ class Supervisor:
     """One worker of one stage. Its child is replaced when it dies, takes too long over a sample, or grows too big."""
 
     def __init__(self, order: Order, run: RunDir, log: IO[bytes] | None = None) -> None:
+        """`log` takes what the stage prints."""
         self._order, self._run, self._log = order, run, log
         self._child: _Child | None = None
 
@@ -172,7 +172,7 @@ class _Child:
         patience_s = self._order.sample_limit_s * len(self._in_hand)
         if self._in_hand and time.monotonic() - self._since_s > patience_s:
             return "timed_out", f"took longer than {patience_s:g} s"
-        memory_bytes = self._order.memory_bytes
+        memory_bytes = self._order.pool.memory_gib * 2**30
         if memory_bytes and _resident_bytes(self._process.pid) > memory_bytes:
             return "out_of_memory", f"took more than {memory_bytes / 2**30:g} GiB"
         return None

@@ -1,24 +1,32 @@
-"""Checks every receipt against what is stored: hashes, counts, keys, alignment, and objects nothing vouches for."""
+"""Checks a whole run: every receipt against every output, column against column, and objects nothing vouches for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
 
-from engine.columns import ColumnError
-from engine.receipts import Receipt, column_digest, count_samples
+from engine.graph import Graph
+from engine.ledger import Ledger
+from engine.listing import Listing, error_path, index_path, receipt_path, retry_path
 from engine.rundir import RunDir
+from engine.verify_recipe import Knowledge, RecipeCheck
+from engine.verify_shard import Findings, ShardCheck
 
-_UNVOUCHED = frozenset({"receipts", "checkpoints", ".tmp"})  # folders whose objects have no receipt by design
+_WAITING = 4  # shard ids in line behind each that is being checked
+
+Advance = Callable[[int, int, int], None]
+"""Is told how many shard ids of how many are checked, and how many bytes were read so far."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Verification:
-    """What was found: one line per problem, and the samples of every column."""
+    """What was found: one line per problem, sorted, and the samples of every column."""
 
-    problems: list[str] = field(default_factory=list)
-    samples: dict[str, int] = field(default_factory=dict)
+    problems: list[str]
+    samples: dict[str, int]
 
     @property
     def ok(self) -> bool:
@@ -26,64 +34,78 @@ class Verification:
         return not self.problems
 
 
-def verify_run(run: RunDir, threads: int = 4) -> Verification:
-    """Reads every output of a run once."""
-    found = Verification()
-    receipts = {column: _readable_receipts(run, column, found) for column in run.columns()}
-    flat = [receipt for column in receipts.values() for receipt in column.values()]
+def verify_run(
+    run: RunDir,
+    graph: Graph | None = None,
+    knowledge: Knowledge | None = None,
+    *,
+    threads: int = 8,
+    advance: Advance = lambda *_: None,
+) -> Verification:
+    """Reads every output of a run once, shard id by shard id. With its recipe, receipts are compared with that too.
+
+    Raises:
+        StorageError: the storage cannot be used.
+    """
+    paths = list(run.storage.list(""))
+    listings = {column: Listing.of(run.storage, column) for column in _columns(paths)}
+    shards = _by_shard(listings)
+    recipe, ledger, read_bytes = RecipeCheck(graph, knowledge or Knowledge()), Ledger(paths), 0
+
+    def check(shard: str) -> Findings:
+        return ShardCheck(run, recipe, shard).check(shards[shard])
+
+    for done, findings in enumerate(_side_by_side(check, sorted(shards), threads), start=1):
+        ledger.add(findings)
+        read_bytes += findings.bytes
+        advance(done, len(shards), read_bytes)
+    problems = [*ledger.problems(), *_failures(run, listings), *_strays(paths, listings)]
+    return Verification(sorted(problems), {column: ledger.samples(column) for column in listings})
+
+
+def _columns(paths: Iterable[str]) -> list[str]:
+    """The columns that have receipts, failures or marks."""
+    return sorted({path.split("/")[1] for path in paths if path.startswith("receipts/") and path.count("/") > 1})
+
+
+def _by_shard(listings: Mapping[str, Listing]) -> dict[str, list[str]]:
+    """The columns that have a receipt of a shard id, for each of them."""
+    shards: dict[str, list[str]] = defaultdict(list)
+    for column, listing in listings.items():
+        for shard in listing.receipts:
+            shards[shard].append(column)
+    return shards
+
+
+def _failures(run: RunDir, listings: Mapping[str, Listing]) -> Iterator[str]:
+    """What failed and was not made good since."""
+    for column, listing in listings.items():
+        tracebacks = run.failures(column) if listing.failures else {}
+        for shard, traceback in tracebacks.items():
+            yield f"{error_path(column, shard)}: the last attempt failed: {traceback.strip().splitlines()[-1]}"
+
+
+def _strays(paths: Iterable[str], listings: Mapping[str, Listing]) -> Iterator[str]:
+    """What lies among the receipts and is none, nor a failure, a mark, or an index."""
+    known: set[str] = set()
+    for column, listing in listings.items():
+        known.add(index_path(column))
+        known.update(receipt_path(column, shard) for shard in listing.receipts)
+        known.update(error_path(column, shard) for shard in listing.failures)
+        known.update(retry_path(column, shard) for shard in listing.marks)
+    return (f"{path}: is no receipt" for path in paths if path.startswith("receipts/") and path not in known)
+
+
+_Result = TypeVar("_Result")
+
+
+def _side_by_side(work: Callable[[str], _Result], items: Iterable[str], threads: int) -> Iterator[_Result]:
+    """Results in the order of the items; no more are under way than there is need for."""
+    waiting: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        for problems in pool.map(lambda receipt: list(_check(run, receipt, receipts)), flat):
-            found.problems += problems
-    found.problems += list(_orphans(run, flat))
-    for column, by_shard in receipts.items():
-        found.samples[column] = count_samples(by_shard.values())[1]
-        found.problems += [f"{column}/{shard}: its last attempt failed" for shard in run.failures(column)]
-    return found
-
-
-def _readable_receipts(run: RunDir, column: str, found: Verification) -> dict[str, Receipt]:
-    try:
-        return run.receipts(column)
-    except ValueError as error:
-        found.problems.append(f"receipts/{column}: {error}")
-        return {}
-
-
-def _check(run: RunDir, receipt: Receipt, receipts: dict[str, dict[str, Receipt]]) -> Iterator[str]:
-    name = f"{receipt.column}/{receipt.shard}"
-    for output in filter(None, (receipt.output, receipt.drops_output)):
-        sha256 = run.storage.hash_object(output.path)
-        if sha256 is None:
-            yield f"{name}: {output.path} is missing"
-            return
-        if sha256 != output.sha256:
-            yield f"{name}: {output.path} is not what was written (sha256 {sha256[:12]}…, not {output.sha256[:12]}…)"
-            return
-    if receipt.output.path.endswith((".tar", ".parquet")):
-        yield from _check_rows(run, receipt, name)
-    for column, sha256 in receipt.basis.inputs.items():
-        there = receipts.get(column, {})
-        shard = there.get(receipt.shard)
-        if sha256 not in {shard.output.sha256 if shard else "", column_digest(there.values())}:
-            yield f"{name}: was made from another {column} than there is"
-
-
-def _check_rows(run: RunDir, receipt: Receipt, name: str) -> Iterator[str]:
-    try:
-        count = sum(1 for _ in run.rows(receipt))
-    except ColumnError as error:
-        yield f"{name}: {error}"
-        return
-    if count != receipt.samples_out:
-        yield f"{name}: holds {count} samples, its receipt says {receipt.samples_out}"
-
-
-def _orphans(run: RunDir, receipts: list[Receipt]) -> Iterator[str]:
-    """Objects of columns that no receipt names."""
-    outputs = [output.path for receipt in receipts for output in (receipt.output, receipt.drops_output) if output]
-    known, folders = set(outputs), tuple(f"{path}/" for path in outputs)
-    for path in run.storage.list(""):
-        if path.split("/")[0] in _UNVOUCHED or path in known or path.startswith(folders):
-            continue
-        if "/" in path:
-            yield f"{path}: no receipt names it"
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads * _WAITING:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -8,7 +8,7 @@ import sys
 from importlib import import_module
 
 from engine.columns import ColumnError
-from engine.executor import ResourceError
+from engine.placement import ResourceError
 from engine.recipe import RecipeError
 from engine.storage import StorageError
 from jobs.errors import EXIT_FAILED, EXIT_USAGE, UsageError
@@ -18,6 +18,8 @@ _COMMANDS = {
     "plan": "say what a recipe would run, and why",
     "status": "count shards, samples and drops of every column",
     "verify": "check every receipt against every output",
+    "retry": "put dropped or failed work of a column back, and do it",
+    "lineage": "from a training sample back to its video, from a model back to its data",
     "try": "one stage on loose images or videos, without a run directory",
     "simulate": "render labelled panoramas and 360° videos",
     "train": "train a depth model on packed shards",

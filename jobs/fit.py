@@ -20,6 +20,7 @@ register_missing_operators()  # before lightning, which imports torchvision wher
 
 import lightning.pytorch as pl  # noqa: E402
 
+from engine.limits import Pool  # noqa: E402
 from engine.storage import Storage  # noqa: E402
 from models.data import PanoramaDataModule  # noqa: E402
 from models.shards import ShardRef  # noqa: E402
@@ -48,6 +49,11 @@ class Hardware:
     def __post_init__(self) -> None:
         if self.workers < 0 or self.num_cpus <= 0 or self.num_gpus < 0 or self.max_failures < 0:
             raise ValueError("workers, num_cpus, num_gpus and max_failures cannot be negative, nor num_cpus 0")
+
+    @property
+    def pool(self) -> Pool:
+        """The workers as the cluster sees them."""
+        return Pool(self.num_cpus, self.num_gpus, min_workers=max(self.workers, 1))
 
     @property
     def ranks(self) -> int:

@@ -74,10 +74,10 @@ def read_recipe(name: str) -> str:
     raise UsageError(f"no recipe {name!r}: neither a file nor one of {sorted(built_in)}")
 
 
-def make_executor(recipe: Recipe) -> Executor:
+def make_executor(recipe: Recipe, metrics_port: int | None = None) -> Executor:
     """The executor that the recipe names."""
     if recipe.executor == "in-process":
         return InProcessExecutor()
     from engine.ray_executor import RayExecutor  # starting Ray costs seconds: only when there is work for it
 
-    return RayExecutor()
+    return RayExecutor(metrics_port=metrics_port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from jobs.errors import UsageError
 from models.decoder import Decoder
 from models.horizon import IMAGE_SUFFIXES, read_image
 from models.video import VideoError
+
+MIN_SIDE, MAX_HEIGHT = 16, 8192
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,17 @@ class Picture:
     @property
     def name(self) -> str:
         """A file name stem for what is made of it."""
-        stem = Path(self.file).stem
-        return stem if self.timestamp_s is None else f"{stem}-{self.timestamp_s:09.3f}s"
+        return frame_name(self.file, self.timestamp_s)
 
     def entry(self) -> dict[str, Any]:
         """The beginning of its entry in a JSON document."""
         return {"file": self.file} | ({} if self.timestamp_s is None else {"timestamp_s": self.timestamp_s})
+
+
+def frame_name(file: str, timestamp_s: float | None) -> str:
+    """A file name stem for what is made of an image, or of a video's frame; those of a video sort by time."""
+    stem = Path(file).stem
+    return stem if timestamp_s is None else f"{stem}-{timestamp_s:09.3f}s"
 
 
 def check_files(files: Sequence[str]) -> None:
@@ -47,6 +55,22 @@ def check_distinct_names(files: Sequence[str]) -> None:
     for file in files:
         if (other := by_stem.setdefault(Path(file).stem, file)) is not file:
             raise UsageError(f"{other} and {file} would both be written as {Path(file).stem}: give them apart")
+
+
+def check_sampling(every_s: float, height: int) -> None:
+    """Raises UsageError for a distance of frames, or a height, that no video can have."""
+    if not (every_s > 0 and math.isfinite(every_s)) or not MIN_SIDE <= height <= MAX_HEIGHT:
+        raise UsageError(f"--every must be positive, and --height {MIN_SIDE} to {MAX_HEIGHT}")
+
+
+def output_folder(place: str) -> Path:
+    """The folder, made if need be; raises UsageError where there cannot be one."""
+    folder = Path(place)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {place}: {error.strerror or 'cannot be made'}") from error
+    return folder
 
 
 def read_pictures(file: str, every_s: float, height: int) -> Iterator[Picture]:

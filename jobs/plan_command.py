@@ -1,41 +1,76 @@
-"""`dap plan`: what would run, and why. Needs no cluster, and opens no shard."""
+"""`dap plan`: what would run, and why. With `--probe`, what it will take: a few samples go through every map stage.
+
+Without `--probe` it needs no cluster and opens no shard. Nothing is ever written to the run directory.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from engine.assets import RUN_SCHEME
-from engine.plan import NodePlan, Planner
+from engine.executor import InProcessExecutor
+from engine.forecast import Forecast, forecast
+from engine.placement import Machine
+from engine.plan import NodePlan, Planner, is_map
+from engine.probe import Probe, Probed
+from engine.recipe import Node, Recipe
 from engine.runner import check_nodes
 from jobs.errors import EXIT_DONE
-from jobs.job import add_recipe_arguments, open_job
+from jobs.job import Job, add_recipe_arguments, make_executor, open_job
+from jobs.plan_report import forecast_document, plan_document, print_forecast, print_plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_recipe_arguments(parser)
+    parser.add_argument("--probe", action="store_true", help="try a few samples at every stage and predict the run")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Prints a row per step."""
+    """Prints a row per step, or one JSON document."""
     job = open_job(arguments)
     check_nodes(job.nodes, may_be_unreachable=True)  # a plan is worth having far from the storage, too
     plans = Planner(job.graph, job.run).plan(job.nodes)
-    table = Table("step", "kind", "reads", "writes", "to do", "of", "why", title=f"{job.recipe.name} in {job.run.uri}")
-    for plan in plans:
-        table.add_row(*_row(plan))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    document = plan_document(job.recipe.name, job.run.uri, plans)
+    if not arguments.json:
+        print_plan(job.recipe.name, job.run.uri, plans)
+    if arguments.probe:
+        machines = _machines(job.recipe, [plan.node for plan in plans if plan.node.workers and not plan.done])
+        probed, predicted = _probe(job, machines)
+        document["probe"] = forecast_document(probed, predicted, machines)
+        if not arguments.json:
+            print_forecast(probed, predicted, _left_out(plans))
+    if arguments.json:
+        print(json.dumps(document))
     return EXIT_DONE
 
 
-def _row(plan: NodePlan) -> tuple[str, ...]:
-    step = plan.node.step
-    reads = ", ".join(name for name in (*step.reads, *step.assets().values()) if name != RUN_SCHEME)
-    left = "?" if plan.shards is None else str(len(plan.pending))
-    total = "?" if plan.shards is None else str(len(plan.shards))
-    why = "; ".join(plan.reasons) or "up to date"
-    return plan.node.name, step.name, reads, step.produces, left, total, why
+def _machines(recipe: Recipe, at_work: Sequence[Node]) -> Sequence[Machine]:
+    """The nodes of the cluster at hand, none for a run in one process; raises ResourceError for what never fits."""
+    executor = make_executor(recipe)
+    try:
+        executor.check(at_work)
+        if isinstance(executor, InProcessExecutor):
+            return ()
+        from engine.ray_executor import machines
+
+        return machines()
+    finally:
+        executor.close()
+
+
+def _probe(job: Job, machines: Sequence[Machine]) -> tuple[list[Probed], Forecast]:
+    with tempfile.TemporaryDirectory(prefix="dap-probe-") as folder:
+        probe = Probe(job.graph, job.run, Path(folder), say=lambda line: print(line, file=sys.stderr))
+        probed = probe.run(job.nodes)
+        return probed, forecast(probed, probe.plans, job.graph.chains(job.nodes), probe.samples, machines)
+
+
+def _left_out(plans: Sequence[NodePlan]) -> list[str]:
+    """Steps whose time nobody can tell: barriers that have work."""
+    return [plan.node.name for plan in plans if not plan.done and not is_map(plan.node)]

@@ -12,12 +12,12 @@ import torch
 import trimesh
 
 from jobs.errors import EXIT_DONE, UsageError
-from jobs.loose import Picture, check_distinct_names, check_files, read_pictures
+from jobs.loose import Picture, check_distinct_names, check_files, check_sampling, output_folder, read_pictures
 from jobs.pictures import colour_depth
 from models.depth_png import encode_depth_png
 from models.embedded import EMBEDDED, model_place
 from models.erp import point_map
-from models.inference import DepthPredictor
+from models.inference import DepthPredictor, choose_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,18 +35,26 @@ def main(arguments: argparse.Namespace) -> int:
     """Writes NAME.depth.png, NAME.colour.png and maybe NAME.ply for every panorama."""
     check_files(arguments.files)
     check_distinct_names(arguments.files)
+    check_sampling(arguments.every, arguments.height)
+    _check_device(arguments.device)
+    out = output_folder(arguments.out)
     try:
         predictor = DepthPredictor(model_place(arguments.model), arguments.device)
     except (ValueError, OSError) as error:
         raise UsageError(f"--model {arguments.model}: {' '.join(str(error).split())}") from error
-    out = Path(arguments.out)
-    out.mkdir(parents=True, exist_ok=True)
     for file in arguments.files:
         for picture in read_pictures(file, arguments.every, arguments.height):
             _warn_if_no_panorama(picture)
             depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
             _write(out, picture, depth_m, arguments.ply)
     return EXIT_DONE
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.empty(0, device=choose_device(name))
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise UsageError(f"--device {name}: {str(error).splitlines()[0]}") from error
 
 
 def _write(out: Path, picture: Picture, depth_m: np.ndarray, ply: bool) -> None:

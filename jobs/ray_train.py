@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.executor import ResourceError
-from engine.ray_executor import RayExecutor
-from jobs.fit import Hardware, Say
+from engine.placement import check_room, needed
+from engine.ray_executor import connect, machines
+from engine.recipe import Node
+from jobs.fit import Say
 from jobs.training import Task
 
 import ray  # isort: skip - after lightning has been imported with care by the lines above
@@ -29,12 +30,12 @@ def train_on_ray(task: Task, folder: Path, say: Say) -> dict[str, float]:
     """
     hardware = task.training.hardware
     with _cluster(), tempfile.TemporaryDirectory() as own, _lines(say) as lines:
-        check_room(hardware, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        check_room(Node(task.training.model, task.training), machines())
         trainer = TorchTrainer(
             _work,
             train_loop_config={"task": task, "lines": lines},
             scaling_config=ScalingConfig(
-                num_workers=hardware.workers, use_gpu=hardware.num_gpus > 0, resources_per_worker=_needed(hardware)
+                num_workers=hardware.workers, use_gpu=hardware.num_gpus > 0, resources_per_worker=needed(hardware.pool)
             ),
             run_config=RunConfig(
                 storage_path=own,  # its own notes; our checkpoints are in the run's storage
@@ -44,22 +45,6 @@ def train_on_ray(task: Task, folder: Path, say: Say) -> dict[str, float]:
         figures = trainer.fit().return_value
     _take_model(task, folder)
     return figures or {}
-
-
-def check_room(hardware: Hardware, nodes: list[dict[str, float]]) -> None:
-    """Raises ResourceError unless the nodes, each with its resources, hold all workers together."""
-    needed = _needed(hardware)
-    room = sum(int(min(node.get(name, 0.0) // amount for name, amount in needed.items())) for node in nodes)
-    if room < hardware.workers:
-        each = " and ".join(f"{amount:g} {name}" for name, amount in needed.items())
-        there = ", ".join(" and ".join(f"{node.get(name, 0.0):g} {name}" for name in needed) for node in nodes)
-        raise ResourceError(
-            f"training needs {hardware.workers} workers of {each} each; the cluster holds {room}: it has {there}"
-        )
-
-
-def _needed(hardware: Hardware) -> dict[str, float]:
-    return {"CPU": hardware.num_cpus, **({"GPU": float(hardware.num_gpus)} if hardware.num_gpus else {})}
 
 
 def _work(config: dict[str, Any]) -> dict[str, float]:
@@ -98,13 +83,15 @@ def _take_model(task: Task, folder: Path) -> None:
 
 @contextmanager
 def _cluster() -> Iterator[None]:
-    """The Ray that this process is connected to, or else one for the time being."""
-    executor = None if ray.is_initialized() else RayExecutor()
+    """Holds the Ray that this process is connected to, or else one for the time being."""
+    connected = ray.is_initialized()
+    if not connected:
+        connect()
     try:
         yield
     finally:
-        if executor:
-            executor.close()
+        if not connected:
+            ray.shutdown()
 
 
 @contextmanager

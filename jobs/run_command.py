@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Collection
 
+from engine.listing import error_path
 from engine.progress import Progress
+from engine.rundir import RunDir
 from engine.runner import Runner, RunResult, check_nodes, save_recipe
+from engine.storage import StorageError
+from engine.worker_log import FOLDER
+from jobs.drop_table import show_drops
 from jobs.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED
 from jobs.job import Job, add_recipe_arguments, make_executor, open_job
 
@@ -14,28 +20,41 @@ from jobs.job import Job, add_recipe_arguments, make_executor, open_job
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_recipe_arguments(parser)
+    parser.add_argument("--metrics-port", type=int, metavar="N", help="where a Ray of this run's own serves Prometheus")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Runs the recipe."""
-    return run_job(open_job(arguments))
+    return run_job(open_job(arguments), metrics_port=arguments.metrics_port)
 
 
-def run_job(job: Job) -> int:
-    """Checks everything first, then runs; what is up to date is left alone. Returns the exit code."""
+def run_job(job: Job, shards: Collection[str] | None = None, metrics_port: int | None = None) -> int:
+    """Checks everything first, then runs; what is up to date is left alone. Returns the exit code.
+
+    `shards`: map stages leave all others as they are.
+    """
     check_nodes(job.nodes)
     job.run.storage.sweep_scratch()
     save_recipe(job.recipe, job.run)
-    progress = Progress()
-    result = Runner(job.graph, job.run, lambda: make_executor(job.recipe), progress).run(job.nodes)
-    return _report(result, job.run.uri)
+    runner = Runner(job.graph, job.run, lambda: make_executor(job.recipe, metrics_port), Progress(), shards)
+    try:
+        return _report(runner.run(job.nodes), job.run)
+    except StorageError as error:
+        print(f"failed: {error}; the same command resumes", file=sys.stderr)
+        return EXIT_FAILED
 
 
-def _report(result: RunResult, uri: str) -> int:
+def _report(result: RunResult, run: RunDir) -> int:
     failed = [outcome for outcome in result.unfinished if outcome.status == "failed"]
     for outcome in failed[:5]:
-        where = f"{uri.rstrip('/')}/receipts/{outcome.column}/{outcome.shard}.error.json"
+        where = run.storage.address(error_path(outcome.column, outcome.shard))
         print(f"failed: {outcome.node} {outcome.shard}: {_last_line(outcome.error)} ({where})", file=sys.stderr)
+    if failed:
+        print(f"logs of the workers: {run.storage.address(FOLDER)}", file=sys.stderr)
+    if result.over_budget:
+        print(f"stopped: {result.over_budget}", file=sys.stderr)
+        show_drops(run, result.over_column)
+        return EXIT_UNFINISHED
     if result.unfinished:
         rest = f", stopped at {result.stopped_at}" if result.stopped_at else ""
         waiting = len(result.unfinished) - len(failed)

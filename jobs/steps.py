@@ -19,6 +19,7 @@ _KINDS = {
     "pack": "stages.pack:Pack",
     "train": "jobs.train:Train",
     "train-discriminator": "jobs.train_discriminator:TrainDiscriminator",
+    "train-horizon": "jobs.train_horizon:TrainHorizon",
     "evaluate": "jobs.evaluate:Evaluate",
 }
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.assets import Asset, AssetCache, resolve_asset
-from engine.barrier import BarrierContext, BarrierError
+from engine.barrier import BarrierContext
 from engine.columns import Column, FolderColumn
-from engine.executor import ResourceError
+from engine.limits import Pool
 from engine.receipts import Basis
 from engine.rundir import RunDir
 from engine.stage import Barrier
@@ -65,6 +65,9 @@ class Training(Barrier):
         left_out = ("hardware", "checkpoint_every")
         return {name: value for name, value in super().settings().items() if name not in left_out}
 
+    def workers(self) -> Pool | None:
+        return self.hardware.pool if self.hardware.workers else None
+
     def check(self) -> None:
         if self.total_steps < 1 or self.checkpoint_every < 1:
             raise ValueError("steps and checkpoint_every must be at least 1")
@@ -77,10 +80,7 @@ class Training(Barrier):
         resume = resume_point(context, self.model, self.checkpoint_every)
         task = Task(self, context.run, resolve_assets(context.run, self), resume)
         with context.scratch() as scratch:
-            try:
-                figures = train(task, scratch / "model", context.say)
-            except ResourceError as error:
-                raise BarrierError(str(error)) from error
+            figures = train(task, scratch / "model", context.say)
             write_lineage(scratch / "model", context.basis, figures)
             context.commit(self.model, scratch / "model", task.samples, task.samples)
         resume.forget()

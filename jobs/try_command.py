@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.errors import EXIT_DONE, UsageError
-from jobs.loose import check_distinct_names, check_files, read_pictures
+from jobs.loose import (
+    Picture,
+    check_distinct_names,
+    check_files,
+    check_sampling,
+    frame_name,
+    output_folder,
+    read_pictures,
+)
+
+Entry = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,17 +35,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labeler", default="embedded", help="quality: whose depth is judged (default: embedded)")
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="of a video: time between frames")
     parser.add_argument("--height", type=int, default=512, help="of a video: height of the frames")
-    parser.add_argument("--out", default="dap-try", metavar="DIR", help="depth: where the depth PNGs go")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="depth: where the depth PNGs go (default: dap-try); horizon: pictures of the verdicts",
+    )
+    parser.add_argument("--max-tilt", type=float, default=15.0, metavar="DEG", help="horizon: how far it may lean")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Prints a row per image or frame."""
-    if arguments.every <= 0 or arguments.height < 16:
-        raise UsageError("--every must be positive, and --height at least 16")
+    """Prints a row per image or frame; of a file that cannot be read, one that says so."""
+    check_sampling(arguments.every, arguments.height)
+    if not arguments.max_tilt > 0:
+        raise UsageError("--max-tilt must be positive")
     if arguments.what != "horizon":  # which has an entry for a file that is not there, too
         check_files(arguments.files)
     entries = list(_KINDS[arguments.what](arguments))
+    if all("error" in entry for entry in entries):
+        raise UsageError(entries[0]["error"])
     if arguments.json:
         print(json.dumps(entries))
     else:
@@ -43,53 +61,85 @@ def main(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _horizon(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    from models.horizon import inspect_file
+def _horizon(arguments: argparse.Namespace) -> Iterator[Entry]:
+    from models.horizon import HorizonJudge, inspections
 
+    judge = HorizonJudge(arguments.max_tilt)
+    if arguments.out:
+        check_distinct_names(arguments.files)
+    out = output_folder(arguments.out) if arguments.out else None
     for file in arguments.files:
-        yield from inspect_file(file, every_s=arguments.every, height=arguments.height)
+        for inspection in inspections(file, arguments.every, arguments.height, judge):
+            picture = _write_verdict(out, inspection) if out and inspection.judgement else {}
+            yield inspection.entry | picture
 
 
-def _tag(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _write_verdict(out: Path, inspection: Any) -> Entry:
+    import cv2
+
+    from jobs.horizon_picture import draw_verdict
+
+    entry = inspection.entry
+    path = out / f"{frame_name(entry['file'], entry.get('timestamp_s'))}.horizon.png"
+    cv2.imwrite(str(path), draw_verdict(inspection.rgb, inspection.judgement)[..., ::-1])
+    return {"picture": str(path)}
+
+
+def _tag(arguments: argparse.Namespace) -> Iterator[Entry]:
     from models.tagging.tagger import make_tagger
 
     tagger = _load(make_tagger, arguments.model)
-    for file in arguments.files:
-        for picture in read_pictures(file, arguments.every, arguments.height):
-            (tag,) = tagger.tag([picture.rgb])
-            yield {**picture.entry(), "scene": tag.scene, "p_indoor": tag.p_indoor, "model": tagger.name}
+
+    def describe(picture: Picture) -> Entry:
+        (tag,) = tagger.tag([picture.rgb])
+        return {"scene": tag.scene, "p_indoor": tag.p_indoor, "model": tagger.name}
+
+    return _describe_all(arguments, describe)
 
 
-def _depth(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _depth(arguments: argparse.Namespace) -> Iterator[Entry]:
     from models.depth_png import encode_depth_png
     from models.embedded import model_place
     from models.inference import DepthPredictor
     from stages.label import summarise_depth
 
     check_distinct_names(arguments.files)
+    out = output_folder(arguments.out or "dap-try")
     predictor = _load(DepthPredictor, model_place(arguments.model))
-    out = Path(arguments.out)
-    out.mkdir(parents=True, exist_ok=True)
-    for file in arguments.files:
-        for picture in read_pictures(file, arguments.every, arguments.height):
-            depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
-            path = out / f"{picture.name}.depth.png"
-            path.write_bytes(encode_depth_png(depth_m))
-            yield {**picture.entry(), "depth_png": str(path), **summarise_depth(depth_m)}
+
+    def describe(picture: Picture) -> Entry:
+        depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
+        path = out / f"{picture.name}.depth.png"
+        path.write_bytes(encode_depth_png(depth_m))
+        return {"depth_png": str(path), **summarise_depth(depth_m)}
+
+    return _describe_all(arguments, describe)
 
 
-def _quality(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _quality(arguments: argparse.Namespace) -> Iterator[Entry]:
     from models.embedded import EMBEDDED, model_place
     from models.inference import DepthPredictor, QualityScorer
 
     if arguments.model == EMBEDDED:
         raise UsageError("quality needs --model, the folder of a discriminator; none comes with the package")
     scorer, predictor = _load(QualityScorer, arguments.model), _load(DepthPredictor, model_place(arguments.labeler))
+
+    def describe(picture: Picture) -> Entry:
+        depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
+        (score,) = scorer.score([picture.rgb], [depth_m])
+        return {"score": score}
+
+    return _describe_all(arguments, describe)
+
+
+def _describe_all(arguments: argparse.Namespace, describe: Callable[[Picture], Entry]) -> Iterator[Entry]:
+    """An entry per picture; a file that cannot be read is an entry with its `error`, and the others go on."""
     for file in arguments.files:
-        for picture in read_pictures(file, arguments.every, arguments.height):
-            depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
-            (score,) = scorer.score([picture.rgb], [depth_m])
-            yield {**picture.entry(), "score": score}
+        try:
+            for picture in read_pictures(file, arguments.every, arguments.height):
+                yield picture.entry() | describe(picture)
+        except UsageError as error:
+            yield {"file": file, "error": str(error)}
 
 
 def _load(make: Any, model: str) -> Any:
@@ -99,7 +149,7 @@ def _load(make: Any, model: str) -> Any:
         raise UsageError(f"--model {model}: {' '.join(str(error).split())}") from error
 
 
-def _print_table(entries: list[dict[str, Any]]) -> None:
+def _print_table(entries: list[Entry]) -> None:
     names = list(dict.fromkeys(name for entry in entries for name in entry))
     table = Table(*names)
     for entry in entries:

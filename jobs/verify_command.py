@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from engine.graph import Graph
+from engine.recipe import RecipeError
 from engine.rundir import RunDir
-from engine.verify import verify_run
-from jobs.errors import EXIT_DONE, EXIT_FAILED, UsageError
+from engine.verify import Advance, Verification, verify_run
+from jobs.errors import EXIT_DONE, EXIT_FAILED
+from jobs.job import open_saved_job
+from jobs.verify_knowledge import StepKnowledge
+
+LINE_EVERY_S = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Prints `ok` or a line per problem; exit code 1 if there are any."""
     run = RunDir(arguments.run_dir)
-    if run.storage.size("run.yaml") is None:
-        raise UsageError(f"{run.uri}: no run directory (it has no run.yaml)")
-    found = verify_run(run)
+    graph, damage = _recipe_of(run)
+    with _meter() as advance:
+        found = verify_run(run, graph, StepKnowledge(run), advance=advance)
+    found = Verification(sorted([*damage, *found.problems]), found.samples)
     if arguments.json:
         print(json.dumps({"ok": found.ok, "problems": found.problems, "samples": found.samples}))
     else:
@@ -30,3 +45,35 @@ def main(arguments: argparse.Namespace) -> int:
         columns = ", ".join(f"{name} {count}" for name, count in found.samples.items())
         print(f"ok: {columns}" if found.ok else f"{len(found.problems)} problems")
     return EXIT_DONE if found.ok else EXIT_FAILED
+
+
+def _recipe_of(run: RunDir) -> tuple[Graph | None, list[str]]:
+    """The recipe that the run was made with; a damaged one is a problem of the run."""
+    try:
+        return open_saved_job(run).graph, []
+    except RecipeError as error:
+        return None, [f"run.yaml: {error}"]
+
+
+@contextmanager
+def _meter() -> Iterator[Advance]:
+    """Says on stderr how far it is: a bar on a terminal, a line every so often elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(console).advance
+        return
+    columns = (TextColumn("verify"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[read]}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("verify", total=None, read="")
+        yield lambda done, total, read: bar.update(task, completed=done, total=total, read=decimal(read))
+
+
+@dataclass
+class _Lines:
+    console: Console
+    said_s: float = field(default_factory=time.monotonic)
+
+    def advance(self, done: int, total: int, read_bytes: int) -> None:
+        if time.monotonic() - self.said_s > LINE_EVERY_S:
+            self.said_s = time.monotonic()
+            self.console.print(f"verify: {done}/{total} shards, {decimal(read_bytes)}", highlight=False)

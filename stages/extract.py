@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -19,9 +20,12 @@ from engine.assets import RUN_SCHEME
 from engine.columns import Column, TarColumn
 from engine.stage import Drop, Row, Sample, Stage
 from models.decoder import Decoder
-from models.projection import PanoramaCheck, check_panorama
+from models.horizon import HorizonJudge, Judgement
+from models.projection import check_panorama
+from models.tilt import EMBEDDED_WEIGHTS, Tilt, TiltEstimator, levelled
 from models.video import VideoError, VideoFrame
 
+MIN_CONFIDENCE = 0.95  # of an estimate that a panorama is turned by: an expected error below 20°
 MIN_VALID_SHARE = 0.5  # of the frames judged; below, the video itself is no panorama and its good frames are chance
 HOPELESS_AFTER = 30  # frames judged and none valid: the rest is not decoded
 RETRYABLE = frozenset(
@@ -36,13 +40,16 @@ class Extract(Stage):
     every_s: float = 2.0
     height: int = 512
     max_frames: int | None = None
+    max_tilt_deg: float | None = None  # None: the tilt is not looked at
+    level: bool = False  # turns tilted panoramas upright instead of dropping them
     jpeg_quality: int = 95
     timeout_s: float = 120.0
     memory_gb: float = 6.0
     threads: int = 1
 
     name: ClassVar[str] = "extract"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    sample_limit_s: ClassVar[float] = 6 * 3600.0  # a sample is a whole video; the decoder watches over each frame
 
     def __post_init__(self) -> None:
         if self.every_s <= 0 or self.height < 32 or not 1 <= self.jpeg_quality <= 100:
@@ -51,6 +58,10 @@ class Extract(Stage):
             raise ValueError("extract: timeout_s and memory_gb must be positive, threads at least 1")
         if self.max_frames is not None and self.max_frames < 1:
             raise ValueError("extract: max_frames must be at least 1")
+        if self.max_tilt_deg is not None and not 0 < self.max_tilt_deg <= 180:
+            raise ValueError("extract: max_tilt_deg must be above 0 and at most 180")
+        if self.level and self.max_tilt_deg is None:
+            raise ValueError("extract: level needs max_tilt_deg, beyond which a panorama is turned upright")
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -61,13 +72,16 @@ class Extract(Stage):
         return TarColumn(name="frames", fields=("jpg", "json"))
 
     def assets(self) -> dict[str, str]:
-        return {"run": RUN_SCHEME}  # videos may have been made by the run itself
+        tilt = {"tilt": str(EMBEDDED_WEIGHTS)} if self.max_tilt_deg else {}
+        return {"run": RUN_SCHEME, **tilt}  # videos may have been made by the run itself
 
     def setup(self, assets: Mapping[str, str]) -> None:
         self._run_uri = assets["run"]
         self._decoder = Decoder(
             timeout_s=self.timeout_s, memory_bytes=int(self.memory_gb * 2**30), threads=self.threads
         )
+        estimator = TiltEstimator(Path(assets["tilt"])) if self.max_tilt_deg else None
+        self._horizon = HorizonJudge(self.max_tilt_deg, estimator) if estimator else None
 
     def teardown(self) -> None:
         if decoder := getattr(self, "_decoder", None):
@@ -101,12 +115,21 @@ class Extract(Stage):
     def _judge(self, video_id: str, frame: VideoFrame, plan: Mapping[str, Any], scratch: IO[bytes]) -> _Kept | Drop:
         key = f"{video_id}-{frame.frame_index:08d}"
         check = check_panorama(frame.rgb, frame.display_aspect)
-        if not check.valid:
-            return Drop(key, check.reasons[0], " ".join(check.reasons[1:]))
-        jpg = simplejpeg.encode_jpeg(frame.rgb, quality=self.jpeg_quality, colorspace="RGB", colorsubsampling="420")
+        judgement = self._horizon.judge(frame.rgb, check) if self._horizon else Judgement(check.reasons, check, None)
+        upright = self._to_level_by(judgement)
+        if not (judgement.valid or upright):
+            return Drop(key, judgement.reasons[0], " ".join(judgement.reasons[1:]))
+        rgb = levelled(frame.rgb, upright) if upright else frame.rgb
+        jpg = simplejpeg.encode_jpeg(rgb, quality=self.jpeg_quality, colorspace="RGB", colorsubsampling="420")
         offset = scratch.seek(0, 2)
         scratch.write(jpg)
-        return _Kept(key, offset, len(jpg), _metadata(video_id, frame, check, plan))
+        return _Kept(key, offset, len(jpg), _metadata(video_id, frame, judgement, plan))
+
+    def _to_level_by(self, judgement: Judgement) -> Tilt | None:
+        """The estimate to turn a panorama upright by, if it is tilted, that is wanted, and the estimate is sure."""
+        tilt = judgement.tilt
+        wanted = self.level and judgement.reasons == ("tilted",)
+        return tilt if wanted and tilt and tilt.confidence >= MIN_CONFIDENCE else None
 
 
 @dataclass(frozen=True)
@@ -123,7 +146,8 @@ class _Kept:
         return Row(self.key, {"jpg": scratch.read(self.length), "json": self.metadata})
 
 
-def _metadata(video_id: str, frame: VideoFrame, check: PanoramaCheck, plan: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(video_id: str, frame: VideoFrame, judgement: Judgement, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """`horizon` is what was measured before the frame was levelled, if it was."""
     height, width = frame.rgb.shape[:2]
     return {
         "video_id": video_id,
@@ -132,7 +156,7 @@ def _metadata(video_id: str, frame: VideoFrame, check: PanoramaCheck, plan: Mapp
         "timestamp_s": frame.timestamp_s,
         "width": width,
         "height": height,
-        "horizon": {"roll_deg": None, "pitch_deg": None, **check.measurements()},
+        "horizon": {**judgement.measurements(), "levelled": not judgement.valid},
     }
 
 

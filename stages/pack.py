@@ -22,7 +22,7 @@ from engine.columns import Column, TarColumn, index_tar
 from engine.receipts import Receipt
 from engine.rundir import RunDir
 from engine.stage import Barrier, Drop, Row, Sample, SourceStage
-from engine.storage import Storage
+from engine.storage import Storage, StorageError
 
 _PART = pa.struct([("path", pa.string()), ("offset", pa.int64()), ("bytes", pa.int64())])
 _PARTS = ("jpg", "depth", "json", "label_json")  # label_json is null where the images bring their own depth
@@ -151,7 +151,10 @@ class PackShard(SourceStage):
             yield Row(sample.key, {"jpg": self._read(row["jpg"]), "depth.png": self._read(row["depth"]), "json": info})
 
     def _read(self, part: Mapping[str, Any]) -> bytes:
-        return self._storage.read_range(part["path"], part["offset"], part["bytes"])
+        try:
+            return self._storage.read_range(part["path"], part["offset"], part["bytes"])
+        except (FileNotFoundError, EOFError) as error:  # no fault of the sample: the shard fails, none is left out
+            raise StorageError(f"{part['path']}: is not what the deal saw: {error}") from error
 
 
 def deal_out(rows: list[dict[str, Any]], per_shard: int, seed: int) -> dict[str, list[dict[str, Any]]]:

@@ -3,6 +3,7 @@
 import os
 import urllib.parse
 from pathlib import Path
+from uuid import uuid4
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small tensors gain nothing from threads
 
@@ -39,7 +40,8 @@ def s3_endpoint():
 @pytest.fixture
 def s3_uri(s3_endpoint, request):
     """A fresh bucket, as a URI that any pyarrow program understands."""
-    bucket = "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:50].strip("-")
+    name = "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:40].strip("-")
+    bucket = f"{name}-{uuid4().hex[:8]}"
     filesystem = fs.S3FileSystem(endpoint_override=s3_endpoint, scheme="http", allow_bucket_creation=True)
     filesystem.create_dir(bucket)
     return f"s3://{bucket}/run?" + urllib.parse.urlencode({"endpoint_override": s3_endpoint, "scheme": "http"})

@@ -13,8 +13,9 @@ from typing import ClassVar
 
 from engine.columns import Column, TarColumn
 from engine.executor import Executor, InProcessExecutor
+from engine.limits import Pool
 from engine.ray_executor import RayExecutor
-from engine.recipe import Node, Pool
+from engine.recipe import Node
 from engine.rundir import RunDir
 from engine.shard import MapStep
 from engine.stage import Drop, Row, Sample, SourceStage

@@ -1,5 +1,12 @@
-"""`dap plan`: says what would run, at any scale, without a cluster and without the storage in reach."""
+"""`dap plan`: what would run and why, at any scale; and what it will take, found out by trying."""
 
+import contextlib
+import io
+import json
+
+import pytest
+
+from engine.rundir import RunDir
 from jobs.__main__ import main
 
 STEPS = [
@@ -31,3 +38,68 @@ def test_footage_out_of_reach_is_said_not_fatal(capsys, tmp_path):
     assert "NETWORK_CONNECTION" in capsys.readouterr().out
     assert main(["run", "dap2m", "--run-dir", str(tmp_path / "run"), "--set", f"videos={NOWHERE}"]) == 2
     assert "step 'plan': videos: s3://footage/videos" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def curated(footage, tmp_path_factory):
+    """A run of `curate`, what a probe had foretold of it, and the arguments that name it."""
+    place = tmp_path_factory.mktemp("curated") / "run"
+    settings = [f"videos={footage}", "executor=in-process", "extract.height=96", "extract.every_s=1"]
+    job = ["curate", "--run-dir", str(place), *(word for setting in settings for word in ("--set", setting))]
+    with contextlib.redirect_stdout(io.StringIO()) as foretold:
+        assert main(["plan", *job, "--probe", "--json"]) == 0
+    assert not place.exists()
+    assert main(["run", *job]) == 0
+    return RunDir(str(place)), json.loads(foretold.getvalue()), job
+
+
+def test_a_probe_foretells_the_run(curated):
+    run, foretold, _ = curated
+    stages, total = foretold["probe"]["stages"], foretold["probe"]["total"]
+    assert list(stages) == ["extract", "tag", "label"]
+    for name, column, size_within in (("extract", "frames", 0.3), ("tag", "tags", 2.0), ("label", "labels-1", 0.3)):
+        receipts = list(run.receipts(column).values())
+        assert stages[name]["shards"] == len(receipts) == 2
+        assert stages[name]["samples_in"] == sum(receipt.samples_in for receipt in receipts)
+        assert stages[name]["samples_out"] == sum(receipt.samples_out for receipt in receipts)
+        assert stages[name]["bytes"] == pytest.approx(sum(r.output.bytes for r in receipts), rel=size_within)
+        assert stages[name]["probed"]["sample_s"] > 0
+        assert stages[name]["peak_bytes"] > 50 << 20
+    assert total["wall_s"] == pytest.approx(sum(stage["wall_s"] for stage in stages.values()))
+    assert total["bytes"] == sum(stage["bytes"] for stage in stages.values())
+
+
+def plan_of(capsys, *arguments: str) -> dict:
+    assert main(["plan", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_plan_says_what_changed_and_for_how_many_shards(capsys, curated):
+    _, _, job = curated
+    assert {step["to_do"] for step in plan_of(capsys, *job)["steps"]} == {0}
+    steps = {step["step"]: step for step in plan_of(capsys, *job, "--set", "tag.threshold=0.7")["steps"]}
+    assert (steps["tag"]["to_do"], steps["tag"]["reasons"]) == (2, {"setting threshold changed": 2})
+    assert (steps["label"]["to_do"], steps["label"]["reasons"]) == (0, {})
+
+
+def test_a_probe_leaves_a_finished_run_as_it_is_and_sees_what_new_videos_add(capsys, curated, footage, tmp_path):
+    run, _, job = curated
+    before = run.storage.entries("")
+    for video in footage.rglob("*.mp4"):
+        (tmp_path / video.parent.name).mkdir()
+        (tmp_path / video.parent.name / video.name).symlink_to(video)
+    (tmp_path / "one-more.mp4").write_bytes(next(footage.rglob("*.mp4")).read_bytes())
+    assert main(["plan", *job, "--set", f"videos={tmp_path}", "--only", "plan,extract,tag", "--probe"]) == 0
+    rows = {
+        cells[1].strip(): cells for line in capsys.readouterr().out.splitlines() if len(cells := line.split("│")) > 9
+    }
+    assert [cell.strip() for cell in rows["extract"][4:6]] == ["1", "1 → 6"]
+    assert run.storage.entries("") == before
+
+
+def test_what_the_cluster_cannot_give_is_refused_before_anything_is_tried(capsys, footage, tmp_path):
+    settings = ["--set", f"videos={footage}", "--set", "label.pool.num_gpus=64"]
+    assert main(["plan", "curate", "--run-dir", str(tmp_path / "run"), *settings, "--probe"]) == 2
+    error = capsys.readouterr().err
+    assert "step 'label' needs 0.5 CPU and 64 GPU; the cluster has" in error
+    assert "probing" not in error

@@ -1,0 +1,178 @@
+"""Tries a few samples at every map stage before a run, each stage in a process of its own, and writes nothing into it.
+
+Inputs come from the run where they are up to date, else from what the probe has made of the stages before; all output
+goes to a folder that is a run directory in small. A barrier is not probed, unless it only lists files: with what that
+says, the stages after it can be planned.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.assets import Asset, resolve_asset
+from engine.barrier import BarrierContext
+from engine.columns import FolderColumn
+from engine.graph import Graph
+from engine.measure import Measured, ProbeError, ProbeOrder
+from engine.plan import NodePlan, Planner, is_map
+from engine.probe_child import measure_apart
+from engine.receipts import Receipt
+from engine.recipe import Node
+from engine.rundir import RunDir
+from engine.stage import Barrier
+
+LIMIT_S = 300.0  # for a stage
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A map stage and what it took, or why it was not probed."""
+
+    node: Node
+    shard: str = ""
+    measured: Measured | None = None
+    why_not: str = ""
+
+
+class Probe:
+    """Probes the nodes of a graph in their order. `made` is an empty local folder that takes all output."""
+
+    def __init__(self, graph: Graph, run: RunDir, made: Path, say: Callable[[str], None]) -> None:
+        self._graph, self._run, self._folder, self._say = graph, run, made, say
+        self._made = RunDir(str(made / "run"))
+        self._foreseen: dict[str, Mapping[str, Receipt]] = {}  # columns that were listed aside
+        self._stands_in = False  # whether files that the probe made stand for those that the run has still to make
+        self.plans: dict[str, NodePlan] = {}  # by node, as far as can be told by now
+
+    def run(self, nodes: Sequence[Node], limit_s: float = LIMIT_S) -> list[Probed]:
+        """Probes every map stage among the nodes. One that fails is said so, and the rest goes on."""
+        self.plans = {plan.node.name: plan for plan in Planner(self._graph, self._run).plan(nodes)}
+        probed = []
+        for node in nodes:
+            if is_map(node):
+                self._say(f"probing {node.name}")
+                probed.append(self._probe(node, limit_s))
+            elif self._only_lists(node) and not self.plans[node.name].done:
+                self._list(node, nodes)
+        return probed
+
+    def samples(self, column: str) -> dict[str, int]:
+        """Samples of every shard of a column, as it is or as it was foreseen."""
+        receipts = self._foreseen.get(column) or self._run.receipts(column)
+        return {shard: receipt.samples_out for shard, receipt in receipts.items()}
+
+    def _probe(self, node: Node, limit_s: float) -> Probed:
+        shard = ""
+        try:
+            plan = self.plans[node.name]
+            if not plan.shards:
+                raise ProbeError("; ".join(plan.reasons) or "has no shards")
+            shard = (plan.pending or plan.shards)[0]
+            inputs = {column: self._input(column, shard) for column in node.step.reads}
+            home = self._made if self._stands_in else self._run
+            order = ProbeOrder(node, shard, self._assets(node), inputs, home, self._made)
+            return Probed(node, shard, measure_apart(order, self._folder, limit_s))
+        except ProbeError as error:
+            return Probed(node, shard, why_not=str(error))
+
+    def _assets(self, node: Node) -> dict[str, Asset]:
+        assets = {}
+        for name, uri in node.step.assets().items():
+            asset = resolve_asset(self._run, uri)
+            if asset is None:
+                raise ProbeError(f"needs {uri}")
+            assets[name] = asset
+        return assets
+
+    def _input(self, column: str, shard: str) -> tuple[RunDir, Receipt]:
+        """Where a shard of a column lies: in the run, or, where that would be made anew, among what the probe made."""
+        places = [self._run, self._made]
+        if column in self._foreseen or shard in self._pending(column):
+            places.reverse()
+        for place in places:
+            if (receipt := place.receipt(column, shard)) and place.holds(receipt):
+                return place, receipt
+        raise ProbeError(f"needs {column}")
+
+    def _pending(self, column: str) -> Sequence[str]:
+        maker = self._graph.producer(column)
+        plan = self.plans.get(maker.name) if maker else None
+        return plan.pending if plan else ()
+
+    def _only_lists(self, node: Node) -> bool:
+        """Whether a barrier opens nothing: it loads no weights, and reads folders of files at most."""
+        makers = (self._graph.producer(column) for column in node.step.reads)
+        folders = all(maker and isinstance(maker.step.writes, FolderColumn) for maker in makers)
+        return isinstance(node.step, Barrier) and folders and not node.step.assets() and not node.workers
+
+    def _list(self, node: Node, nodes: Sequence[Node]) -> None:
+        """Runs a listing aside, and plans what follows it."""
+        assert isinstance(node.step, Barrier)
+        column = node.step.writes.name
+        try:
+            node.step.run(self._context(node))
+        except (ValueError, OSError) as error:
+            self._say(f"{node.name}: {error}")
+            return
+        self._foreseen[column] = self._made.receipts(column)
+        rest = [other for other in nodes if other.step.writes.name not in self._foreseen]
+        for plan in Planner(self._graph, self._run).plan(rest):
+            root = self._graph.root(plan.node).step.writes.name
+            if is_map(plan.node):
+                self.plans[plan.node.name] = self._after_listing(plan, root) if root in self._foreseen else plan
+
+    def _after_listing(self, plan: NodePlan, column: str) -> NodePlan:
+        """The plan of a map stage whose shards come from a listing, in which some may be new, changed or gone."""
+        before, now = self._run.receipts(column), self._foreseen[column]
+        left = set(now) if plan.shards is None else set(plan.pending)
+        pending = [s for s in now if s in left or s not in before or before[s].output.sha256 != now[s].output.sha256]
+        return dataclasses.replace(plan, shards=tuple(now), pending=tuple(pending))
+
+    def _context(self, node: Node) -> BarrierContext:
+        planner = Planner(self._graph, self._run)
+        basis = planner.barrier_basis(node)
+        assert basis is not None, "it loads no weights"
+        context = planner.context(node, basis, say=self._say)
+        run, inputs = self._run, context.inputs
+        if any(self._pending(column) for column in node.step.reads):
+            run, inputs = self._made, {column: self._stand_ins(column) for column in node.step.reads}
+            self._stands_in = True
+        return _Aside(**{**vars(context), "run": run, "inputs": inputs}, made=self._made)
+
+    def _stand_ins(self, column: str) -> dict[str, Receipt]:
+        """Lets the one shard that the probe made of a folder column stand for all of its shards."""
+        maker = self._graph.producer(column)
+        made = next(iter(self._made.receipts(column).values()), None)
+        if maker is None or made is None:
+            raise ValueError(f"needs {column}")
+        found = {}
+        for shard in self.plans[maker.name].shards or ():
+            path = maker.step.writes.path(shard)
+            place = Path(self._made.storage.locate(path))
+            if not place.exists():
+                place.symlink_to(self._made.storage.locate(made.output.path))
+            found[shard] = dataclasses.replace(made, shard=shard, output=dataclasses.replace(made.output, path=path))
+        return found
+
+
+@dataclass(frozen=True)
+class _Aside(BarrierContext):
+    """Looks at the run and writes elsewhere."""
+
+    made: RunDir = dataclasses.field(kw_only=True)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        with self.made.storage.scratch() as folder:
+            yield folder
+
+    def commit(self, shard: str, local: Path, samples_in: int, samples_out: int) -> Receipt:
+        there = dataclasses.replace(self, run=self.made)
+        return super(_Aside, there).commit(shard, local, samples_in, samples_out)
+
+    def keep_only(self, shards: Iterable[str]) -> None:
+        """Removes nothing."""

@@ -1,0 +1,52 @@
+"""`dap retry`: puts dropped or failed work of one column back, and does just that."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+
+from engine.plan import is_map
+from engine.put_back import PutBack, put_back
+from engine.recipe import Node
+from engine.rundir import RunDir
+from jobs.errors import EXIT_DONE, UsageError
+from jobs.job import Job, open_saved_job
+from jobs.run_command import run_job
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--run-dir", required=True, metavar="URI")
+    parser.add_argument("--column", required=True, metavar="C", help="the column whose drops and failures to put back")
+    parser.add_argument("--code", metavar="X", help="only drops of this code; else failures and all retryable drops")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Puts the work back and runs its step on the shards that hold it; later steps follow with the next `dap run`."""
+    job = open_saved_job(RunDir(arguments.run_dir))
+    node = _maker(job, arguments.column)
+    shards = _put_back(job.run, arguments.column, PutBack(arguments.code))
+    failed = set(job.run.failures(arguments.column)) if arguments.code is None else set()
+    if not shards | failed:
+        print(f"nothing to put back in {arguments.column}", file=sys.stderr)
+        return EXIT_DONE
+    print(
+        f"put back in {arguments.column}: drops of {len(shards)} shards, {len(failed)} failed shards", file=sys.stderr
+    )
+    return run_job(dataclasses.replace(job, nodes=[node]), shards | failed)
+
+
+def _maker(job: Job, column: str) -> Node:
+    nodes = {node.step.writes.name: node for node in job.graph.nodes if is_map(node)}
+    if column not in nodes:
+        raise UsageError(f"no column {column!r} that is made shard by shard; those are {sorted(nodes)}")
+    return nodes[column]
+
+
+def _put_back(run: RunDir, column: str, what: PutBack) -> set[str]:
+    """Marks every finished shard that holds a drop that is wanted back; returns their ids."""
+    shards = {shard for shard, receipt in run.receipts(column).items() if what.wants_any(run, receipt)}
+    for shard in sorted(shards):
+        put_back(run, column, shard, what)
+    return shards

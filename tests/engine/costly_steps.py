@@ -1,0 +1,86 @@
+"""Steps whose cost is known: seconds, memory, bytes, rows, and ways to fail."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.columns import Column, TarColumn
+from engine.stage import Drop, Row, Sample, Stage
+from tests.engine.steps import STEPS
+
+_HOLD = "import sys, time; held = b'x' * (int(sys.argv[1]) << 20); time.sleep(0.5)"
+
+
+@dataclass
+class Costly(Stage):
+    """Numbers to `costs`: `rows` rows of `row_bytes` for each sample, less every `drop_every`th sample."""
+
+    name = "costly"
+    column: str = "costs"
+    reading: str = "numbers"
+    weights: str = ""
+    batch_size: int = 2
+    set_up_s: float = 0.0
+    warm_up_s: float = 0.0  # of the first batch
+    sample_s: float = 0.0
+    busy: bool = False  # computes instead of sleeping
+    mib: int = 0
+    child_mib: int = 0  # in a process of its own
+    rows: int = 1
+    row_bytes: int = 100
+    drop_every: int = 0
+    fails: Literal["", "raises", "crashes", "hangs"] = ""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.reading,)
+
+    @property
+    def writes(self) -> Column:
+        return TarColumn(self.column, ("bin",))
+
+    def assets(self) -> dict[str, str]:
+        return {"weights": self.weights} if self.weights else {}
+
+    def setup(self, assets: Mapping[str, str]) -> None:
+        time.sleep(self.set_up_s)
+        self._held = b"x" * (self.mib << 20)
+        self._warm = False
+
+    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+        time.sleep(0 if self._warm else self.warm_up_s)
+        self._warm = True
+        for sample in batch:
+            self._work()
+            if self.drop_every and int(sample.key[1:7]) % self.drop_every == 0:
+                yield Drop(sample.key, "unlucky")
+                continue
+            for row in range(self.rows):
+                yield Row(f"{sample.key}-{row}", {"bin": bytes(self.row_bytes)})
+
+    def _work(self) -> None:
+        if self.fails == "raises":
+            raise RuntimeError("cannot do it")
+        if self.fails == "crashes":
+            ctypes.string_at(0)
+        if self.child_mib:
+            subprocess.run([sys.executable, "-c", _HOLD, str(self.child_mib)], check=True)
+        _pass(3600 if self.fails == "hangs" else self.sample_s, self.busy)
+
+
+def _pass(seconds: float, busy: bool) -> None:
+    if not busy:
+        time.sleep(seconds)
+        return
+    until_s = time.process_time() + seconds
+    while time.process_time() < until_s:
+        pass
+
+
+COSTLY_STEPS = {**STEPS, "costly": Costly}

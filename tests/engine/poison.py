@@ -1,0 +1,79 @@
+"""A stage that numbers can raise in, hang, kill and bloat, and that is told from outside when to stop doing so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from engine.columns import Column, ParquetColumn
+from engine.stage import Drop, Row, Sample, Stage
+from tests.engine.steps import Add, Count, Total
+
+
+@dataclass
+class Poison(Stage):
+    """Doubles numbers; those listed do harm unless the file `cure` exists. `log` gets a line for every batch."""
+
+    name = "poison"
+    raises: list[int] = field(default_factory=list)
+    hangs: list[int] = field(default_factory=list)
+    kills: list[int] = field(default_factory=list)
+    bloats: list[int] = field(default_factory=list)
+    cure: str = ""
+    once: bool = False  # the first death leaves the cure behind
+    log: str = ""
+    batch_size: int = 4
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("numbers",)
+
+    @property
+    def writes(self) -> Column:
+        return ParquetColumn("products", pa.schema([("product", pa.int64()), ("batch", pa.int64())]))
+
+    def settings(self) -> dict[str, object]:
+        return {}  # the harm comes from outside: a cure changes nothing that was asked for
+
+    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+        numbers = [sample["numbers"]["json"]["number"] for sample in batch]
+        if self.log:
+            with Path(self.log).open("a") as file:
+                file.write(" ".join(map(str, numbers)) + "\n")
+        for sample, number in zip(batch, numbers, strict=True):
+            if not (self.cure and Path(self.cure).exists()):
+                self._harm(number)
+            yield Row(sample.key, {"product": 2 * number, "batch": len(batch)})
+
+    def _harm(self, number: int) -> None:
+        if number in self.raises:
+            raise RuntimeError(f"cannot double {number}")
+        if number in self.hangs:
+            time.sleep(3600)
+        if number in self.kills:
+            if self.once:
+                Path(self.cure).touch()
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if number in self.bloats:
+            hoard = [bytearray(64 << 20) for _ in range(40)]
+            time.sleep(3600)
+            del hoard
+
+
+STEPS = {"count": Count, "poison": Poison, "add": Add, "total": Total}
+
+RECIPE = """
+name: poison
+executor: in-process
+steps:
+  count: {step: count, total_shards: 2, per_shard: 8}
+  poison: {step: poison, limits: {sample_s: 1.0}, pool: {num_cpus: 0.5, memory_gib: 1.5}}
+  add: {step: add, pool: {num_cpus: 0.5}}
+  total: {step: total}
+"""

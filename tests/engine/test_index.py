@@ -1,0 +1,273 @@
+import hashlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import engine.index
+from engine.columns import ColumnError
+from engine.index import IndexKeeper, read_receipts, write_index
+from engine.listing import error_path, index_path, receipt_path, retry_path
+from engine.receipt_table import SCHEMA, Receipts, receipt_row
+from engine.receipts import Receipt, column_digest, count_samples, read_receipt
+from engine.rundir import RunDir
+from engine.storage import Entry
+from tests.engine.receipts import put, receipt, receipts_of
+
+SHARDS = [f"{number:02d}" for number in range(6)]
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """A few receipts are worth an index."""
+    monkeypatch.setattr(engine.index, "WORTH_INDEXING", 1)
+
+
+def opened(run: RunDir) -> int:
+    return read_receipts(run.storage, "x").opened
+
+
+def one_by_one(run: RunDir) -> tuple[dict[str, Receipt], set[str]]:
+    """What a column's receipts are, without any index: those that are whole, and the names of the others."""
+    whole, damaged = {}, set()
+    for name in run.storage.list("receipts/x"):
+        shard = name.removesuffix(".json")
+        try:
+            whole[shard] = read_receipt(run.storage.read_bytes(f"receipts/x/{name}"), "x", shard)
+        except ColumnError:
+            damaged.add(shard)
+    return whole, damaged
+
+
+def indexed(run: RunDir, count: int = 12) -> dict[str, Receipt]:
+    """A column on a disk of which all but the last receipt are in the index."""
+    made = {f"{number:04d}": receipt("x", f"{number:04d}", number) for number in range(count)}
+    for number, one in enumerate(made.values()):
+        put(run, one, at_s=1000 if number < count - 1 else 2000)
+    write_index(run.storage, run.receipts("x"))
+    assert opened(run) == 1
+    return made
+
+
+@given(st.lists(receipts_of("x", ""), max_size=4))
+def test_any_receipt_comes_back_from_the_table_as_it_was(made):
+    named = [Receipt(**{**vars(one), "shard": f"{number:02d}"}) for number, one in enumerate(made)]
+    rows = [receipt_row(one, Entry(1, 2)) for one in named]
+    found = Receipts("x", pa.Table.from_pylist(rows, schema=SCHEMA))
+    assert list(found.values()) == named
+    assert [one.fingerprint for one in found.values()] == [Receipt(**vars(one)).fingerprint for one in named]
+    assert found.digest == column_digest(named)
+    assert [one for one in named if Receipt.from_bytes(one.to_bytes()) != one] == []
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([".tar", ".parquet"]),
+            st.integers(0, 9),
+            st.dictionaries(st.sampled_from("abc"), st.integers(0, 9)),
+        )
+    )
+)
+def test_totals_are_those_of_the_receipts(contents):
+    made = []
+    for number, (suffix, samples, drops) in enumerate(contents):
+        one = receipt("x", f"{number:03d}", samples_in=samples + 1, samples_out=samples, drops=drops)
+        made.append(Receipt(**{**vars(one), "output": type(one.output)(f"x/{number:03d}{suffix}", "", 1)}))
+    table = pa.Table.from_pylist([receipt_row(one, Entry(1, 1)) for one in made], schema=SCHEMA)
+    found = Receipts("x", table)
+    assert found.samples == count_samples(made)
+    assert found.drops == {
+        code: sum(one.drops.get(code, 0) for one in made) for code in sorted({c for one in made for c in one.drops})
+    }
+
+
+class Changes(RuleBasedStateMachine):
+    """Workers write, replace and damage receipts by a clock that ticks once a second; a driver keeps an index."""
+
+    @initialize()
+    def begin(self):
+        self.folder = Path(mkdtemp())
+        self.run, self.now_s = RunDir(str(self.folder)), 1_000_000
+
+    def teardown(self):
+        shutil.rmtree(self.folder)
+
+    @rule(shard=st.sampled_from(SHARDS), number=st.integers(0, 3))
+    def write(self, shard, number):
+        put(self.run, receipt("x", shard, number), self.now_s)
+
+    @rule(shard=st.sampled_from(SHARDS))
+    def damage(self, shard):
+        path = self.folder / receipt_path("x", shard)
+        if path.exists():
+            path.write_bytes(bytes(path.stat().st_size))
+            os.utime(path, ns=(self.now_s * 10**9, self.now_s * 10**9))
+
+    @rule(shard=st.sampled_from(SHARDS))
+    def remove(self, shard):
+        (self.folder / receipt_path("x", shard)).unlink(missing_ok=True)
+
+    @rule(seconds=st.integers(1, 4))
+    def wait(self, seconds):
+        self.now_s += seconds
+
+    @rule()
+    def keep_index(self):
+        write_index(self.run.storage, self.run.receipts("x"))
+
+    @precondition(lambda self: (self.folder / index_path("x")).exists())
+    @rule(share=st.floats(0, 1), byte=st.integers(0, 255))
+    def damage_index(self, share, byte):
+        path = self.folder / index_path("x")
+        data = bytearray(path.read_bytes())
+        data[int(share * (len(data) - 1))] = byte
+        path.write_bytes(data)
+
+    @invariant()
+    def the_index_changes_nothing(self):
+        found = self.run.receipts("x")
+        whole, damaged = one_by_one(self.run)
+        assert dict(found) == whole
+        assert set(found.damaged) == damaged
+
+
+def test_whatever_happens_the_index_changes_nothing(few):
+    Changes.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+    Changes.TestCase("runTest").runTest()
+
+
+def test_what_is_indexed_is_listed_not_opened(place, few, monkeypatch):
+    monkeypatch.setattr(engine.index, "_YOUNG_NS", 0)  # fewer seconds to wait for
+    run = RunDir(place)
+    for shard in SHARDS:
+        put(run, receipt("x", shard))
+    write_index(run.storage, run.receipts("x"))
+    assert opened(run) > 0  # the youngest, at least
+    time.sleep(1.1)
+    put(run, receipt("x", "99"))
+    write_index(run.storage, run.receipts("x"))
+    assert opened(run) == 1
+    assert list(run.receipts("x")) == [*SHARDS, "99"]
+    assert run.columns() == ["x"]
+
+
+def test_a_receipt_replaced_within_the_same_second_is_seen(tmp_path, few):
+    run = RunDir(str(tmp_path))
+    put(run, receipt("x", "00"), at_s=1000)
+    put(run, receipt("x", "01", 1), at_s=2000)
+    write_index(run.storage, run.receipts("x"))
+    put(run, receipt("x", "01", 2), at_s=2000)
+    assert run.receipts("x")["01"] == receipt("x", "01", 2)
+
+
+def test_a_deleted_index_is_written_again(tmp_path, few):
+    run = RunDir(str(tmp_path))
+    made = indexed(run)
+    run.storage.delete(index_path("x"))
+    assert opened(run) == len(made)
+    write_index(run.storage, run.receipts("x"))
+    assert opened(run) == 1
+    assert dict(run.receipts("x")) == made
+
+
+@pytest.mark.parametrize("content", [b"", b"no index at all", "another", "half"])
+def test_what_is_no_index_is_ignored_and_replaced(tmp_path, few, content):
+    run = RunDir(str(tmp_path))
+    made = indexed(run)
+    path = tmp_path / index_path("x")
+    if content == "another":
+        pq.write_table(pa.table({"shard": list(made)}), path)
+        path.write_bytes(hashlib.sha256(path.read_bytes()).digest() + path.read_bytes())
+    else:
+        path.write_bytes(path.read_bytes()[:-2000] if content == "half" else content)
+    assert dict(run.receipts("x")) == made
+    write_index(run.storage, run.receipts("x"))
+    assert opened(run) == 1
+
+
+def test_no_flipped_bit_of_an_index_is_believed(tmp_path, few):
+    run = RunDir(str(tmp_path))
+    made = indexed(run)
+    path = tmp_path / index_path("x")
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 41):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << position % 8]) + whole[position + 1 :])
+        assert dict(run.receipts("x")) == made, position
+
+
+def test_damaged_receipts_are_named_and_count_for_nothing(place):
+    run = RunDir(place)
+    put(run, receipt("x", "00"))
+    values = json.loads(receipt("x", "01").to_bytes())
+    broken = {
+        "01": b"{",
+        "02": b"[]",
+        "03": json.dumps({**values, "shard": "03", "samples_out": "many"}).encode(),
+        "04": json.dumps({**values, "shard": "04", "fingerprint": "0" * 64}).encode(),
+        "05": receipt("x", "00").to_bytes(),
+        "06": json.dumps({**values, "shard": "06", "samples_in": 2**70}).encode(),
+        "07": b"[" * 100_000,
+    }
+    for shard, data in broken.items():
+        run.storage.write_bytes(receipt_path("x", shard), data)
+    found = run.receipts("x")
+    assert list(found) == ["00"]
+    assert found.damaged.keys() == broken.keys()
+    assert all(message.startswith("damaged receipt") and "\n" not in message for message in found.damaged.values())
+    assert "that of x/00" in found.damaged["05"]
+    assert [run.receipt("x", shard) for shard in broken] == [None] * len(broken)
+
+
+def test_failures_and_marks_are_no_receipts(place):
+    run = RunDir(place)
+    put(run, receipt("x", "00"))
+    run.storage.write_bytes(error_path("x", "01"), b'{"traceback": "oh"}')
+    run.storage.write_bytes(retry_path("x", "00"), b"{}")
+    found = run.receipts("x")
+    assert (list(found), found.failed, found.put_back, found.damaged) == (["00"], {"01"}, {"00"}, {})
+
+
+def test_a_receipt_taken_away_after_the_listing_is_absent(tmp_path, monkeypatch):
+    run = RunDir(str(tmp_path))
+    for shard in SHARDS:
+        put(run, receipt("x", shard))
+    read_many = type(run.storage).read_many
+
+    def too_late(storage, paths):
+        storage.delete(receipt_path("x", "03"))
+        return read_many(storage, paths)
+
+    monkeypatch.setattr(type(run.storage), "read_many", too_late)
+    assert list(run.receipts("x")) == [shard for shard in SHARDS if shard != "03"]
+
+
+def test_an_index_that_grows_with_its_column_costs_little(tmp_path, monkeypatch):
+    """Never are more than a quarter left to open, and all that was ever written is a few times the column."""
+    monkeypatch.setattr(engine.index, "WORTH_INDEXING", 5)
+    run, rows = RunDir(str(tmp_path)), []
+    monkeypatch.setattr(engine.index, "write_index", lambda _, found: (write_index(_, found), rows.append(len(found))))
+    keeper = IndexKeeper(run.storage)
+    for number in range(200):
+        put(run, receipt("x", f"{number:04d}"), at_s=1000 + 10 * number)
+        keeper.wrote("x")
+        assert opened(run) <= max(5, number // 4) + 1
+    assert sum(rows) < 6 * 200
+    keeper.refresh("x")
+    assert opened(run) <= 5
+
+
+def test_a_small_column_has_no_index(tmp_path):
+    run = RunDir(str(tmp_path))
+    put(run, receipt("x", "00"), at_s=1000)
+    write_index(run.storage, run.receipts("x"))
+    assert run.storage.info(index_path("x")) is None

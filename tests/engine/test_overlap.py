@@ -1,0 +1,111 @@
+"""Two attempts of one shard overlap: one receipt is left, and at no instant is one trusted that does not agree."""
+
+import random
+
+import pytest
+
+from engine.rundir import RunDir
+from engine.storage import Output
+from tests.engine.stepwise import SHARD, Attempt, Say, finish, play
+from tests.runs import result_of
+
+ZOMBIE, HEIR = 0, 1
+PAIRS = {  # what the attempts write: never of different sizes, which would be noticed by the size alone
+    "the same bytes": (Say("same", asked="both"), Say("same", asked="both")),
+    "other bytes": (Say("left", asked="both"), Say("last", asked="both")),
+    "another recipe": (Say("left", asked="left"), Say("last", asked="last")),
+    "another recipe, the same bytes": (Say("same", asked="left"), Say("same", asked="last")),
+}
+MOST_STEPS = 16
+
+
+@pytest.fixture(scope="module")
+def attempts(s3_endpoint):  # which sets the keys that the processes need
+    pair = [Attempt(), Attempt()]
+    yield pair
+    for attempt in pair:
+        attempt.kill()
+
+
+class Overlap:
+    """One run with two attempts at its shard."""
+
+    def __init__(self, place, attempts, pair):
+        self.run, self.attempts, self.pair = RunDir(place), attempts, pair
+        self.lies = []
+        for attempt, words in zip(attempts, pair, strict=True):
+            attempt.begin(words, place)
+
+    def play(self, order):
+        play(order, self.attempts, self.look)
+
+    def finish(self):
+        finish(self.attempts, self.look)
+
+    def look(self):
+        """Were everything killed now, would the next run trust a receipt that does not agree?"""
+        trusted = self.run.vouched("words", by_time=True).receipts.get(SHARD)
+        if trusted and (wrong := self.disagreements(trusted)):
+            stand = [attempt.at or "at its end" for attempt in self.attempts]
+            self.lies.append(f"{wrong} while the attempts stand before {stand}")
+
+    def disagreements(self, receipt):
+        outputs = [output for output in (receipt.output, receipt.drops_output) if isinstance(output, Output)]
+        return [output.path for output in outputs if self.run.storage.hash_object(output.path) != output.sha256]
+
+    def settle(self):
+        """What is left agrees, and the same command ends with what it wants, whole."""
+        left = self.run.receipt("words", SHARD)
+        if left is None:
+            errors = [attempt.outcome.error for attempt in self.attempts if attempt.outcome]
+            assert len(errors) < 2 or any("OvertakenError" in error for error in errors)
+        else:
+            assert self.disagreements(left) == []
+        self.mend()
+        assert self.lies == []
+
+    def mend(self):
+        wanted = self.pair[HEIR]
+        assert result_of(self.run.uri, wanted).unfinished == []
+        receipt = self.run.receipt("words", SHARD)
+        assert self.disagreements(receipt) == []
+        assert receipt.basis.settings == wanted.settings()
+        assert result_of(self.run.uri, wanted).worked == 0
+
+
+def below(place, name):
+    """A run of its own."""
+    base, question, options = place.partition("?")
+    return f"{base}/{name}{question}{options}"
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_an_attempt_wakes_up_after_another_one_did_the_shard(place, attempts, pair):
+    for slept_after in range(MOST_STEPS):
+        overlap = Overlap(below(place, slept_after), attempts, PAIRS[pair])
+        overlap.play([ZOMBIE] * slept_after + [HEIR] * MOST_STEPS * 2)
+        overlap.finish()
+        overlap.settle()
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("pair", PAIRS)
+def test_two_attempts_take_turns(place, attempts, pair, seed):
+    rng = random.Random(f"{pair} {seed}")
+    overlap = Overlap(place, attempts, PAIRS[pair])
+    overlap.play(rng.choices([ZOMBIE, HEIR], k=MOST_STEPS * 3))
+    overlap.finish()
+    overlap.settle()
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("victims", [[ZOMBIE], [HEIR], [ZOMBIE, HEIR]])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_attempts_are_killed_while_they_take_turns(place, attempts, pair, victims, seed):
+    rng = random.Random(f"{pair} {victims} {seed}")
+    overlap = Overlap(place, attempts, PAIRS[pair])
+    overlap.play(rng.choices([ZOMBIE, HEIR], k=rng.randrange(MOST_STEPS * 2)))
+    for who in victims:
+        attempts[who].kill()
+    overlap.finish()
+    overlap.mend()

@@ -1,0 +1,78 @@
+import os
+
+import pytest
+from rich.console import Console
+
+import engine.index
+from engine.executor import InProcessExecutor
+from engine.graph import build_graph
+from engine.index import write_index
+from engine.listing import error_path, receipt_path, retry_path
+from engine.plan import Planner
+from engine.progress import Progress
+from engine.recipe import load_recipe
+from engine.rundir import RunDir
+from engine.runner import Runner
+from engine.status import ColumnStatus, column_status
+from tests.engine.steps import RECIPE, STEPS
+
+
+def status(place, *overrides):
+    graph = build_graph(load_recipe(RECIPE, STEPS, overrides).nodes)
+    return column_status(RunDir(place), Planner(graph, RunDir(place)).plan(graph.nodes))
+
+
+@pytest.fixture
+def done(place):
+    graph = build_graph(load_recipe(RECIPE, STEPS, ["times.drop_every=3"]).nodes)
+    Runner(graph, RunDir(place), InProcessExecutor, Progress(Console(quiet=True))).run(graph.nodes)
+    return RunDir(place)
+
+
+def test_a_run_that_has_not_begun(place):
+    assert status(place)["products"] == ColumnStatus(3, 0, 0, 0, {}, [])
+    assert status(place)["total"] == ColumnStatus(None, 0, 0, 0, {}, [])
+
+
+def test_a_finished_run(done):
+    found = status(done.uri, "times.drop_every=3")
+    assert list(found) == ["numbers", "products", "sums", "total"]
+    assert found["numbers"] == ColumnStatus(3, 3, 12, 12, {}, [])
+    assert found["products"] == ColumnStatus(3, 3, 12, 8, {"multiple": 4}, [])
+    assert found["sums"] == ColumnStatus(3, 3, 8, 8, {}, [])
+
+
+def test_the_index_changes_nothing(done, monkeypatch):
+    before = status(done.uri)
+    monkeypatch.setattr(engine.index, "WORTH_INDEXING", 1)
+    monkeypatch.setattr(engine.index, "_YOUNG_NS", -1)
+    for column in before:
+        write_index(done.storage, done.receipts(column))
+        assert done.receipts(column).opened == 0
+    assert status(done.uri) == before
+
+
+def test_damage_is_no_reason_to_fail(done):
+    done.storage.write_bytes(receipt_path("products", "0001"), b"\xff")
+    done.storage.write_bytes(error_path("products", "0002"), b"\xff")
+    done.storage.write_bytes(error_path("products", "0001"), b'{"traceback": "an old tale"}')
+    done.storage.write_bytes(retry_path("products", "0000"), b"\xff")
+    found = status(done.uri)["products"]
+    assert (found.shards_total, found.shards_done, found.failed) == (3, 2, ["0001", "0002"])
+    failures = done.failures("products")
+    assert failures["0001"] == "an old tale"
+    assert "products/0002.error.json" in failures["0002"]
+    assert failures["0002"].endswith(": damaged")
+
+
+def test_a_failure_from_before_the_receipt_is_over(tmp_path):
+    """As a kill leaves it that comes between a receipt and the end of the traceback before it."""
+    run = RunDir(str(tmp_path))
+    run.storage.write_bytes(error_path("numbers", "0000"), b'{"traceback": "oh"}')
+    assert status(run.uri)["numbers"].failed == ["0000"]
+    graph = build_graph(load_recipe(RECIPE, STEPS).nodes)
+    Runner(graph, run, InProcessExecutor, Progress(Console(quiet=True))).run(graph.nodes)
+    run.storage.write_bytes(error_path("numbers", "0000"), b'{"traceback": "oh"}')
+    os.utime(tmp_path / error_path("numbers", "0000"), ns=(10**18, 10**18))
+    assert status(run.uri)["numbers"].failed == []
+    assert run.failures("numbers") == {}
