@@ -7,10 +7,15 @@ are right-handed: x forward, y left, z up. For column u and row v of an H×W pan
     latitude  φ = π/2 − π (v + ½) / H
     ray         = (cos φ cos θ, cos φ sin θ, sin φ)
 
-Depth is the distance along the ray, in metres. Tensors keep their device and floating dtype.
+Depth is the distance along the ray, in metres. Tensors keep their device and dtype; what is narrower than float32 is
+computed in float32, since bfloat16 cannot count the columns of a panorama. Tensors that functions remember between
+calls (`remembered`) are shared: do not write to them.
 """
 
 import math
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -18,24 +23,45 @@ from torch.nn import functional as F
 
 Device = torch.device | str | None
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def remembered(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Keeps the results of the last calls, by hashable arguments: for constant tensors of a size and a device."""
+
+    @lru_cache(maxsize=16)
+    def build(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with torch.inference_mode(False), torch.no_grad():  # a tensor of inference mode could never enter a gradient
+            return function(*args, **kwargs)
+
+    return cast(Callable[Arguments, Result], wraps(function)(build))
+
+
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What maps of `dtype` are computed in: float32, or float64 for that."""
+    return torch.promote_types(dtype, torch.float32)
+
 
 def latitudes(height: int, *, device: Device = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """Latitude of every row in radians, (H,), from near π/2 to near −π/2."""
-    rows = torch.arange(height, device=device, dtype=dtype)
-    return math.pi / 2 - math.pi * (rows + 0.5) / height
+    rows = torch.arange(height, device=device, dtype=working_dtype(dtype))
+    return (math.pi / 2 - math.pi * (rows + 0.5) / height).to(dtype)
 
 
 def longitudes(width: int, *, device: Device = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """Longitude of every column in radians, (W,), from near π (left edge) to near −π."""
-    columns = torch.arange(width, device=device, dtype=dtype)
-    return math.pi - 2 * math.pi * (columns + 0.5) / width
+    columns = torch.arange(width, device=device, dtype=working_dtype(dtype))
+    return (math.pi - 2 * math.pi * (columns + 0.5) / width).to(dtype)
 
 
 def rays(height: int, width: int, *, device: Device = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """Unit ray of every pixel, (H, W, 3)."""
-    phi = latitudes(height, device=device, dtype=dtype)[:, None]
-    theta = longitudes(width, device=device, dtype=dtype)[None, :]
-    return torch.stack([phi.cos() * theta.cos(), phi.cos() * theta.sin(), phi.sin().expand(height, width)], dim=-1)
+    exact = working_dtype(dtype)
+    phi = latitudes(height, device=device, dtype=exact)[:, None]
+    theta = longitudes(width, device=device, dtype=exact)[None, :]
+    axes = [phi.cos() * theta.cos(), phi.cos() * theta.sin(), phi.sin().expand(height, width)]
+    return torch.stack(axes, dim=-1).to(dtype)
 
 
 def solid_angle(height: int, width: int, *, device: Device = None, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -44,14 +70,16 @@ def solid_angle(height: int, width: int, *, device: Device = None, dtype: torch.
     The pixel of row v spans latitudes φ₁ > φ₂ and 2π/W of longitude: Ω = 2π/W · (sin φ₁ − sin φ₂),
     which is 4π/W · cos φ · sin(π / 2H) at its centre φ, a form without cancellation.
     """
-    rows = 4 * math.pi / width * math.sin(math.pi / (2 * height)) * latitudes(height, device=device, dtype=dtype).cos()
-    return rows[:, None].expand(height, width)
+    phi = latitudes(height, device=device, dtype=working_dtype(dtype))
+    rows = 4 * math.pi / width * math.sin(math.pi / (2 * height)) * phi.cos()
+    return rows.to(dtype)[:, None].expand(height, width)
 
 
 def point_map(depth_m: Tensor) -> Tensor:
     """Ray distances (..., H, W) to points (..., H, W, 3) in metres."""
     height, width = depth_m.shape[-2:]
-    return depth_m[..., None] * rays(height, width, device=depth_m.device, dtype=depth_m.dtype)
+    directions = rays(height, width, device=depth_m.device, dtype=working_dtype(depth_m.dtype))
+    return (depth_m[..., None] * directions).to(depth_m.dtype)
 
 
 def ray_distance(points_m: Tensor) -> Tensor:
@@ -62,9 +90,9 @@ def ray_distance(points_m: Tensor) -> Tensor:
 def directions_to_pixels(directions: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Directions (..., 3), of any length, to their continuous column and row, pixel centres at integers + ½.
 
-    Columns lie in [0, W], rows in [0, H]; the columns 0 and W are the same meridian.
+    Columns lie in [0, W], rows in [0, H]; the columns 0 and W are the same meridian. At least float32.
     """
-    x, y, z = directions.unbind(dim=-1)
+    x, y, z = directions.to(working_dtype(directions.dtype)).unbind(dim=-1)
     theta = torch.atan2(y, x)
     phi = torch.atan2(z, torch.hypot(x, y))
     return (math.pi - theta) * width / (2 * math.pi), (math.pi / 2 - phi) * height / math.pi
@@ -76,13 +104,24 @@ def sample(panorama: Tensor, columns: Tensor, rows: Tensor, *, mode: str = "bili
     Neighbours are taken around the ±180° seam and over the poles (where a row continues half a turn away).
     Depth should be sampled with mode "nearest", lest edges of objects give distances that nothing has.
     """
-    batch, _, height, width = panorama.shape
-    padded = pad_sphere(panorama, 1)
+    height, width = panorama.shape[-2:]
+    return sample_grid(panorama, sampling_grid(columns, rows, height, width), mode=mode)
+
+
+def sampling_grid(columns: Tensor, rows: Tensor, height: int, width: int) -> Tensor:
+    """Pixel positions (..., h, w) as the grid (..., h, w, 2) that `sample_grid` takes, for panoramas of that size."""
     x = (columns % width + 1) / (width + 2) * 2 - 1
     y = (rows + 1) / (height + 2) * 2 - 1
-    grid = torch.stack([x, y], dim=-1).to(panorama.dtype)
-    grid = grid.expand(batch, *grid.shape[-3:]) if grid.ndim == 4 else grid[None].expand(batch, *grid.shape)
-    return F.grid_sample(padded, grid, mode=mode, padding_mode="border", align_corners=False)
+    return torch.stack([x, y], dim=-1)
+
+
+def sample_grid(panorama: Tensor, grid: Tensor, *, mode: str = "bilinear") -> Tensor:
+    """Values of panoramas (B, C, H, W) at a `sampling_grid` (h, w, 2), or one for each of them (B, h, w, 2)."""
+    if mode != "nearest" and not panorama.is_floating_point():
+        raise ValueError(f"only mode nearest can sample {panorama.dtype}, not {mode}")
+    padded = pad_sphere(panorama, 1).to(working_dtype(panorama.dtype))
+    grid = grid.to(padded.dtype).expand(len(panorama), *grid.shape[-3:])
+    return F.grid_sample(padded, grid, mode=mode, padding_mode="border", align_corners=False).to(panorama.dtype)
 
 
 def pad_sphere(panorama: Tensor, pixels: int) -> Tensor:
@@ -114,8 +153,8 @@ def rotate(panorama: Tensor, rotation: Tensor, *, mode: str = "bilinear") -> Ten
     the result is the panorama's at rotation·r. Ray distances do not change under it, so it turns depth as well.
     """
     height, width = panorama.shape[-2:]
-    rotation = rotation.to(panorama)
-    target_rays = rays(height, width, device=panorama.device, dtype=panorama.dtype)
+    rotation = rotation.to(panorama.device, working_dtype(panorama.dtype))
+    target_rays = rays(height, width, device=panorama.device, dtype=rotation.dtype)
     directions = torch.einsum("...ij,hwj->...hwi", rotation, target_rays)
     return sample(panorama, *directions_to_pixels(directions, height, width), mode=mode)
 

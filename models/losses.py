@@ -1,37 +1,28 @@
-"""Losses of panoramic metric depth, as plain functions on tensors.
+"""Losses of panoramic metric depth (DAP, arXiv 2512.16913), as plain functions on tensors.
 
 Every pixel-wise loss takes a weight (B, H, W) ≥ 0; pixels of weight 0 (missing, beyond range, nan or inf) have no
-part in the value or the gradient, and where no weight is left the loss is 0. wmean(x) = Σ w·x / Σ w.
+part in the value or the gradient, and where no weight is left the loss is 0. wmean(x) = Σ w·x / Σ w. Maps narrower
+than float32 are computed in float32. `models.objective` adds the losses up.
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from models.erp import solid_angle
+from models.erp import pad_sphere, rays, remembered, working_dtype
+from models.normals import local_normals, to_world_axes
+from models.patches import ICOSAHEDRON, perspective_views
 
 EPSILON = 1e-6
-
-
-class LossWeights(NamedTuple):
-    """Factors of the terms of `dap_loss`."""
-
-    silog: float = 1.0
-    range_mask: float = 1.0
-
-
-class Target(NamedTuple):
-    """Ground truth, (B, H, W) each: `depth_m` is read where `valid`; what is not `beyond_range` either is unknown."""
-
-    depth_m: Tensor
-    valid: Tensor
-    beyond_range: Tensor
 
 
 def weighted_mean(values: Tensor, weight: Tensor, dims: tuple[int, ...] = (-2, -1)) -> Tensor:
     """Σ w·x / Σ w over `dims`, 0 where the weights are all 0."""
     return (weight * values).sum(dims) / weight.sum(dims).clamp_min(EPSILON)
+
+
+def filled(depth_m: Tensor, known: Tensor, value: float = 1.0) -> Tensor:
+    """Distances, and `value` where they are not known; at least EPSILON, and at least float32."""
+    return torch.where(known, depth_m.to(working_dtype(depth_m.dtype)), value).clamp_min(EPSILON)
 
 
 def silog(prediction_m: Tensor, target_m: Tensor, weight: Tensor, *, variance_focus: float = 0.5) -> Tensor:
@@ -41,11 +32,111 @@ def silog(prediction_m: Tensor, target_m: Tensor, weight: Tensor, *, variance_fo
     scale of the whole image costs.
     """
     known = weight > 0
-    prediction_m = torch.where(known, prediction_m, 1.0).clamp_min(EPSILON)
-    target_m = torch.where(known, target_m, 1.0).clamp_min(EPSILON)
-    error = prediction_m.log() - target_m.log()
+    error = filled(prediction_m, known).log() - filled(target_m, known).log()
     squared = weighted_mean(error.square(), weight) - variance_focus * weighted_mean(error, weight).square()
     return (squared + EPSILON).sqrt() - EPSILON**0.5  # the root has a finite slope at 0, where the value stays 0
+
+
+def gradient_loss(
+    prediction_m: Tensor, target_m: Tensor, weight: Tensor, *, variance_focus: float = 0.5, threshold: float = 0.1
+) -> Tensor:
+    """SILog where there are edges (arXiv 2512.16913), of every image, (B,):  L = SILog(M ⊙ d̂, M ⊙ d).
+
+    M: pixels where the prediction or the truth has an edge (`edges`). So it costs to miss an edge, and to invent one.
+    """
+    known = weight > 0
+    either = edges(prediction_m, known, threshold=threshold) | edges(target_m, known, threshold=threshold)
+    return silog(prediction_m, target_m, weight * either, variance_focus=variance_focus)
+
+
+@torch.no_grad()
+def edges(depth_m: Tensor, known: Tensor, *, threshold: float = 0.1) -> Tensor:
+    """Where the Sobel gradient of ln d exceeds `threshold` a pixel: (B, H, W) bool.
+
+    A step by the factor e^(2·threshold) is the least that counts. Neighbours are taken around the seam and over the
+    poles; a pixel with an unknown neighbour is no edge.
+    """
+    padded = pad_sphere(filled(depth_m, known).log(), 1)
+    rows = padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]
+    columns = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
+    across, down = rows[..., 2:] - rows[..., :-2], columns[..., 2:, :] - columns[..., :-2, :]
+    steep = across.square() + down.square() > (8 * threshold) ** 2
+    unknown = pad_sphere(~known, 1)
+    unknown = unknown[..., :-2, :] | unknown[..., 1:-1, :] | unknown[..., 2:, :]
+    return steep & ~(unknown[..., :-2] | unknown[..., 1:-1] | unknown[..., 2:])
+
+
+def normals_loss(prediction_m: Tensor, target_m: Tensor, weight: Tensor) -> Tensor:
+    """Distance of the surface normals (arXiv 2512.16913) of every image, (B,):  L = wmean( ‖n̂ − n‖₁ ).
+
+    Normals are those of `models.normals`, in world axes. Counts pixels whose four neighbours have a weight, too.
+    """
+    known = weight > 0
+    predicted = local_normals(filled(prediction_m, known))
+    with torch.no_grad():
+        true = local_normals(filled(target_m, known))
+    differences = to_world_axes((predicted[0] - true[0], predicted[1] - true[1], predicted[2] - true[2]))
+    x, y, z = (difference.abs() for difference in differences)
+    return weighted_mean(x + y + z, weight * _surrounded(known))
+
+
+def _surrounded(known: Tensor) -> Tensor:
+    """Pixels that are known, as their four neighbours on the sphere are."""
+    padded = pad_sphere(known, 1)
+    beside = padded[..., 1:-1, 2:] & padded[..., 1:-1, :-2]
+    return known & beside & padded[..., 2:, 1:-1] & padded[..., :-2, 1:-1]
+
+
+def points_loss(prediction_m: Tensor, target_m: Tensor, weight: Tensor) -> Tensor:
+    """Distance of the points (arXiv 2512.16913) of every image in metres, (B,):  L = wmean( ‖d̂·r − d·r‖₁ ).
+
+    Both points lie on the ray r of their pixel, so that the norm is |d̂ − d| · ‖r‖₁.
+    """
+    known = weight > 0
+    error_m = filled(prediction_m, known) - filled(target_m, known)
+    height, width = error_m.shape[-2:]
+    return weighted_mean(error_m.abs() * _ray_norms(height, width, error_m.device, error_m.dtype), weight)
+
+
+@remembered
+def _ray_norms(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return rays(height, width, dtype=torch.float64).abs().sum(dim=-1).to(device, dtype)
+
+
+def dense_fidelity_loss(
+    prediction_m: Tensor, target_m: Tensor, weight: Tensor, *, size: int | None = None, fov_deg: float = 90.0
+) -> Tensor:
+    """Dense fidelity (arXiv 2512.16913) of every image, (B,):  L = ¹⁄₁₂ Σₖ ‖ D̂ₖ·D̂ₖᵀ − Dₖ·Dₖᵀ ‖²_F.
+
+    D̂ₖ and Dₖ are n×n perspective patches of the prediction and the truth, seen towards the vertices of an
+    icosahedron; `size` is n, by default half the height, about the panorama's own resolution. The paper leaves their
+    unit open. Here it is n times the root mean square distance in the patch, the true or the predicted, whichever is
+    larger (a constant to the gradient): neither the size of the patch nor that of the scene matters, the loss
+    lies in [0, 1], and a scene predicted s < 1 times as large as it is costs at most (1 − s²)². Pixels of weight 0
+    are 0 in both patches; other weights do not matter, since patches see all directions nearly alike.
+    """
+    size = size or prediction_m.shape[-2] // 2
+    known = weight > 0
+    with torch.autocast(prediction_m.device.type, enabled=False):  # a difference of large products
+        predicted = _patches((filled(prediction_m, known) * known)[:, None], size, fov_deg)[:, :, 0]
+        with torch.no_grad():
+            true, seen = _patches(torch.stack([filled(target_m, known) * known, known], dim=1), size, fov_deg).unbind(2)
+            seen = seen > 0.999  # nothing unknown was mixed in
+            unit = size * torch.maximum(_root_mean_square(true * seen), _root_mean_square(predicted * seen))
+            share = seen / unit.clamp_min(EPSILON)
+        return (_gram(predicted * share) - _gram(true * share)).square().sum(dim=(-2, -1)).mean(dim=1)
+
+
+def _root_mean_square(patches: Tensor) -> Tensor:
+    return patches.square().mean(dim=(-2, -1), keepdim=True).sqrt()
+
+
+def _patches(maps: Tensor, size: int, fov_deg: float) -> Tensor:
+    return perspective_views(maps, ICOSAHEDRON, (size, size), fov_deg=fov_deg)
+
+
+def _gram(patches: Tensor) -> Tensor:
+    return patches @ patches.transpose(-1, -2)
 
 
 def dice(probability: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
@@ -66,6 +157,7 @@ def range_mask_loss(probability: Tensor, beyond_range: Tensor, weight: Tensor, *
 
     The paper's equation has the squared error as L_pixel (`kind` "squared"), its text weighted cross entropy ("bce").
     """
+    probability = probability.to(working_dtype(probability.dtype))
     truth = beyond_range.to(probability.dtype)
     if kind == "squared":
         pixel = weighted_mean((probability - truth).square(), weight, dims=(-3, -2, -1))
@@ -74,40 +166,6 @@ def range_mask_loss(probability: Tensor, beyond_range: Tensor, weight: Tensor, *
     else:
         raise ValueError(f"range-mask loss must be bce or squared, not {kind!r}")
     return pixel + 0.5 * dice(probability, truth, weight)
-
-
-def distortion_map(like: Tensor) -> Tensor:
-    """Solid angle of every pixel of maps (..., H, W), scaled to a mean of 1: (H, W)."""
-    area = solid_angle(like.shape[-2], like.shape[-1], device=like.device, dtype=like.dtype)
-    return area / area.mean()
-
-
-def dap_loss(
-    depth_m: Tensor,
-    beyond_range: Tensor,
-    target: Target,
-    *,
-    weights: LossWeights | None = None,
-    image_weight: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """All terms by name, and "total", their weighted sum: scalars.
-
-    `depth_m` and the probabilities `beyond_range` are predictions (B, H, W). Pixels count by their solid angle, images
-    by `image_weight` (B,), such as less for pseudo-labels. Images without any valid pixel do not count for depth.
-    """
-    weights = weights or LossWeights()
-    if image_weight is None:
-        image_weight = depth_m.new_ones(len(depth_m))
-    pixel_weight = distortion_map(depth_m) * image_weight[:, None, None]
-    has_depth = image_weight * target.valid.flatten(1).any(dim=1)
-    per_image = silog(depth_m, target.depth_m, pixel_weight * target.valid)
-    known = target.valid | target.beyond_range
-    terms = {
-        "silog": weighted_mean(per_image, has_depth, dims=(0,)),
-        "range_mask": range_mask_loss(beyond_range, target.beyond_range, pixel_weight * known),
-    }
-    factors = weights._asdict()
-    return terms | {"total": torch.stack([factors[name] * term for name, term in terms.items()]).sum()}
 
 
 def hinge_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:

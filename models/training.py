@@ -1,7 +1,9 @@
 """Lightning modules: the depth network, and the discriminator that judges labels."""
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +20,10 @@ from lightning.pytorch import LightningModule  # noqa: E402
 
 from models.dap import DapModel  # noqa: E402
 from models.discriminator import Discriminator  # noqa: E402
-from models.losses import LossWeights, Target, dap_loss, hinge_loss  # noqa: E402
+from models.losses import hinge_loss  # noqa: E402
 from models.metrics import DepthMetrics  # noqa: E402
+from models.objective import LossWeights, RangeMaskKind, Target, dap_loss, distortion_map  # noqa: E402
+from models.relative_losses import feature_alignment_loss  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,12 @@ class TrainSettings:
     weight_decay: float = 0.01
     warmup_steps: int = 0
     gradient_clip: float = 1.0
-    silog_weight: float = 1.0
-    range_mask_weight: float = 1.0
+    losses: LossWeights = field(default_factory=LossWeights)
+    """Factors of the losses; by default SILog and the range mask alone. Published: `models.objective.PUBLISHED`."""
+    range_mask_kind: RangeMaskKind = "bce"
+    feature_alignment: float = 0.0
+    """Factor of the alignment with the features that the backbone began with, frozen (arXiv 2401.10891)."""
+    feature_margin: float = 0.85
     source_weights: Mapping[str, float] = field(default_factory=dict)
     """Weight of an image by its source, such as less for pseudo-labels; 1 for what is not named."""
 
@@ -57,6 +65,17 @@ def scheduled(optimizer: Optimizer, *, warmup_steps: int, steps: int) -> dict[st
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
+@contextmanager
+def kept_features(backbone: nn.Module) -> Iterator[list[Tensor]]:
+    """The last feature map (B, C, h, w) of every call of the backbone inside."""
+    features: list[Tensor] = []
+    hook = backbone.register_forward_hook(lambda module, inputs, output: features.append(output.feature_maps[-1]))
+    try:
+        yield features
+    finally:
+        hook.remove()
+
+
 class DapTraining(LightningModule):
     """Supervised training of a `DapModel` on the batches of `PanoramaDataModule`."""
 
@@ -65,19 +84,38 @@ class DapTraining(LightningModule):
         self.model = model.train()
         self.settings = settings
         self.metrics = DepthMetrics()
+        self.frozen: list[nn.Module] = []  # a list: no part of this module or its checkpoints
+        if settings.feature_alignment:
+            self.frozen = [copy.deepcopy(model.backbone).eval().requires_grad_(False)]
+
+    def on_fit_start(self) -> None:
+        for backbone in self.frozen:
+            backbone.to(self.device)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        output = self.model(batch["pixel_values"])
+        with kept_features(self.model.backbone) as features:
+            output = self.model(batch["pixel_values"])
         target = Target(batch["depth_m"], batch["valid"], batch["beyond_range"])
         terms = dap_loss(
             output.predicted_depth,
             output.beyond_range,
             target,
-            weights=LossWeights(self.settings.silog_weight, self.settings.range_mask_weight),
+            weights=self.settings.losses,
             image_weight=self._image_weight(batch["source"]),
+            range_m=self.model.config.max_depth_m,
+            range_mask_kind=self.settings.range_mask_kind,
         )
+        for backbone in self.frozen:
+            alignment = self._alignment(backbone, batch["pixel_values"], features[0])
+            terms |= {"features": alignment, "total": terms["total"] + self.settings.feature_alignment * alignment}
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["key"]))
         return terms["total"]
+
+    def _alignment(self, backbone: nn.Module, pixel_values: Tensor, features: Tensor) -> Tensor:
+        with torch.no_grad():
+            frozen = backbone(pixel_values).feature_maps[-1]
+        weight = distortion_map(features)
+        return feature_alignment_loss(features, frozen, margin=self.settings.feature_margin, weight=weight)
 
     def _image_weight(self, sources: list[str]) -> Tensor:
         return torch.tensor([self.settings.source_weights.get(source, 1.0) for source in sources], device=self.device)

@@ -1,41 +1,48 @@
-"""What is left to do of a finished run. Its frame shards are not there: the receipts have to say it all."""
+"""What is left to do of a finished run of four columns: receipts, their index and listings have to say it all."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 
 from engine.executor import Executor
 from engine.graph import Graph, build_graph
 from engine.plan import Planner
 from engine.progress import Progress
-from engine.receipts import Basis, Receipt
+from engine.receipts import Receipt
 from engine.recipe import Node
 from engine.rundir import RunDir
 from engine.runner import Runner
-from engine.shard import MapStep
-from engine.stage import Row
-from engine.storage import Output
 from stages.extract import Extract
 from stages.footage import find_videos
+from stages.label import Label
 from stages.plan import Plan
+from stages.tag import Tag
 from tests.benchmarks.measure import Result, timed
+from tests.benchmarks.simulated import pretend, pretend_stage, write_indices
 
 SHARDS = 10_000
 
 
 def benchmark(repeats: int) -> Iterator[Result]:
-    """The decision of one map stage, and all that a rerun of `dap run` does on a plan and its map stage."""
+    """The decision with and without an index, and all that a rerun of `dap run` does."""
     with TemporaryDirectory() as folder:
         videos, run = Path(folder) / "videos.txt", RunDir(f"{folder}/run")
         videos.write_text("".join(f"{number:06d}.mp4\n" for number in range(SHARDS)))
         _finish(run, videos)
-        stage_s = median(timed(lambda: _decide(_graph(videos), run))() for _ in range(repeats))
-        run_s = timed(lambda: _rerun(_graph(videos), run))()
-    yield _result("the decision on a map stage", stage_s, "receipts of two columns, read and compared once")
-    yield _result("a rerun of plan and extract", run_s, "the plan's own step included, measured once")
+        opened_s = timed(lambda: _decide(_graph(videos), run))()
+        write_indices(run, *run.columns())
+        indexed_s = median(timed(lambda: _decide(_graph(videos), run))() for _ in range(repeats))
+        rerun_s = timed(lambda: _rerun(_graph(videos), run))()
+    yield _result(
+        "the decision", indexed_s, f"plan, extract, tag, label; receipts from their index; median of {repeats}"
+    )
+    yield _result("the decision without an index", opened_s, "every receipt opened; measured once")
+    yield _result("all of a rerun", rerun_s, "with the check of the steps' settings; measured once")
 
 
 def _result(what: str, seconds: float, how: str) -> Result:
@@ -44,13 +51,14 @@ def _result(what: str, seconds: float, how: str) -> Result:
 
 
 def _graph(videos: Path) -> Graph:
-    return build_graph([Node("plan", Plan(videos=str(videos), videos_per_shard=1)), Node("extract", Extract())])
+    plan = Plan(videos=str(videos), videos_per_shard=1)
+    return build_graph([Node("plan", plan), Node("extract", Extract()), Node("tag", Tag()), Node("label", Label())])
 
 
 def _decide(graph: Graph, run: RunDir) -> None:
-    (plan,) = Planner(graph, run).plan(graph.select(only=["extract"]))
-    if not plan.done or len(plan.shards or ()) != SHARDS:
-        raise RuntimeError(f"{len(plan.pending)} of {len(plan.shards or ())} shards left: {plan.reasons}")
+    for plan in Planner(graph, run).plan(graph.nodes):
+        if not plan.done or len(plan.shards or ()) != SHARDS:
+            raise RuntimeError(f"{len(plan.pending)} of {len(plan.shards or ())} shards left: {plan.reasons}")
 
 
 def _rerun(graph: Graph, run: RunDir) -> None:
@@ -64,37 +72,24 @@ def _no_executor() -> Executor:
 
 
 def _finish(run: RunDir, videos: Path) -> None:
-    """Leaves the plan's tables and all receipts, as a finished run would."""
-    plan, extract = _graph(videos).nodes
-    planner = Planner(_graph(videos), run)
-    plan_basis, assets = planner.barrier_basis(plan), planner.assets(extract)
-    assert plan_basis is not None
-    assert assets is not None
+    """Leaves what a finished run would. The outputs of stages are a byte each: none of them is opened."""
+    graph = _graph(videos)
+    plan, *stages = graph.nodes
+    planner = Planner(graph, run)
+    assets = {node.name: {n: a.sha256 for n, a in (planner.assets(node) or {}).items()} for node in stages}
+    basis = planner.barrier_basis(plan)
+    assert basis is not None
     for number, video in enumerate(find_videos(str(videos))):
-        planned = _receipt("plan", f"{number:06d}", plan_basis, ".parquet")
-        _put_plan(run, plan, planned, Row(video.video_id, {"uri": video.uri, "bytes": video.bytes, "split": "train"}))
-        _put(run, planned)
-        _put(run, _receipt("frames", planned.shard, MapStep(extract, assets).basis({"plan": planned}), ".tar"))
+        shard, row = (
+            f"{number:06d}",
+            {"video_id": video.video_id, "uri": video.uri, "bytes": video.bytes, "split": "val"},
+        )
+        receipts: dict[str, Receipt] = {"plan": pretend(run, "plan", shard, basis, ".parquet", _table(row))}
+        for node in stages:
+            receipts[node.step.produces] = pretend_stage(run, node, assets[node.name], receipts, shard)
 
 
-def _receipt(column: str, shard: str, basis: Basis, suffix: str) -> Receipt:
-    output = Output(f"{column}/{shard}{suffix}", f"{int(shard):064x}", 1)
-    return Receipt(column, shard, basis, output, samples_in=1, samples_out=1)
-
-
-def _put_plan(run: RunDir, plan: Node, receipt: Receipt, row: Row) -> None:
-    path = _place(run, receipt.output.path)
-    writer = plan.step.writes.writer(path.parent)
-    writer.add(row)
-    writer.finish().rename(path)
-
-
-def _put(run: RunDir, receipt: Receipt) -> None:
-    _place(run, f"receipts/{receipt.column}/{receipt.shard}.json").write_bytes(receipt.to_bytes())
-
-
-def _place(run: RunDir, path: str) -> Path:
-    """The local path of an object; written to without the engine's flushes, which take their time."""
-    place = Path(run.storage.locate(path))
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return place
+def _table(row: dict[str, object]) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist([row]), sink)
+    return sink.getvalue().to_pybytes()

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from tests.benchmarks.measure import Result
 
-SUBJECTS = ("extract", "ray_map", "resume", "loader", "label", "losses")
+SUBJECTS = ("extract", "ray_map", "chain", "resume", "scale", "loader", "label", "losses")
 
 
 def measure(subject: str, repeats: int) -> Iterator[Result]:

@@ -102,3 +102,66 @@ def test_resizing_commutes_with_turning() -> None:
     large = erp.resize(panorama, 24, 48)
     assert large.shape == (1, 2, 24, 48)
     assert torch.allclose(erp.resize(panorama.roll(3, -1), 24, 48), large.roll(9, -1), atol=1e-5)
+
+
+@given(st.integers(-70, 70), st.booleans())
+def test_rotation_and_its_inverse_give_the_panorama_back(columns: int, nearest: bool) -> None:
+    panorama = torch.rand(1, 1, 16, 32, dtype=torch.float64)
+    mode = "nearest" if nearest else "bilinear"
+    rotation = erp.rotation_matrix(yaw_deg=360 * columns / 32)
+    back = erp.rotate(erp.rotate(panorama, rotation, mode=mode), rotation.T, mode=mode)
+    assert torch.allclose(back, panorama, atol=1e-9)
+
+
+def test_a_turned_camera_sees_a_plane_at_its_new_distances() -> None:
+    """Ray distance to the plane n·x = 2 is 2 / n·r, where it is in front; turned, the normal is Rᵀn."""
+    normal = torch.tensor([0.6, 0.0, -0.8], dtype=torch.float64)
+    rays = erp.rays(128, 256, dtype=torch.float64)
+    rotation = erp.rotation_matrix(yaw_deg=33, pitch_deg=-20, roll_deg=75)
+    depth_m, turned_m = (2 / (rays @ n).clamp_min(0.2) for n in (normal, rotation.T @ normal))
+    found_m = erp.rotate(depth_m[None, None], rotation, mode="nearest")[0, 0]
+    assert ((found_m - turned_m).abs() / turned_m).max() < 0.1  # half a pixel where the plane is grazed
+    assert ((found_m - turned_m).abs() / turned_m).mean() < 5e-3
+
+
+def test_rotation_can_be_learned() -> None:
+    panorama = erp.rays(16, 32, dtype=torch.float64).permute(2, 0, 1)[None]
+    rotation = erp.rotation_matrix(yaw_deg=13, pitch_deg=7).requires_grad_()
+    assert torch.autograd.gradcheck(lambda r: erp.rotate(panorama, r)[..., 4:12, :], rotation, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_costs_no_place(dtype: torch.dtype) -> None:
+    """Columns beyond 256 are no numbers of bfloat16: only the result may be rounded to it, not the positions."""
+    rays = erp.rays(512, 1024)
+    assert torch.equal(erp.rays(512, 1024, dtype=dtype), rays.to(dtype))
+    assert torch.equal(erp.solid_angle(512, 1024, dtype=dtype), erp.solid_angle(512, 1024).to(dtype))
+    panorama = torch.rand(1, 1, 512, 1024).to(dtype)
+    rotation = erp.rotation_matrix(yaw_deg=30, pitch_deg=40)
+    turned = erp.rotate(panorama, rotation)
+    assert turned.dtype == dtype
+    assert torch.equal(turned, erp.rotate(panorama.float(), rotation).to(dtype))
+    points = erp.point_map(panorama[0, 0])
+    assert points.dtype == dtype
+    assert torch.equal(points, (panorama[0, 0].float()[..., None] * rays).to(dtype))
+
+
+def test_masks_are_sampled_as_masks() -> None:
+    mask = torch.rand(1, 1, 8, 16) > 0.5
+    assert torch.equal(erp.rotate(mask, erp.rotation_matrix(yaw_deg=45), mode="nearest"), mask.roll(2, -1))
+    with pytest.raises(ValueError, match="only mode nearest can sample"):
+        erp.rotate(mask, torch.eye(3))
+
+
+def test_what_is_remembered_can_enter_a_gradient_later() -> None:
+    @erp.remembered
+    def ones(count: int) -> torch.Tensor:
+        return torch.ones(count)
+
+    with torch.inference_mode():
+        first = ones(3)
+    assert ones(3) is first
+    learned = torch.ones(3, requires_grad=True)
+    (learned * first).sum().backward()
+    assert learned.grad is not None
+    assert torch.equal(learned.grad, torch.ones(3))

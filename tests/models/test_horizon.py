@@ -1,13 +1,17 @@
 """Loose files: every file gives at least one entry, whatever it is."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import simplejpeg
 
-from models.horizon import inspect_file
+from models.horizon import HorizonJudge, inspect_file
+from models.projection import PanoramaCheck, check_panorama
+from models.tilt import Tilt
 from tests.footage import panorama, perspective, write_video
 
 
@@ -16,11 +20,12 @@ def test_pictures(tmp_path, suffix):
     good, bad = tmp_path / f"good.{suffix}", tmp_path / f"bad.{suffix}"
     cv2.imwrite(str(good), panorama(192))
     cv2.imwrite(str(bad), perspective(192))
-    (entry,) = inspect_file(good)
+    (entry,) = inspect_file(good, max_tilt_deg=None)
     assert entry["valid"]
     assert entry["reasons"] == []
     assert entry["file"] == str(good)
-    assert entry["roll_deg"] is None
+    assert -180 < entry["roll_deg"] <= 180
+    assert -90 <= entry["pitch_deg"] <= 90
     (entry,) = inspect_file(str(bad))
     assert not entry["valid"]
     assert "open_seam" in entry["reasons"]
@@ -28,10 +33,42 @@ def test_pictures(tmp_path, suffix):
 
 def test_a_video_has_an_entry_per_sampled_frame(tmp_path):
     video = write_video(tmp_path / "v.mp4", [panorama(128)] * 25)
-    entries = inspect_file(video, every_s=1.0)
+    entries = inspect_file(video, every_s=1.0, max_tilt_deg=None)
     assert [entry["timestamp_s"] for entry in entries] == pytest.approx([0, 1, 2], abs=2e-3)
     assert all(entry["valid"] for entry in entries)
     json.dumps(entries, allow_nan=False)
+
+
+def check(**measured: float) -> PanoramaCheck:
+    """A flawless panorama but for what is given."""
+    return replace(check_panorama(panorama(128)), **measured)
+
+
+def judge(reasons: tuple[str, ...], tilt: Tilt, max_tilt_deg: float | None = 15.0) -> tuple[str, ...]:
+    """The verdict where the network says `tilt`."""
+    judge = HorizonJudge(max_tilt_deg, SimpleNamespace(estimate=lambda rgb: tilt))  # type: ignore[arg-type]
+    return judge.judge(panorama(64), check(valid=not reasons, reasons=reasons)).reasons
+
+
+def test_a_panorama_that_leans_too_far_is_tilted():
+    leaning = Tilt(roll_deg=12, pitch_deg=12, confidence=0.99, p_partial=0, p_perspective=0)  # 16.9° in all
+    assert judge((), leaning) == ("tilted",)
+    assert judge((), leaning, 17.0) == judge((), leaning, None) == ()
+    assert judge((), replace(leaning, roll_deg=180.0, pitch_deg=0.0)) == ("tilted",)  # upside down
+    assert judge((), replace(leaning, roll_deg=-8.0)) == ()
+
+
+def test_what_is_clearly_something_else_is_not_looked_at_for_tilt():
+    stereo = HorizonJudge().judge(panorama(64), check(valid=False, reasons=("stereo_top_bottom",)))
+    assert (stereo.reasons, stereo.tilt) == (("stereo_top_bottom",), None)
+    assert stereo.measurements()["roll_deg"] is None
+
+
+def test_an_open_seam_is_named_by_what_the_network_sees():
+    level = Tilt(0.0, 0.0, 0.99, p_partial=0.6, p_perspective=0.3)
+    assert judge(("open_seam",), level) == ("partial", "open_seam")
+    assert judge(("open_seam",), replace(level, p_perspective=0.7)) == ("perspective", "open_seam")
+    assert judge(("perspective", "open_seam"), level) == ("perspective", "open_seam")
 
 
 def test_files_that_cannot_be_read(tmp_path):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from models.data import PanoramaDataModule
 from models.discriminator import Discriminator, DiscriminatorConfig
+from models.objective import PUBLISHED
 from models.training import DapTraining, DiscriminatorTraining, TrainSettings, warmup_cosine
 from tests.models.panoramas import HEIGHT, write_shard
 from tests.models.test_dap import small
@@ -105,6 +107,47 @@ def test_an_untrusted_source_counts_less(data: PanoramaDataModule) -> None:
     module = DapTraining(small(), TrainSettings(1, source_weights={"labels": 0.25}))
     batch["source"] = ["labelled", "labels", "labels"]
     assert module._image_weight(batch["source"]).tolist() == [1.0, 0.25, 0.25]
+
+
+def test_the_losses_of_the_settings_are_the_ones_trained_for(data: PanoramaDataModule, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, losses=PUBLISHED, range_mask_kind="squared")
+    module = DapTraining(small(), settings)
+    trainer = _fit(module, data, tmp_path, max_steps=2, enable_checkpointing=False)
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    names = ["silog", "dense_fidelity", "gradient", "normals", "points", "range_mask"]
+    assert logged.keys() == {f"train/{name}" for name in [*names, "total"]}
+    total = sum(factor * logged[f"train/{name}"] for name, factor in zip(names, [1, 0.4, 5, 2, 2, 2], strict=True))
+    assert logged["train/total"] == pytest.approx(total, rel=1e-5)
+
+
+def test_the_published_losses_teach_as_well(tmp_path: Path) -> None:
+    shard = write_shard(tmp_path / "few.tar", 3, seed=0)
+    data = PanoramaDataModule([shard], [shard], image_height=HEIGHT, batch_size=3, augment=0.0)
+    settings = TrainSettings.from_scratch(60, backbone_lr=3e-3, decoder_lr=5e-3, losses=PUBLISHED)
+    module = DapTraining(small(), settings)
+    trainer = _fit(module, data, tmp_path, max_steps=60, limit_val_batches=1.0, enable_checkpointing=False)
+    (result,) = trainer.validate(module, data, verbose=False)
+    assert result["validation/abs_rel"] < 0.25
+
+
+def test_feature_alignment_holds_the_backbone_to_its_start(data: PanoramaDataModule) -> None:
+    batch = next(iter(data.loader(training=False)))
+    plain, aligned = DapTraining(small(), SETTINGS), DapTraining(small(), replace(SETTINGS, feature_alignment=3.0))
+    for module in (plain, aligned):
+        module.log_dict = lambda *_, **__: None  # no trainer is attached
+    assert _weights(plain).keys() == _weights(aligned).keys()
+    assert torch.equal(aligned.training_step(batch, 0), plain.training_step(batch, 0))
+    for module in (plain, aligned):
+        torch.manual_seed(0)
+        for parameter in module.model.backbone.parameters():
+            parameter.data += 0.5 * torch.randn_like(parameter)
+    frozen = {name: weight.clone() for name, weight in aligned.frozen[0].state_dict().items()}
+    apart = aligned.training_step(batch, 0) - plain.training_step(batch, 0)
+    assert 0.15 * 3 < apart <= 2 * 3
+    apart.backward()
+    assert any(parameter.grad is not None for parameter in aligned.model.backbone.parameters())
+    assert all(parameter.grad is None for parameter in aligned.frozen[0].parameters())
+    assert _same(aligned.frozen[0].state_dict(), frozen)
 
 
 def test_the_discriminator_learns_to_tell_truth_from_predictions(data: PanoramaDataModule, tmp_path: Path) -> None:
