@@ -50,6 +50,9 @@ class Writer(Protocol):
         """Returns what takes back all rows added after this call."""
         ...
 
+    def close(self) -> None:
+        """Lets go of what is open, finished or not."""
+
     def finish(self) -> Path: ...
 
 
@@ -179,6 +182,9 @@ class _TarWriter:
         self._file.close()
         return self._path
 
+    def close(self) -> None:
+        self._file.close()
+
 
 class _ParquetWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
@@ -201,6 +207,9 @@ class _ParquetWriter:
     def finish(self) -> Path:
         pq.write_table(pa.Table.from_pylist(self._rows, schema=self._schema), self._path, compression="zstd")
         return self._path
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class _FolderWriter:
@@ -227,6 +236,9 @@ class _FolderWriter:
 
     def finish(self) -> Path:
         return self._path
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _is_json(field: str) -> bool:

@@ -13,9 +13,11 @@ import fcntl
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from engine.drops import count_codes, write_drops
+from engine.faults import told_as
 from engine.listing import error_path, receipt_path
 from engine.receipts import Basis, Receipt
 from engine.rundir import RunDir
@@ -132,8 +134,10 @@ def _one_after_the_other(run: RunDir, column: str, shard: str) -> Iterator[None]
         return
     number = zlib.crc32(f"{column}/{shard}".encode()) % _LOCKS
     place = Path(run.storage.locate(f".tmp/locks/{number:02d}"))
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("a") as lock:
+    with ExitStack() as stack:
+        with told_as(run.storage.address(""), Path(run.storage.locate(""))):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(place.open("a"))
         with contextlib.suppress(OSError):  # a network file system without locks: the check after writing remains
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

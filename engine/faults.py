@@ -79,7 +79,8 @@ class Patience:
                 if not is_passing(error):
                     raise StorageError(f"{name}: {cause(error)}") from error
                 if not self._wait(attempts, first_failure_s):
-                    raise StorageError(f"{name}: {cause(error)} (given up after {attempts} attempts)") from error
+                    tries = f"after {attempts} attempts" if attempts > 1 else "at once, after waiting in vain before"
+                    raise StorageError(f"{name}: {cause(error)} (given up {tries})") from error
             else:
                 self._exhausted = False
                 return result
@@ -101,6 +102,12 @@ def is_passing(error: OSError) -> bool:
         return True
     found = _AWS.search(str(error))
     return bool(found) and (found["kind"] in _AWS_PASSING or found["status"] in _HTTP_PASSING)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a disk had no room, itself or as the cause of a StorageError: somebody may make some."""
+    reason = error.__cause__ if isinstance(error, StorageError) else error
+    return isinstance(reason, OSError) and reason.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_disk_fault(error: OSError) -> bool:

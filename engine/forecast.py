@@ -8,6 +8,7 @@ and memory that all its workers hold and for how long, over what there is. Chain
 Without machines, the run is one process that takes one shard of one stage after another.
 
 Left out: the time of barriers, Ray's own start, waiting for storage that others share, and machines unlike this one.
+A shard of which some samples were put back counts as a whole one.
 """
 
 from __future__ import annotations
@@ -101,19 +102,18 @@ class _Columns:
             self._known[column] = dict(self._samples(column))
         return self._known[column]
 
-    def joined(self, columns: Sequence[str], shard: str) -> float:
-        """Samples of a shard that all the columns have; an unknown count is that of the column's average shard."""
-        return min(self._count(self.of(column), shard) for column in columns)
-
-    @staticmethod
-    def _count(counts: Mapping[str, float], shard: str) -> float:
-        return counts[shard] if shard in counts else sum(counts.values()) / max(1, len(counts))
+    def joined(self, columns: Sequence[str], shards: Sequence[str]) -> dict[str, float]:
+        """Samples of each shard that all the columns have; an unknown count is that of the column's average shard."""
+        counts = [self.of(column) for column in columns]
+        average = [sum(of.values()) / max(1, len(of)) for of in counts]
+        both = list(zip(counts, average, strict=True))
+        return {shard: min(of.get(shard, usual) for of, usual in both) for shard in shards}
 
 
 def _stage(
     node: Node, measured: Measured, plan: NodePlan, columns: _Columns, machines: Sequence[Machine]
 ) -> StageForecast:
-    samples_in = {shard: _samples_in(node, measured, shard, columns) for shard in plan.pending}
+    samples_in = _samples_in(node, measured, plan.pending, columns)
     samples_out = {shard: count * measured.out_per_in for shard, count in samples_in.items()}
     columns.of(node.step.writes.name).update(samples_out)
     total_in, total_out, shards = sum(samples_in.values()), sum(samples_out.values()), len(plan.pending)
@@ -136,10 +136,10 @@ def _stage(
     )
 
 
-def _samples_in(node: Node, measured: Measured, shard: str, columns: _Columns) -> float:
+def _samples_in(node: Node, measured: Measured, shards: Sequence[str], columns: _Columns) -> dict[str, float]:
     if isinstance(node.step, SourceStage):
-        return float(measured.samples_in_shard or 0)
-    return columns.joined(node.step.reads, shard)
+        return dict.fromkeys(shards, float(measured.samples_in_shard or 0))
+    return columns.joined(node.step.reads, shards)
 
 
 def _workers(pool: Pool, shards: int, machines: Sequence[Machine]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
@@ -47,12 +47,18 @@ def find_rows(run: RunDir, receipt: Receipt, first: str, last: str) -> Iterator[
         yield from _tar_rows(run, path, first, last)
 
 
-def find_drops(run: RunDir, receipt: Receipt, keys: Iterable[str]) -> list[dict[str, Any]]:
-    """The drops of a shard with one of the keys, as they lie in its table."""
+def first_key(run: RunDir, receipt: Receipt) -> str:
+    """The first key of a tar shard; empty if it holds none."""
+    with run.storage.open(receipt.output.path) as stream:
+        return next((member.key for member in index_tar(stream)), "")
+
+
+def drop_rows(run: RunDir, receipt: Receipt) -> list[dict[str, Any]]:
+    """The drops of a shard as they lie in its table."""
     if receipt.drops_output is None:
         return []
     with run.storage.open(receipt.drops_output.path) as stream:
-        return pq.read_table(stream, filters=[("key", "in", list(keys))]).to_pylist()
+        return pq.read_table(stream).to_pylist()
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class ObjectStore:
         with self.filesystem.open_output_stream(location) as sink:
             for offset in range(0, data.size, _UPLOAD_BYTES):
                 sink.write(data.slice(offset, min(_UPLOAD_BYTES, data.size - offset)))
-                sink.flush()  # else pyarrow holds all of it in memory; once a part has failed, closing completes nothing
+                sink.flush()  # else pyarrow holds it all in memory; once a part has failed, closing completes nothing
 
 
 class ObjectFile(io.RawIOBase):

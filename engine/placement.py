@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from engine.limits import Pool
@@ -31,7 +32,12 @@ def needed(pool: Pool) -> dict[str, float]:
 def workers_that_fit(pool: Pool, machines: Sequence[Machine]) -> int:
     """How many workers the machines hold, each whole on one of them."""
     each = needed(pool)
-    return sum(int(min(machine.get(name, 0.0) // amount for name, amount in each.items())) for machine in machines)
+    return sum(min(_times(amount, machine.get(name, 0.0)) for name, amount in each.items()) for machine in machines)
+
+
+def _times(amount: float, there: float) -> int:
+    """How often an amount is in what is there; 0.1 is ten times in 1.0, whatever floats say."""
+    return math.floor(there / amount + 1e-9)
 
 
 def check_room(node: Node, machines: Sequence[Machine]) -> None:
@@ -65,7 +71,7 @@ def _fit(pools: Sequence[Pool], machines: Sequence[Machine]) -> bool:
     workers = sorted((needed(pool) for pool in pools for _ in range(pool.min_workers)), key=_size, reverse=True)
     for worker in workers:
         place = next(
-            (one for one in free if all(one.get(name, 0.0) >= amount for name, amount in worker.items())), None
+            (one for one in free if all(one.get(name, 0.0) >= amount - 1e-9 for name, amount in worker.items())), None
         )
         if place is None:
             return False

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.assets import Asset, resolve_asset
-from engine.barrier import BarrierContext
-from engine.columns import FolderColumn
+from engine.barrier import BarrierContext, BarrierError
 from engine.graph import Graph
 from engine.measure import Measured, ProbeError, ProbeOrder
 from engine.plan import NodePlan, Planner, is_map
@@ -56,7 +55,7 @@ class Probe:
             if is_map(node):
                 self._say(f"probing {node.name}")
                 probed.append(self._probe(node, limit_s))
-            elif self._only_lists(node) and not self.plans[node.name].done:
+            elif isinstance(node.step, Barrier) and node.step.only_lists and not self.plans[node.name].done:
                 self._list(node, nodes)
         return probed
 
@@ -103,19 +102,13 @@ class Probe:
         plan = self.plans.get(maker.name) if maker else None
         return plan.pending if plan else ()
 
-    def _only_lists(self, node: Node) -> bool:
-        """Whether a barrier opens nothing: it loads no weights, and reads folders of files at most."""
-        makers = (self._graph.producer(column) for column in node.step.reads)
-        folders = all(maker and isinstance(maker.step.writes, FolderColumn) for maker in makers)
-        return isinstance(node.step, Barrier) and folders and not node.step.assets() and not node.workers
-
     def _list(self, node: Node, nodes: Sequence[Node]) -> None:
         """Runs a listing aside, and plans what follows it."""
         assert isinstance(node.step, Barrier)
         column = node.step.writes.name
         try:
             node.step.run(self._context(node))
-        except (ValueError, OSError) as error:
+        except (BarrierError, ValueError, OSError) as error:
             self._say(f"{node.name}: {error}")
             return
         self._foreseen[column] = self._made.receipts(column)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from engine.quantities import duration
 from engine.shard import Outcome
 
 
@@ -103,7 +104,7 @@ class Progress:
         """One line for every stage that has work left."""
         for name, stage in list(self._stages.items()):
             if stage.done < stage.total:
-                left = f", {_duration(stage.left_s())} left" if stage.worked else ""
+                left = f", {duration(stage.left_s())} left" if stage.worked else ""
                 self._say(f"{name}: {stage.done}/{stage.total} shards, {_summary(stage)}{left}")
 
     def _show(self, stage: _Stage) -> None:
@@ -137,9 +138,3 @@ def _summary(stage: _Stage) -> str:
     parts += [f"{stage.drops} dropped"] if stage.drops else []
     parts += [f"{stage.failed} shards failed"] if stage.failed else []
     return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

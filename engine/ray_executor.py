@@ -29,7 +29,7 @@ _ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
 _MOST_BLOCKS = 4096  # of a plan, which costs some KB for each; beyond, a block holds several shards
-_LISTEN_EVERY_S = 0.25
+_LISTEN_EVERY_S = 0.1
 _LOST_WORKERS = 3  # more may be lost over one shard than may die over a sample: a node that goes takes all it has
 _LOST_PLANS = 5  # in a row, without a shard done in between
 _SILENCE_S = 20.0  # after the loss of a node, before a plan is taken for stuck
@@ -266,14 +266,18 @@ class _Meters:
 
     def add(self, outcome: Outcome) -> None:
         """Counts a shard."""
-        self._shards.inc(1, {**self._stage, "status": outcome.status})
+        self._count(self._shards, 1, status=outcome.status)
         if outcome.status == "done":
-            self._samples.inc(outcome.samples_in, {**self._stage, "direction": "in"})
-            self._samples.inc(outcome.samples_out, {**self._stage, "direction": "out"})
-            self._bytes.inc(outcome.bytes, self._stage)
-            self._seconds.inc(outcome.seconds, self._stage)
+            self._count(self._samples, outcome.samples_in, direction="in")
+            self._count(self._samples, outcome.samples_out, direction="out")
+            self._count(self._bytes, outcome.bytes)
+            self._count(self._seconds, outcome.seconds)
             for code, count in outcome.drops.items():
-                self._drops.inc(count, {**self._stage, "code": code})
+                self._count(self._drops, count, code=code)
+
+    def _count(self, counter: metrics.Counter, amount: float, **tags: str) -> None:
+        if amount > 0:  # Ray refuses to count nothing
+            counter.inc(amount, {**self._stage, **tags})
 
 
 def _quiet_ray_data() -> None:

@@ -167,11 +167,9 @@ def vouched_for(receipts: Receipts, outputs: Mapping[str, Entry], *, by_time: bo
     found, refused = _places(receipts.column, outputs), dict.fromkeys(receipts.damaged, "its receipt is damaged")
     names = ("shard", "path", "bytes", "receipt_mtime_ns")
     for shard, path, size, mtime_ns in zip(*(receipts.table[name].to_pylist() for name in names), strict=True):
-        there = found.get(path)
-        if there is None:
-            refused[shard] = "its output is missing"
-        elif there.bytes != size:
-            refused[shard] = "its output has another size than was written"
+        there = found.get(path, _NOTHING)  # a folder without files is nowhere
+        if there.bytes != size:
+            refused[shard] = "its output " + ("has another size than was written" if path in found else "is missing")
         elif by_time and there.mtime_ns > mtime_ns:
             refused[shard] = "its output is newer than its receipt"
     mask = pa.array([shard not in refused for shard in receipts], pa.bool_())
@@ -182,9 +180,11 @@ def _places(column: str, outputs: Mapping[str, Entry]) -> dict[str, Entry]:
     """What lies where, by path in the run: files, and folders with all that is below them."""
     found: dict[str, Entry] = {}
     for name, entry in outputs.items():
-        for place in {name, name.partition("/")[0]}:
-            before = found.get(f"{column}/{place}", _NOTHING)
-            found[f"{column}/{place}"] = Entry(before.bytes + entry.bytes, max(before.mtime_ns, entry.mtime_ns))
+        found[f"{column}/{name}"] = entry
+        top, slash, _ = name.partition("/")
+        if slash:
+            before = found.get(f"{column}/{top}", _NOTHING)
+            found[f"{column}/{top}"] = Entry(before.bytes + entry.bytes, max(before.mtime_ns, entry.mtime_ns))
     return found
 
 

@@ -70,9 +70,13 @@ def basis_of(step: Step, assets: dict[str, str], inputs: dict[str, str]) -> Basi
 
     A setting that names an asset is left out: what counts is the asset's content, wherever it lies.
     """
+    return Basis(step.name, step.version, settings_of(step), step.external(), dict(assets), dict(inputs))
+
+
+def settings_of(step: Step) -> dict[str, Any]:
+    """A step's settings as its receipts hold them: plain values, without the places of what it loads."""
     plain = json.loads(canonical_json(step.settings()))  # a tuple of the recipe is a list in a receipt
-    settings = _without(plain, list(step.assets().values()))
-    return Basis(step.name, step.version, settings, step.external(), dict(assets), dict(inputs))
+    return _without(plain, list(step.assets().values()))
 
 
 def _without(settings: dict[str, Any], places: list[str]) -> dict[str, Any]:
@@ -129,19 +133,17 @@ def read_receipt(data: bytes, column: str, shard: str) -> Receipt:
 
 def _build(kind: Any, value: Any) -> Any:
     """Decoded JSON as the type that an annotation names; raises one of many errors where it does not fit."""
-    if dataclasses.is_dataclass(kind):
-        return kind(**{name: _build(_hints(kind)[name], item) for name, item in value.items()})  # type: ignore[operator]
+    if kind is Any or (type(value) is kind and (kind is not int or 0 <= value < 2**63)):
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
     if get_origin(kind) is dict:
         return {key: _build(get_args(kind)[1], item) for key, item in value.items()}
     if get_origin(kind) is UnionType:
         return None if value is None else _build(get_args(kind)[0], value)
-    if kind is Any:
-        return value
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind or (kind is int and not 0 <= value < 2**63):
+    if not dataclasses.is_dataclass(kind):
         raise ValueError(f"{value!r} is not of type {kind.__name__}")
-    return value
+    return kind(**{name: _build(_hints(kind)[name], item) for name, item in value.items()})  # type: ignore[operator]
 
 
 @cache

@@ -11,7 +11,7 @@ import pyarrow as pa
 from engine.assets import AssetCache, check_asset, resolve_asset
 from engine.barrier import BarrierError
 from engine.budget import Spending
-from engine.commit import clear_failure, fail, withdraw
+from engine.commit import clear_failure, withdraw
 from engine.executor import Executor
 from engine.graph import Graph
 from engine.index import IndexKeeper
@@ -20,7 +20,7 @@ from engine.plan import NodePlan, Planner, is_map
 from engine.progress import Progress
 from engine.recipe import Node, Recipe, RecipeError
 from engine.rundir import RunDir
-from engine.shard import MapStep, Outcome
+from engine.shard import MapStep, Outcome, failed
 from engine.stage import Barrier, Stage, UnreachableError
 
 
@@ -200,8 +200,7 @@ class Runner:
 
     def _failed_at_once(self, node: Node, error: str) -> bool:
         column = node.step.writes.name
-        fail(self._run, column, node.name, error)
-        self._result.unfinished.append(Outcome(node.name, column, node.name, "failed", error=error))
+        self._result.unfinished.append(failed(node.name, column, self._run, node.name, error))
         self._progress.say(node.name, f"failed: {error.strip().splitlines()[-1]}")
         return False
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.columns import Writer
+from engine.faults import StorageError, is_disk_fault
 from engine.stage import Drop, Row, Sample, Stage
-from engine.storage import StorageError
 
 RAISED = "stage_error"
 _LOG = logging.getLogger(__name__)
@@ -95,7 +95,9 @@ class ShardWork:
                 self._put(item)
         except StorageError:
             raise  # not the sample's fault: the shard fails, and is done again when the storage is back
-        except Exception as error:  # noqa: BLE001 - the caller isolates the sample that caused it
+        except Exception as error:
+            if isinstance(error, OSError) and is_disk_fault(error):
+                raise
             return error
         return None
 

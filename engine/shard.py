@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
@@ -12,13 +13,13 @@ from typing import Literal
 from engine.assets import Asset, AssetCache
 from engine.columns import FolderColumn
 from engine.commit import commit, fail, revouch
+from engine.faults import PassingError, Patience, StorageError, is_full
 from engine.put_back import PutBack, clear_mark, mark_of, redo
 from engine.receipts import Basis, Receipt, basis_of
 from engine.recipe import Node
 from engine.rundir import RunDir
 from engine.samples import NONE, Precautions, ShardWork, nobody
 from engine.stage import Sample, SourceStage, Stage
-from engine.storage import StorageError
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class ShardRunner:
 
     def __init__(self, step: MapStep, run: RunDir, in_hand: Callable[[Sequence[str]], None] = nobody) -> None:
         self._step, self._run, self._in_hand = step, run, in_hand
-        self._cache, self._ready = AssetCache(run), False
+        self._cache, self._ready, self._patience = AssetCache(run), False, Patience()
 
     def run(self, shard: str, precautions: Precautions = NONE) -> Outcome:
         """Brings a shard up to date. An exception of the stage becomes a failed outcome with its traceback kept."""
@@ -71,7 +72,8 @@ class ShardRunner:
             if None in inputs.values():
                 return Outcome(self._step.node.name, stage.writes.name, shard, "waiting")
             present = {column: receipt for column, receipt in inputs.items() if receipt}
-            return self._bring_up_to_date(shard, present, precautions)
+            name = f"{stage.writes.name}/{shard}"
+            return self._patience.run(lambda: self._try(shard, present, precautions), name)
         except StorageError as error:
             return failed(self._step.node.name, stage.writes.name, self._run, shard, str(error))
         except Exception:  # noqa: BLE001 - a bug of a stage fails its shard, not the run; the traceback is kept
@@ -81,6 +83,14 @@ class ShardRunner:
         """Releases the stage and the copies of its assets."""
         self._step.stage.teardown()
         self._cache.clear()
+
+    def _try(self, shard: str, inputs: dict[str, Receipt], precautions: Precautions) -> Outcome:
+        try:
+            return self._bring_up_to_date(shard, inputs, precautions)
+        except StorageError as error:
+            if is_full(error):
+                raise PassingError(str(error)) from error
+            raise
 
     def _bring_up_to_date(self, shard: str, inputs: dict[str, Receipt], precautions: Precautions) -> Outcome:
         basis, column = self._step.basis(inputs), self._step.stage.writes.name
@@ -145,8 +155,10 @@ def run_shard(attempt: Attempt, again: tuple[Receipt, PutBack] | None = None) ->
     `again`: the shard is done, and only what was put back of it is done anew.
     """
     started, stage, run = time.monotonic(), attempt.stage, attempt.run
-    with run.storage.scratch() as scratch:
+    with ExitStack() as stack:
+        scratch = stack.enter_context(run.storage.scratch())
         work = ShardWork(stage, stage.writes.writer(scratch), attempt.precautions, attempt.in_hand)
+        stack.callback(work.writer.close)
         if again and not isinstance(stage.writes, FolderColumn):  # the rows of a folder cannot be read back
             redo(work, attempt.batches(), run, *again)
         else:

@@ -128,6 +128,8 @@ class SourceStage(Stage):
 class Barrier(Step):
     """Reads whole columns and commits outputs of its own: a plan, a selection, a trained model."""
 
+    only_lists: ClassVar[bool] = False  # it opens nothing and takes seconds: a probe may run it aside
+
     @abstractmethod
     def shards(self, context: BarrierContext) -> Sequence[str]:
         """The ids that `run` commits. It is done when each has a receipt with the wanted fingerprint."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.plan import NodePlan
+from engine.receipt_table import Receipts
 from engine.rundir import RunDir
+
+_LATELY_NS = 600 * 10**9
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class ColumnStatus:
     samples_out: int
     drops: dict[str, int]
     failed: list[str]
+    samples_per_s: float | None = None  # of late; None if nothing is going on
+    left_s: float | None = None  # for the rest of the shards, at that pace
 
 
 def column_status(run: RunDir, plans: Sequence[NodePlan]) -> dict[str, ColumnStatus]:
@@ -37,8 +43,23 @@ def column_status(run: RunDir, plans: Sequence[NodePlan]) -> dict[str, ColumnSta
             samples_out=samples_out,
             drops=receipts.drops,
             failed=sorted(receipts.failed),
+            **_pace(receipts, _total(plans, column, len(receipts))),
         )
     return statuses
+
+
+def _pace(receipts: Receipts, total: int | None) -> dict[str, float]:
+    """Rate and time left, from the times at which the receipts of the last minutes were written."""
+    times_ns = receipts.table["receipt_mtime_ns"].to_numpy()
+    if total is None or not 0 < len(receipts) < total or time.time_ns() - times_ns.max() > _LATELY_NS:
+        return {}
+    late = times_ns >= times_ns.max() - _LATELY_NS
+    span_s = float(times_ns.max() - times_ns[late].min()) / 1e9
+    if span_s <= 0:
+        return {}
+    samples_out = receipts.table["samples_out"].to_numpy()[late].sum()
+    left_s = (total - len(receipts)) * span_s / late.sum()
+    return {"samples_per_s": round(float(samples_out) / span_s, 3), "left_s": round(float(left_s), 1)}
 
 
 def _total(plans: Sequence[NodePlan], column: str, done: int) -> int | None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from engine.assets import RUN_SCHEME
-from engine.columns import canonical_json
 from engine.graph import Graph
 from engine.inspection import Content
-from engine.receipts import Receipt
+from engine.receipts import Receipt, settings_of
 from engine.recipe import Node
 from engine.stage import SourceStage, Stage, Step
 
@@ -85,7 +82,7 @@ class RecipeCheck:
             basis,
             step=step.name,
             version=step.version,
-            settings=_settings(step),
+            settings=settings_of(step),
             assets={name: basis.assets.get(name, _UNKNOWN) for name in step.assets()},
             inputs={column: basis.inputs.get(column, _UNKNOWN) for column in step.reads},
         )
@@ -97,13 +94,3 @@ def _assets(step: Step | None) -> dict[str, str]:
     uris = step.assets() if step else {}
     places = {name: uri.removeprefix(RUN_SCHEME) for name, uri in uris.items() if uri.startswith(RUN_SCHEME)}
     return {name: place for name, place in places.items() if place}
-
-
-def _settings(step: Step) -> dict[str, Any]:
-    """A step's settings as a receipt holds them: plain, and without the places of what it loads."""
-    return _without(json.loads(canonical_json(step.settings())), list(step.assets().values()))
-
-
-def _without(settings: dict[str, Any], places: list[str]) -> dict[str, Any]:
-    nested = {key: _without(value, places) if isinstance(value, dict) else value for key, value in settings.items()}
-    return {key: value for key, value in nested.items() if value not in places}

@@ -8,7 +8,7 @@ import sys
 from importlib import import_module
 
 from engine.columns import ColumnError
-from engine.placement import ResourceError
+from engine.placement import ClusterError, ResourceError
 from engine.recipe import RecipeError
 from engine.storage import StorageError
 from jobs.errors import EXIT_FAILED, EXIT_USAGE, UsageError
@@ -44,9 +44,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return arguments.main(arguments)
-    except (UsageError, RecipeError, ResourceError, StorageError) as error:
+    except (UsageError, RecipeError, ResourceError) as error:
         print(f"dap {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except (StorageError, ClusterError) as error:
+        print(f"dap {arguments.command}: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except ColumnError as error:
         print(f"dap {arguments.command}: {error} (dap verify tells more)", file=sys.stderr)
         return EXIT_FAILED

@@ -17,7 +17,7 @@ from engine.forecast import Forecast, forecast
 from engine.placement import Machine
 from engine.plan import NodePlan, Planner, is_map
 from engine.probe import Probe, Probed
-from engine.recipe import Node, Recipe
+from engine.recipe import Recipe
 from engine.runner import check_nodes
 from jobs.errors import EXIT_DONE
 from jobs.job import Job, add_recipe_arguments, make_executor, open_job
@@ -36,25 +36,26 @@ def main(arguments: argparse.Namespace) -> int:
     job = open_job(arguments)
     check_nodes(job.nodes, may_be_unreachable=True)  # a plan is worth having far from the storage, too
     plans = Planner(job.graph, job.run).plan(job.nodes)
+    machines = _machines(job.recipe, plans) if arguments.probe else ()
     document = plan_document(job.recipe.name, job.run.uri, plans)
     if not arguments.json:
-        print_plan(job.recipe.name, job.run.uri, plans)
+        print_plan(document)
     if arguments.probe:
-        machines = _machines(job.recipe, [plan.node for plan in plans if plan.node.workers and not plan.done])
         probed, predicted = _probe(job, machines)
-        document["probe"] = forecast_document(probed, predicted, machines)
+        left_out = [plan.node.name for plan in plans if not plan.done and not is_map(plan.node)]
+        document["probe"] = forecast_document(probed, predicted, machines, left_out)
         if not arguments.json:
-            print_forecast(probed, predicted, _left_out(plans))
+            print_forecast(probed, predicted, left_out)
     if arguments.json:
         print(json.dumps(document))
     return EXIT_DONE
 
 
-def _machines(recipe: Recipe, at_work: Sequence[Node]) -> Sequence[Machine]:
+def _machines(recipe: Recipe, plans: Sequence[NodePlan]) -> Sequence[Machine]:
     """The nodes of the cluster at hand, none for a run in one process; raises ResourceError for what never fits."""
     executor = make_executor(recipe)
     try:
-        executor.check(at_work)
+        executor.check([plan.node for plan in plans if plan.node.workers and not plan.done])
         if isinstance(executor, InProcessExecutor):
             return ()
         from engine.ray_executor import machines
@@ -69,8 +70,3 @@ def _probe(job: Job, machines: Sequence[Machine]) -> tuple[list[Probed], Forecas
         probe = Probe(job.graph, job.run, Path(folder), say=lambda line: print(line, file=sys.stderr))
         probed = probe.run(job.nodes)
         return probed, forecast(probed, probe.plans, job.graph.chains(job.nodes), probe.samples, machines)
-
-
-def _left_out(plans: Sequence[NodePlan]) -> list[str]:
-    """Steps whose time nobody can tell: barriers that have work."""
-    return [plan.node.name for plan in plans if not plan.done and not is_map(plan.node)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from engine.measure import Measured
 from engine.placement import Machine
 from engine.plan import NodePlan
 from engine.probe import Probed
-from jobs.quantities import duration, hours, size
+from engine.quantities import duration, hours, size
 
 
 def plan_document(recipe: str, uri: str, plans: Sequence[NodePlan]) -> dict[str, Any]:
@@ -38,10 +38,11 @@ def _step(plan: NodePlan) -> dict[str, Any]:
     }
 
 
-def print_plan(recipe: str, uri: str, plans: Sequence[NodePlan]) -> None:
+def print_plan(document: dict[str, Any]) -> None:
     """A row per step."""
-    table = Table("step", "kind", "reads", "writes", "to do", "of", "why", title=f"{recipe} in {uri}")
-    for step in map(_step, plans):
+    title = f"{document['recipe']} in {document['run_dir']}"
+    table = Table("step", "kind", "reads", "writes", "to do", "of", "why", title=title)
+    for step in document["steps"]:
         reads = ", ".join((*step["reads"], *step["loads"]))
         to_do, shards = ("?" if step[name] is None else str(step[name]) for name in ("to_do", "shards"))
         table.add_row(step["step"], step["kind"], reads, step["writes"], to_do, shards, _why(step["reasons"]))
@@ -55,14 +56,17 @@ def _why(reasons: dict[str, int]) -> str:
     return "; ".join(counted) or "up to date"
 
 
-def forecast_document(probed: Sequence[Probed], predicted: Forecast, machines: Sequence[Machine]) -> dict[str, Any]:
-    """Measurements and predictions for programs: seconds, bytes, hours of cores and GPUs."""
+def forecast_document(
+    probed: Sequence[Probed], predicted: Forecast, machines: Sequence[Machine], left_out: Sequence[str]
+) -> dict[str, Any]:
+    """Measurements and predictions for programs: seconds, bytes, hours of cores and GPUs; `left_out` are steps."""
     there = [{name: machine.get(name, 0.0) for name in ("CPU", "GPU", "memory")} for machine in machines]
     total = {name: getattr(predicted, name) for name in ("wall_s", "core_hours", "gpu_hours", "bytes")}
     return {
         "machines": there,  # none: the run is one process
         "stages": {name: _stage(each, predicted) for each in probed if (name := each.node.name) in predicted.stages},
         "not_probed": {each.node.name: each.why_not for each in probed if each.why_not},
+        "not_predicted": list(left_out),
         "warnings": list(predicted.warnings),
         "total": total,
     }
@@ -89,11 +93,20 @@ def print_forecast(probed: Sequence[Probed], predicted: Forecast, left_out: Sequ
     table.add_row("all", *[""] * 5, *total, "", size(predicted.bytes))
     console = _console()
     console.print(table)
-    lines = [f"not probed: {each.node.name}: {each.why_not}" for each in probed if each.why_not]
-    lines += [f"not predicted: {', '.join(left_out)}"] if left_out else []
-    lines += [f"warning: {warning}" for warning in predicted.warnings]
-    for line in lines:
+    for line in _remarks(probed, predicted, left_out):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _remarks(probed: Sequence[Probed], predicted: Forecast, left_out: Sequence[str]) -> Iterator[str]:
+    for each in probed:
+        if each.measured and each.measured.drops:
+            drops = ", ".join(f"{code} {count}" for code, count in each.measured.drops.items())
+            yield f"dropped: {each.node.name}: {drops} of {each.measured.samples_in} samples tried"
+        elif each.why_not:
+            yield f"not probed: {each.node.name}: {each.why_not}"
+    if left_out:
+        yield f"not predicted: {', '.join(left_out)}"
+    yield from (f"warning: {warning}" for warning in predicted.warnings)
 
 
 def _row(measured: Measured, stage: StageForecast) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from engine.listing import error_path
 from engine.progress import Progress
 from engine.rundir import RunDir
 from engine.runner import Runner, RunResult, check_nodes, save_recipe
-from engine.storage import StorageError
 from engine.worker_log import FOLDER
 from jobs.drop_table import show_drops
 from jobs.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED
@@ -37,11 +36,7 @@ def run_job(job: Job, shards: Collection[str] | None = None, metrics_port: int |
     job.run.storage.sweep_scratch()
     save_recipe(job.recipe, job.run)
     runner = Runner(job.graph, job.run, lambda: make_executor(job.recipe, metrics_port), Progress(), shards)
-    try:
-        return _report(runner.run(job.nodes), job.run)
-    except StorageError as error:
-        print(f"failed: {error}; the same command resumes", file=sys.stderr)
-        return EXIT_FAILED
+    return _report(runner.run(job.nodes), job.run)
 
 
 def _report(result: RunResult, run: RunDir) -> int:

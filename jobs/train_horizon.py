@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ import simplejpeg
 from engine.barrier import BarrierContext, BarrierError
 from engine.columns import Column, FolderColumn
 from engine.stage import Barrier
-from jobs.training import write_lineage
+from jobs.training import LINEAGE
 from models.horizon import IMAGE_SUFFIXES, read_image
 from models.sphere_view import rotation_to, turned
 from models.tilt import up_vector
@@ -74,7 +76,9 @@ class TrainHorizon(Barrier):
         )  # fmt: skip
         with context.scratch() as scratch:
             network.save(scratch / "model")
-            write_lineage(scratch / "model", context.basis, {"photographs": len(photographs)})
+            lineage = {"fingerprint": context.basis.fingerprint, **dataclasses.asdict(context.basis)}
+            lineage["photographs"] = sorted(photographs)
+            (scratch / "model" / LINEAGE).write_text(json.dumps(lineage, indent=1, sort_keys=True) + "\n")
             context.commit(self.model, scratch / "model", len(simulated), len(simulated))
 
 
@@ -98,7 +102,7 @@ def _photographs(assets: Mapping[str, str]) -> dict[str, list[np.ndarray]]:
         return groups
     folder = Path(place)
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES):
-        group = path.name if path.parent == folder else str(path.parent)
+        group = path.stem if path.parent == folder else path.parent.name
         groups.setdefault(group, []).append(_thumbnail(path))
     return groups
 

@@ -54,6 +54,11 @@ class PanoramaCheck:
     black_left: float
     black_right: float
 
+    @property
+    def mean_stretch(self) -> float:
+        """Geometric mean of both poles: a picture that lost one of them only may still be a panorama."""
+        return math.sqrt(self.top_stretch * self.bottom_stretch)
+
     def measurements(self) -> dict[str, float]:
         """All numbers, rounded for storage."""
         return {name: round(value, 4) for name, value in asdict(self).items() if name not in ("valid", "reasons")}
@@ -105,7 +110,7 @@ def _reasons(check: PanoramaCheck) -> Iterator[str]:
     wrong_aspect = abs(check.aspect / 2 - 1) > ASPECT_TOLERANCE
     yield from _other_layout(check, wrong_aspect)
     is_open, unstretched = _seam_is_open(check), _poles_are_unstretched(check)
-    if is_open and _mean_stretch(check) > FLAT_STRETCH and check.aspect < STRIP_ASPECT:
+    if is_open and check.mean_stretch > FLAT_STRETCH and check.aspect < STRIP_ASPECT:
         yield "perspective"
     elif unstretched or (wrong_aspect and check.aspect > 2):
         yield "partial"
@@ -142,11 +147,7 @@ def _is_cubemap(check: PanoramaCheck) -> bool:
 
 
 def _seam_is_open(check: PanoramaCheck) -> bool:
-    return check.seam_gap > (OPEN_SEAM_FLAT if _mean_stretch(check) > FLAT_STRETCH else OPEN_SEAM)
-
-
-def _mean_stretch(check: PanoramaCheck) -> float:
-    return math.sqrt(check.top_stretch * check.bottom_stretch)
+    return check.seam_gap > (OPEN_SEAM_FLAT if check.mean_stretch > FLAT_STRETCH else OPEN_SEAM)
 
 
 def _poles_are_unstretched(check: PanoramaCheck) -> bool:

@@ -28,6 +28,7 @@ class Plan(Barrier):
     """
 
     name: ClassVar[str] = "plan"
+    only_lists: ClassVar[bool] = True
 
     videos: str
     videos_per_shard: int = 16

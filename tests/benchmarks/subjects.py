@@ -7,7 +7,7 @@ from importlib import import_module
 
 from tests.benchmarks.measure import Result
 
-SUBJECTS = ("extract", "ray_map", "chain", "resume", "scale", "loader", "label", "losses")
+SUBJECTS = ("extract", "horizon", "ray_map", "chain", "resume", "scale", "loader", "label", "losses", "patches")
 
 
 def measure(subject: str, repeats: int) -> Iterator[Result]:

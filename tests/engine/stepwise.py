@@ -121,7 +121,7 @@ def play(order: Sequence[int], attempts: Sequence[Attempt], look: Callable[[], N
 def finish(attempts: Sequence[Attempt], look: Callable[[], None]) -> None:
     """Lets attempts take all the steps that are left, one after the other as far as they can."""
     while not all(attempt.ended for attempt in attempts):
-        for who, attempt in enumerate(attempts):
+        for attempt in attempts:
             while not attempt.ended and attempt.step():
                 look()
 

@@ -58,6 +58,7 @@ def indexed(run: RunDir, count: int = 12) -> dict[str, Receipt]:
     return made
 
 
+@settings(max_examples=40)
 @given(st.lists(receipts_of("x", ""), max_size=4))
 def test_any_receipt_comes_back_from_the_table_as_it_was(made):
     named = [Receipt(**{**vars(one), "shard": f"{number:02d}"}) for number, one in enumerate(made)]
@@ -142,7 +143,7 @@ class Changes(RuleBasedStateMachine):
 
 
 def test_whatever_happens_the_index_changes_nothing(few):
-    Changes.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+    Changes.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
     Changes.TestCase("runTest").runTest()
 
 
@@ -257,11 +258,11 @@ def test_an_index_that_grows_with_its_column_costs_little(tmp_path, monkeypatch)
     run, rows = RunDir(str(tmp_path)), []
     monkeypatch.setattr(engine.index, "write_index", lambda _, found: (write_index(_, found), rows.append(len(found))))
     keeper = IndexKeeper(run.storage)
-    for number in range(200):
+    for number in range(100):
         put(run, receipt("x", f"{number:04d}"), at_s=1000 + 10 * number)
         keeper.wrote("x")
         assert opened(run) <= max(5, number // 4) + 1
-    assert sum(rows) < 6 * 200
+    assert sum(rows) < 6 * 100
     keeper.refresh("x")
     assert opened(run) <= 5
 

@@ -68,6 +68,7 @@ class Overlap:
         wanted = self.pair[HEIR]
         assert result_of(self.run.uri, wanted).unfinished == []
         receipt = self.run.receipt("words", SHARD)
+        assert receipt is not None
         assert self.disagreements(receipt) == []
         assert receipt.basis.settings == wanted.settings()
         assert result_of(self.run.uri, wanted).worked == 0

@@ -175,6 +175,16 @@ def test_folders_count_with_all_their_files(tmp_path):
     assert not run_dir.vouches(receipt)
 
 
+def test_a_folder_without_files_is_there(place, tmp_path):
+    """As a stage leaves it that writes folders, and has dropped all samples of a shard."""
+    run_dir = RunDir(place)
+    (tmp_path / "empty").mkdir()
+    receipt = dataclasses.replace(receipt_of("x", "00"), output=run_dir.storage.publish(tmp_path / "empty", "x/00"))
+    run_dir.storage.write_bytes(receipt_path("x", "00"), receipt.to_bytes())
+    assert list(run_dir.vouched("x", by_time=True).receipts) == ["00"]
+    assert run_dir.vouches(receipt)
+
+
 def test_shards_that_the_recipe_has_no_more_are_strays_with_or_without_an_output(done_here):
     done_here.storage.delete("products/0002.parquet")
     graph = graph_of("count.total_shards=1")

@@ -10,17 +10,16 @@ import sys
 import threading
 import time
 import urllib.parse
+from collections.abc import Callable
 from contextlib import contextmanager
 
 import pytest
 
 from engine import faults, object_store
-from engine.columns import ColumnError
-from engine.executor import InProcessExecutor
+from engine.executor import Executor, InProcessExecutor
 from engine.graph import build_graph
 from engine.progress import Progress
 from engine.ray_executor import RayExecutor
-from engine.receipts import Receipt
 from engine.recipe import load_recipe
 from engine.rundir import RunDir
 from engine.runner import Runner
@@ -61,38 +60,36 @@ def faulty(proxy, s3_uri, s3_endpoint, monkeypatch):
     return Storage(s3_uri.replace(urllib.parse.quote(s3_endpoint), urllib.parse.quote(proxy.endpoint)))
 
 
-def run(place, *overrides, executor=InProcessExecutor):
-    graph = build_graph(load_recipe(RECIPE, STEPS, overrides).nodes)
+def run(place, executor: Callable[[], Executor] = InProcessExecutor):
+    graph = build_graph(load_recipe(RECIPE, STEPS).nodes)
     return Runner(graph, RunDir(place), executor, Progress()).run(graph.nodes)
 
 
 def content(storage):
     """All that a run has made, by path."""
-    return {path: storage.read_bytes(path) for path in storage.list("") if not path.startswith(("receipts/", ".tmp/"))}
+    return {
+        path: storage.read_bytes(path)
+        for path in storage.list("")
+        if not path.startswith(("receipts/", "logs/", ".tmp/"))
+    }
 
 
-def broken_promises(storage):
+def broken_promises(directory):
     """Objects that are not what their receipt says."""
-    for path in storage.list("receipts"):
-        if path.endswith(".json") and not path.endswith(".error.json"):
-            column, name = path.split("/")
-            try:
-                receipt = RunDir(storage.uri).receipt(column, name.removesuffix(".json"))
-            except ColumnError as error:
-                yield f"{path}: {error}"
-                continue
-            if isinstance(receipt, Receipt) and storage.hash_object(receipt.output.path) != receipt.output.sha256:
+    for column in directory.columns():
+        for receipt in directory.receipts(column).values():
+            if directory.storage.hash_object(receipt.output.path) != receipt.output.sha256:
                 yield receipt.output.path
 
 
 @contextmanager
-def watched(storage):
+def watched(uri):
     """Looks at every receipt and its object all the time, past the proxy; raises if one is ever not whole."""
-    done, found, rounds = threading.Event(), [], []
+    directory, done, found, rounds = RunDir(uri), threading.Event(), [], []
 
     def watch():
-        while not done.is_set():
-            found.extend(broken_promises(storage))
+        while not done.wait(0.05):
+            found.extend(broken_promises(directory))
             rounds.append(1)
 
     watcher = threading.Thread(target=watch)
@@ -102,10 +99,6 @@ def watched(storage):
     watcher.join()
     assert found == []
     assert rounds
-
-
-def _is(method):
-    return lambda request: request.method == method
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -133,13 +126,13 @@ def test_what_lasts_is_one_line_that_names_the_object_and_the_cause(faulty, prox
 def test_waiting_ends_and_is_not_done_again_until_something_succeeds(faulty, proxy, monkeypatch):
     pauses = []
     monkeypatch.setattr(faults.time, "sleep", lambda pause_s: pauses.append(pause_s))
-    monkeypatch.setattr(faults, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(faults, "PATIENCE_S", 0.0)
     with proxy.down():
         with pytest.raises(StorageError, match="after 3 attempts"):  # never fewer
             faulty.size("x")
         assert len(pauses) == 2
         for _ in range(100):
-            with pytest.raises(StorageError, match="after 1 attempts"):
+            with pytest.raises(StorageError, match="given up at once"):
                 faulty.size("x")
         assert len(pauses) == 2
     assert faulty.size("x") == len(DATA)
@@ -179,7 +172,7 @@ def test_a_stream_is_whole_or_raises(faulty, proxy):
         assert b"".join(iter(lambda: stream.read(10_000), b"")) == BIG
         stream.seek(-500, os.SEEK_END)
         assert stream.read(10**9) == BIG[-500:]
-    always = proxy.failing(itertools.repeat(Fault.CUT_DOWNLOAD), _is("GET"))
+    always = proxy.failing(itertools.repeat(Fault.CUT_DOWNLOAD), lambda request: request.method == "GET")
     with faulty.open("big") as stream, always, pytest.raises(StorageError, match=r"/run/big.*bytes missing"):
         stream.read()
 
@@ -197,11 +190,12 @@ def test_a_stream_of_a_replaced_object_raises(faulty, successor):
 
 def test_an_object_replaced_between_two_requests_is_read_again(faulty, proxy, s3_uri):
     """pyarrow fills up with what lay in memory where an object has become shorter than it was a request before."""
-    once = iter([True])
+    once, direct = iter([True]), Storage(s3_uri)
+    direct.size("x")  # pyarrow opens no client while another one waits for an answer
 
     def replace(request):
         if request.method == "GET" and next(once, False):
-            Storage(s3_uri).write_bytes("x", b"short")
+            direct.write_bytes("x", b"short")
         return Fault.NONE
 
     proxy.fault = replace
@@ -210,11 +204,9 @@ def test_an_object_replaced_between_two_requests_is_read_again(faulty, proxy, s3
 
 def test_an_upload_that_breaks_off_leaves_what_was_there(faulty, proxy, s3_uri):
     before = hashlib.sha256(DATA).hexdigest()
-    parts = [proxy.failing(itertools.repeat(fault), _is("PUT")) for fault in (Fault.CUT_UPLOAD, Fault.THROTTLE)]
-    second_part = proxy.failing(itertools.chain([Fault.NONE], itertools.repeat(Fault.THROTTLE)), _is("PUT"))
-    beginning = proxy.failing(itertools.repeat(Fault.THROTTLE), _is("POST"))
-    end = proxy.failing(itertools.cycle([Fault.NONE, Fault.CUT_UPLOAD]), _is("POST"))
-    for trouble in [*parts, second_part, beginning, end]:
+    stations = ["?uploads", "partNumber=1", "partNumber=2", "?uploadId"]
+    for fault, station in itertools.product([Fault.THROTTLE, Fault.CUT_UPLOAD], stations):
+        trouble = proxy.failing(itertools.repeat(fault), lambda request, station=station: station in request.path)
         with trouble, pytest.raises(StorageError, match="/run/x"):
             faulty.write_bytes("x", BIG)
         assert Storage(s3_uri).hash_object("x") == before
@@ -253,7 +245,7 @@ def test_a_run_outlasts_a_bad_network_with_the_same_bytes(faulty, proxy, s3_uri,
         return dice.choice(PASSING) if hits[-1] else Fault.NONE
 
     proxy.fault = fault
-    with watched(Storage(s3_uri)):
+    with watched(s3_uri):
         result = run(faulty.uri)
     assert (result.worked, result.unfinished) == (10, [])
     assert sum(hits) > 10
@@ -264,18 +256,18 @@ def test_a_run_fails_clearly_through_a_long_outage_and_resumes(faulty, proxy, s3
     Storage(s3_uri).delete("x")
     run(str(tmp_path))
     lines = []
-    for requests in (3, 40, 90):  # each outage begins a little later
+    for requests in (3, 60):  # an outage from the beginning on, and one halfway
         leave = proxy.requests + requests
         proxy.fault = lambda _, leave=leave: Fault.THROTTLE if proxy.requests > leave else Fault.NONE
         start_s = time.monotonic()
-        with watched(Storage(s3_uri)):
+        with watched(s3_uri):
             try:
                 unfinished = run(faulty.uri).unfinished
                 lines += [outcome.error for outcome in unfinished if outcome.status == "failed"]
             except StorageError as error:
                 lines.append(str(error))
         assert time.monotonic() - start_s < 20
-    assert len(lines) >= 3
+    assert len(lines) >= 2
     assert all("\n" not in line and proxy.endpoint in urllib.parse.unquote(line) for line in lines)
     proxy.fault = lambda _: Fault.NONE
     assert run(faulty.uri).unfinished == []
@@ -286,8 +278,8 @@ def test_a_run_fails_clearly_through_a_long_outage_and_resumes(faulty, proxy, s3
 def test_a_run_on_ray_waits_out_a_server_that_is_gone_for_ten_seconds(proxy, s3_uri, s3_endpoint, tmp_path):
     run(str(tmp_path))
     uri = s3_uri.replace(urllib.parse.quote(s3_endpoint), urllib.parse.quote(proxy.endpoint))
-    first = threading.Event()
-    proxy.fault = lambda request: (first.set() if "numbers" in request.path else None) or Fault.NONE
+    first = threading.Event()  # upload of a worker
+    proxy.fault = lambda r: (first.set() if r.method == "PUT" and "/numbers/" in r.path else None) or Fault.NONE
 
     def outage():
         first.wait()
@@ -296,8 +288,8 @@ def test_a_run_on_ray_waits_out_a_server_that_is_gone_for_ten_seconds(proxy, s3_
 
     cut = threading.Thread(target=outage)
     cut.start()
-    with watched(Storage(s3_uri)):
-        result = run(uri, executor=lambda: RayExecutor(cpus=2))
+    with watched(s3_uri):
+        result = run(uri, executor=RayExecutor)
     cut.join()
     assert (result.worked, result.unfinished) == (10, [])
     assert content(Storage(s3_uri)) == content(Storage(str(tmp_path)))

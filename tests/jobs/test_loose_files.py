@@ -9,6 +9,8 @@ import trimesh
 from jobs.__main__ import main
 from models.depth_png import decode_depth_png
 from models.discriminator import Discriminator, DiscriminatorConfig
+from models.erp import rotation_matrix
+from models.sphere_view import turned
 
 
 def document(capsys, *arguments: object):
@@ -30,6 +32,38 @@ def test_try_horizon_tells_panoramas_from_others(capsys, picture, footage, tmp_p
     frames = [entry for entry in entries if entry["file"] == str(video)]
     assert [entry["timestamp_s"] for entry in frames] == [0, 1, 2, 3, 4, 5]
     assert {"roll_deg", "pitch_deg", "reasons"} <= set(frames[0])
+
+
+def test_try_horizon_draws_what_it_found(capsys, picture, footage, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    (video,) = list(footage.glob("000001/*.mp4"))
+    entries = document(capsys, "try", "horizon", picture, broken, video, "--every", "3", "--out", tmp_path / "out")
+    drawn = [entry["picture"] for entry in entries if "picture" in entry]
+    assert len(drawn) == len(set(drawn)) == 3
+    assert sorted(str(path) for path in (tmp_path / "out").iterdir()) == sorted(drawn)
+    assert cv2.imread(drawn[0]).shape[1] == 512
+    assert "picture" not in next(entry for entry in entries if entry["file"] == str(broken))
+
+
+def test_the_limit_of_tilt_is_an_option(capsys, picture, tmp_path):
+    leaning = tmp_path / "leaning.png"
+    cv2.imwrite(str(leaning), turned(cv2.imread(str(picture)), rotation_matrix(roll_deg=45).numpy(), 128))
+    (entry,) = document(capsys, "try", "horizon", leaning)
+    assert (entry["valid"], entry["reasons"]) == (False, ["tilted"])
+    (entry,) = document(capsys, "try", "horizon", leaning, "--max-tilt", "90")
+    assert entry["valid"]
+
+
+def test_a_broken_file_does_not_lose_the_others(capsys, picture, tiny_model, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"")
+    depth = ["--model", tiny_model, "--out", tmp_path / "out"]
+    for what, field, options in (("tag", "scene", []), ("depth", "depth_png", depth)):
+        failed, done = document(capsys, "try", what, broken, picture, *options)
+        assert failed["file"] == str(broken)
+        assert "empty_file" in failed["error"]
+        assert field in done
 
 
 def test_try_tag_says_which_tagger_it_is(capsys, picture):

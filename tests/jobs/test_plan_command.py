@@ -21,6 +21,13 @@ STEPS = [
     "dap",
 ]
 NOWHERE = "s3://footage/videos?region=us-east-1&scheme=http&endpoint_override=127.0.0.1%3A1"
+FILMED = """
+executor: in-process
+steps:
+  film: {step: film, videos: 5, height: 32, seconds: 1, fps: 2}
+  plan: {step: plan, videos: "run:footage", videos_per_shard: 2}
+  extract: {step: extract, height: 32, every_s: 0.5}
+"""
 
 
 def test_the_recipe_at_full_scale_is_whole(capsys, tmp_path, footage):
@@ -57,6 +64,7 @@ def test_a_probe_foretells_the_run(curated):
     run, foretold, _ = curated
     stages, total = foretold["probe"]["stages"], foretold["probe"]["total"]
     assert list(stages) == ["extract", "tag", "label"]
+    assert (foretold["probe"]["not_probed"], foretold["probe"]["not_predicted"]) == ({}, ["plan"])
     for name, column, size_within in (("extract", "frames", 0.3), ("tag", "tags", 2.0), ("label", "labels-1", 0.3)):
         receipts = list(run.receipts(column).values())
         assert stages[name]["shards"] == len(receipts) == 2
@@ -103,3 +111,12 @@ def test_what_the_cluster_cannot_give_is_refused_before_anything_is_tried(capsys
     error = capsys.readouterr().err
     assert "step 'label' needs 0.5 CPU and 64 GPU; the cluster has" in error
     assert "probing" not in error
+
+
+def test_footage_that_the_run_has_still_to_make_is_stood_in_for(capsys, tmp_path):
+    recipe = tmp_path / "filmed.yaml"
+    recipe.write_text(FILMED)
+    stages = plan_of(capsys, str(recipe), "--run-dir", str(tmp_path / "run"), "--probe")["probe"]["stages"]
+    counts = {name: (stage["shards"], stage["samples_in"], stage["samples_out"]) for name, stage in stages.items()}
+    assert counts == {"film": (5, 5, 5), "extract": (3, 5, 10)}
+    assert not (tmp_path / "run").exists()

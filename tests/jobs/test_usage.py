@@ -88,6 +88,26 @@ def test_a_folder_that_is_no_model(capsys, tmp_path, empty, picture):
     assert "no model folder" in fails(capsys, "try", "depth", picture, "--model", empty)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--every", "0"], "--every must be positive"),
+        (["--height", "0"], "--height 16 to"),
+        (["--device", "nosuch"], "--device nosuch"),
+        (["--out", "{picture}"], "--out"),
+    ],
+)
+def test_wrong_options_of_predict(capsys, tmp_path, picture, options, message):
+    options = [option.format(picture=picture) for option in options]
+    out = [] if "--out" in options else ["--out", tmp_path / "out"]
+    assert message in fails(capsys, "predict", picture, *out, *options)
+
+
+@pytest.mark.parametrize("what", ["horizon", "depth"])
+def test_an_output_folder_that_is_a_file(capsys, picture, what):
+    assert f"--out {picture}" in fails(capsys, "try", what, picture, "--out", picture)
+
+
 def test_nothing_to_simulate(capsys, tmp_path):
     assert "nothing to make" in fails(capsys, "simulate", "--out", tmp_path)
 

@@ -51,11 +51,10 @@ def judge(reasons: tuple[str, ...], tilt: Tilt, max_tilt_deg: float | None = 15.
 
 
 def test_a_panorama_that_leans_too_far_is_tilted():
-    leaning = Tilt(roll_deg=12, pitch_deg=12, confidence=0.99, p_partial=0, p_perspective=0)  # 16.9° in all
+    leaning = Tilt(12, 12, likely_tilt_deg=16.5, confidence=0.99, p_partial=0, p_perspective=0)
     assert judge((), leaning) == ("tilted",)
     assert judge((), leaning, 17.0) == judge((), leaning, None) == ()
-    assert judge((), replace(leaning, roll_deg=180.0, pitch_deg=0.0)) == ("tilted",)  # upside down
-    assert judge((), replace(leaning, roll_deg=-8.0)) == ()
+    assert judge((), replace(leaning, likely_tilt_deg=14.5)) == ()
 
 
 def test_what_is_clearly_something_else_is_not_looked_at_for_tilt():
@@ -65,7 +64,7 @@ def test_what_is_clearly_something_else_is_not_looked_at_for_tilt():
 
 
 def test_an_open_seam_is_named_by_what_the_network_sees():
-    level = Tilt(0.0, 0.0, 0.99, p_partial=0.6, p_perspective=0.3)
+    level = Tilt(0.0, 0.0, 0.0, 0.99, p_partial=0.6, p_perspective=0.3)
     assert judge(("open_seam",), level) == ("partial", "open_seam")
     assert judge(("open_seam",), replace(level, p_perspective=0.7)) == ("perspective", "open_seam")
     assert judge(("perspective", "open_seam"), level) == ("perspective", "open_seam")

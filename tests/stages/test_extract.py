@@ -12,7 +12,11 @@ import pytest
 import simplejpeg
 
 from engine.stage import Drop, Row, Sample
+from models.erp import rotation_matrix
 from models.horizon import inspect_file
+from models.simulator.panoramas import labelled_panoramas
+from models.sphere_view import turned
+from models.tilt import TiltEstimator
 from stages.extract import HOPELESS_AFTER, MIN_VALID_SHARE, Extract
 from tests.footage import panorama, perspective, write_video
 
@@ -114,7 +118,48 @@ def test_a_decoder_killed_mid_video_costs_one_video_and_can_be_retried(extract, 
     assert [output.key for output in outputs[1:]] == [f"b-{i:08d}" for i in (0, 5, 10, 15)]
 
 
-@pytest.mark.parametrize("settings", [{"every_s": 0}, {"height": 2}, {"jpeg_quality": 0}])
+@pytest.fixture
+def leaning(tmp_path) -> Path:
+    """A video of a simulated street, by a camera that leans 40° to its right."""
+    (street,) = labelled_panoramas(seed=990, count=1, look="synthetic", height=192, kinds=["outdoor"])
+    rgb = turned(street.rgb, rotation_matrix(roll_deg=40).numpy(), 192)
+    return write_video(tmp_path / "leaning.mp4", [rgb] * 10)
+
+
+def outputs_of(video: Path, **settings) -> list[Row | Drop]:
+    stage = Extract(every_s=0.5, height=192, **settings)
+    stage.setup({"run": "", **stage.assets()})
+    outputs = list(stage.process([sample(video)]))
+    stage.teardown()
+    return outputs
+
+
+def test_a_tilted_video_is_dropped_where_a_limit_is_set(leaning):
+    (drop,) = outputs_of(leaning, max_tilt_deg=15)
+    assert (drop.key, drop.code) == ("leaning", "tilted")
+    assert len(outputs_of(leaning)) == 2
+
+
+def test_the_estimate_is_in_the_metadata(leaning):
+    (row, _) = outputs_of(leaning, max_tilt_deg=90)
+    horizon = row.fields["json"]["horizon"]
+    assert horizon["roll_deg"] == pytest.approx(40, abs=12)
+    assert horizon["pitch_deg"] == pytest.approx(0, abs=12)
+    assert 0 < horizon["confidence"] < 1
+    assert not horizon["levelled"]
+
+
+def test_a_tilted_panorama_is_turned_upright_where_that_is_asked_for(leaning):
+    (row, _) = outputs_of(leaning, max_tilt_deg=15, level=True)
+    horizon = row.fields["json"]["horizon"]
+    assert horizon["levelled"]
+    assert horizon["roll_deg"] == pytest.approx(40, abs=12)  # as it was found
+    assert TiltEstimator().estimate(simplejpeg.decode_jpeg(row.fields["jpg"])).tilt_deg < 12
+
+
+@pytest.mark.parametrize(
+    "settings", [{"every_s": 0}, {"height": 2}, {"jpeg_quality": 0}, {"max_tilt_deg": 0}, {"level": True}]
+)
 def test_wrong_settings(settings):
     with pytest.raises(ValueError, match="extract"):
         Extract(**settings)
@@ -122,19 +167,21 @@ def test_wrong_settings(settings):
 
 @pytest.mark.shared
 def test_real_footage(shared_data):
-    """Every 360° video and panorama is kept, everything else dropped; prints the whole table (pytest -s)."""
+    """360° videos and panoramas are kept but for 1 in 20, all else is dropped; prints the whole table (pytest -s)."""
     with open(shared_data / "MANIFEST.csv", newline="") as file:
         files = {row["file"]: row for row in csv.DictReader(file) if row["file"].startswith(("videos", "panos", "neg"))}
-    wrong = []
+    lost, passed = [], []
     for name, row in files.items():
         entries = inspect_file(shared_data / name)
         kept = sum(entry["valid"] for entry in entries) > (1 - MIN_VALID_SHARE) * len(entries)
         codes = Counter(entry["reasons"][0] for entry in entries if entry["reasons"])
         print(f"{row['expect']:7}{'keep' if kept else 'drop':5} {name:66} {row['projection']:22} {dict(codes)}")
-        tilted = "tilt" in name  # whole panoramas; judging their tilt comes later
-        if row["expect"] == ("drop" if kept else "keep") and not tilted:
-            wrong.append(name)
-    assert not wrong
+        if row["expect"] == "keep" and not kept:
+            lost.append(name)
+        if row["expect"] == "drop" and kept:
+            passed.append(name)
+    assert not passed
+    assert len(lost) <= 0.05 * sum(row["expect"] == "keep" for row in files.values()), lost
 
 
 @pytest.mark.shared

@@ -1,6 +1,7 @@
 """Packing: every sample once, in its split, thoroughly shuffled, and counted exactly."""
 
 import json
+import os
 import tarfile
 from collections import Counter
 from itertools import pairwise
@@ -215,7 +216,9 @@ def test_a_part_that_was_overwritten_is_an_error(tmp_path):
     for shard in ("index", "train-000000"):
         run.storage.delete(f"receipts/train-x/{shard}.json")
     source = tmp_path / "labelled-sim" / "000001.tar"
-    source.write_bytes(bytes(source.stat().st_size))
+    before = source.stat()
+    source.write_bytes(bytes(before.st_size))
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))  # else the source itself would be made again
     error = failure(tmp_path, *steps)
     assert error.startswith("1 shards failed, first train-000000:")
     assert list(run.receipts("train-x")) == ["deal"]

@@ -1,6 +1,6 @@
 import pytest
 
-from jobs.quantities import duration, hours, size
+from engine.quantities import duration, hours, size
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""The horizon check of one frame, projection and tilt, against the JPEG that is made of it."""
+
+from collections.abc import Iterator
+
+import cv2
+import simplejpeg
+import torch
+
+from models.horizon import HorizonJudge
+from models.images import resize_rgb
+from models.projection import check_panorama
+from models.simulator.panoramas import labelled_panoramas
+from tests.benchmarks.measure import Result, one_core, paired, timed
+
+HEIGHT = 512
+LIMIT_MS = 8
+FRAMES = 8  # of one round, half of them tilted, which takes a second look
+
+
+def benchmark(repeats: int) -> Iterator[Result]:
+    """Milliseconds of one frame."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    small = labelled_panoramas(seed=990, count=FRAMES, look="field", height=256)
+    frames = [resize_rgb(panorama.rgb, HEIGHT, 2 * HEIGHT) for panorama in small]
+    frames[::2] = [frame[::-1].copy() for frame in frames[::2]]  # upside down
+    judge = HorizonJudge()
+    with one_core():
+        check = timed(lambda: [judge.judge(rgb, check_panorama(rgb)) for rgb in frames])
+        jpeg = timed(
+            lambda: [simplejpeg.encode_jpeg(rgb, 95, colorspace="RGB", colorsubsampling="420") for rgb in frames]
+        )
+        pair = paired(check, jpeg, repeats)
+    milliseconds = 1000 * pair.work_s / FRAMES
+    yield Result(
+        f"horizon check of a frame of {HEIGHT}×{2 * HEIGHT}",
+        "its JPEG, both on one core",
+        f"{milliseconds:.1f} ms",
+        f"≤ {LIMIT_MS} ms",
+        f"{milliseconds:.1f} against {1000 * pair.against_s / FRAMES:.1f} ms",
+    )

@@ -1,0 +1,70 @@
+"""Arithmetic that takes its time, as a command of its own: something to be killed in the middle of."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.executor import Executor, InProcessExecutor
+from engine.graph import build_graph
+from engine.progress import Progress
+from engine.recipe import load_recipe
+from engine.rundir import RunDir
+from engine.runner import Runner, RunResult
+from engine.stage import Drop, Row, Sample
+from tests.engine.steps import Add, Count, Times, Total
+
+RECIPE = """
+name: napping
+executor: ray
+steps:
+  count: {step: count, total_shards: 8, pool: {num_cpus: 0.5, max_workers: 2}}
+  times: {step: times, drop_every: 5, pool: {num_cpus: 0.5, max_workers: 2}}
+  add: {step: add, pool: {num_cpus: 0.5, max_workers: 2}}
+  total: {step: total}
+"""
+RECEIPTS = 8 + 8 + 8 + 1
+
+
+@dataclass
+class NappingTimes(Times):
+    """Multiplies, after a nap for every batch; `log` gets a line for every batch."""
+
+    nap_s: float = 0.0
+
+    def settings(self) -> dict[str, Any]:
+        return {name: value for name, value in super().settings().items() if name not in ("nap_s", "log")}
+
+    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+        time.sleep(self.nap_s)
+        return super().process(batch)
+
+
+STEPS = {"count": Count, "times": NappingTimes, "add": Add, "total": Total}
+
+
+def command(place: Path, *overrides: str) -> list[str]:
+    """The command that brings a run directory up to date on Ray."""
+    return [sys.executable, "-c", "from tests.engine.napping import main; main()", str(place), *overrides]
+
+
+def run(place: str, *overrides: str, in_process: bool = False) -> RunResult:
+    """Brings a run directory up to date."""
+    graph = build_graph(load_recipe(RECIPE, STEPS, overrides).nodes)
+    executor = InProcessExecutor if in_process else _on_ray
+    return Runner(graph, RunDir(place), executor, Progress()).run(graph.nodes)
+
+
+def main() -> None:
+    """The command."""
+    sys.exit(3 if run(*sys.argv[1:]).unfinished else 0)
+
+
+def _on_ray() -> Executor:
+    from engine.ray_executor import RayExecutor
+
+    return RayExecutor()

@@ -1,0 +1,92 @@
+"""kill -9 all over the whole flow, simulation to evaluation: every run ends with the bytes of an undisturbed one.
+
+A case begins with what an undisturbed run had at some point, runs a stretch of the flow, and is killed in it once.
+"""
+
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.commit import withdraw
+from engine.rundir import RunDir
+from tests.engine.campaign import Disturbed, Kill, contents, receipts
+from tests.engine.cluster import Nodes
+from tests.jobs.test_demo import MINIATURE, options
+
+SETTINGS: dict[str, object] = {
+    **MINIATURE,
+    "simulate.panoramas": 24,
+    "simulate.panoramas_per_shard": 8,
+    "field.panoramas": 4,
+    "field.panoramas_per_shard": 4,
+    "footage.videos": 3,
+    "footage.seconds": 3,
+    "plan.videos_per_shard": 1,
+    "labeler-1.training.steps": 2,
+}
+STRETCHES = {  # the step that each ends with, and the receipt which that step leaves
+    "labeler-1": "models/labeler-1",
+    "discriminator": "models/discriminator",
+    "labeler-2": "models/labeler-2",
+    "evaluate": "reports/evaluation",
+}
+VICTIMS = ("child", "actor", "raylet", "node", "head", "driver", "group", "driver")
+NEED_NODES, NEED_A_STAGE = ("raylet", "node"), ("child", "actor")
+CASES = [(stretch, victim, seed) for seed, victim in enumerate(VICTIMS) for stretch in STRETCHES]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def calm(dap, tmp_path_factory) -> Path:
+    """An undisturbed run of the whole flow."""
+    place = tmp_path_factory.mktemp("calm") / "run"
+    done = dap("run", "demo", "--run-dir", place, *options(SETTINGS), "--set", "executor=in-process")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A head, and two nodes that can be killed."""
+    cluster = Nodes(1, [1, 1])
+    yield cluster
+    cluster.close()
+
+
+def begun(calm: Path, place: Path, stretch: str) -> tuple[int, dict]:
+    """A run at the beginning of a stretch; how many receipts it will have gained at its end, and what it will hold."""
+    ends = [0, *(receipts(calm)[f"{name}.json"] for name in STRETCHES.values())]
+    start_ns, end_ns = ends[list(STRETCHES).index(stretch) :][:2]
+    shutil.copytree(calm, place)
+    run, whole = RunDir(str(place)), contents(calm)
+    times = {tuple(path.removesuffix(".json").split("/")): time_ns for path, time_ns in receipts(calm).items()}
+    for column, shard in [name for name, time_ns in times.items() if time_ns > start_ns]:
+        if receipt := run.receipt(column, shard):
+            withdraw(run, receipt)
+    shutil.rmtree(place / "checkpoints", ignore_errors=True)
+    wanted = {name: content for name, content in whole.items() if times[name] <= end_ns}
+    return sum(start_ns < times[name] for name in wanted), wanted
+
+
+@pytest.mark.parametrize(("stretch", "victim", "seed"), CASES)
+def test_killed_in_the_whole_flow(dap, calm, request, tmp_path, stretch, victim, seed):
+    place, rng = tmp_path / "run", random.Random(f"{stretch} {victim} {seed}")
+    nodes = request.getfixturevalue("nodes") if victim in NEED_NODES or (victim != "head" and seed % 2) else None
+    gained, wanted = begun(calm, place, stretch)
+    instant = len(receipts(place)) + rng.randrange(gained - (4 if victim in NEED_A_STAGE else 1))
+    words = ["run", "demo", "--run-dir", str(place), "--until", stretch, *options(SETTINGS)]
+    disturbed = Disturbed([sys.executable, "-m", "jobs", *words], place, tmp_path / "log", nodes)
+    try:
+        disturbed.suffer(Kill(victim, instant, rng.uniform(0, 1.5)), rng)
+        disturbed.finish()
+    finally:
+        disturbed.end()
+        if nodes:
+            nodes.replace_dead(1)
+    assert contents(place) == wanted
+    assert (verified := dap("verify", "--run-dir", place)).returncode == 0, verified.stdout
+    assert disturbed.family.left_after(100, of="engine.worker" if nodes else "") == []
