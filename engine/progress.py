@@ -19,6 +19,7 @@ from engine.shard import Outcome
 class _Stage:
     total: int
     done: int
+    by_shard: bool
     started_s: float
     samples: int = 0
     drops: int = 0
@@ -59,12 +60,13 @@ class Progress:
     _bars: RichProgress | None = None
     _lines: _Lines | None = None
 
-    def start(self, name: str, total: int, done: int, reasons: Mapping[str, int]) -> None:
-        """A stage begins with `done` of its `total` shards up to date."""
-        self._stages[name] = _Stage(total, done, time.monotonic())
+    def start(self, name: str, total: int, done: int, reasons: Mapping[str, int], *, by_shard: bool) -> None:
+        """A step begins with `done` of its `total` shards up to date; one that is not done by shard shows no bar."""
+        self._stages[name] = _Stage(total, done, by_shard, time.monotonic())
         if done < total:
             self._say(f"{name}: {total - done} of {total} to do ({_words(reasons)})")
-            self._show_from_now(name)
+            if by_shard:
+                self._show_from_now(name)
         else:
             self._say(f"{name}: up to date")
 
@@ -91,19 +93,23 @@ class Progress:
         stage = self._stages.pop(name)
         if self._bars and stage.bar is not None:
             self._bars.remove_task(stage.bar)  # type: ignore[arg-type]
-        if self._bars and not self._bars.tasks:
-            self._bars.stop()
-            self._bars = None
-        if self._lines and not self._stages:
-            self._lines.stop()
-            self._lines = None
+        if not any(other.by_shard for other in self._stages.values()):
+            self.close()
         if stage.worked or stage.failed:
             self._say(f"{name}: {_summary(stage)} in {time.monotonic() - stage.started_s:.1f} s")
+
+    def close(self) -> None:
+        """Shows nothing any more, whatever has been left unfinished."""
+        if self._bars:
+            self._bars.stop()
+        if self._lines:
+            self._lines.stop()
+        self._bars = self._lines = None
 
     def say_all(self) -> None:
         """One line for every stage that has work left."""
         for name, stage in list(self._stages.items()):
-            if stage.done < stage.total:
+            if stage.by_shard and stage.done < stage.total:
                 left = f", {duration(stage.left_s())} left" if stage.worked else ""
                 self._say(f"{name}: {stage.done}/{stage.total} shards, {_summary(stage)}{left}")
 

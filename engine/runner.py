@@ -75,6 +75,7 @@ class Runner:
                     break
             return self._result
         finally:
+            self._progress.close()
             if self._executor:
                 self._executor.close()
 
@@ -124,7 +125,8 @@ class Runner:
 
     def _announce(self, plan: NodePlan) -> None:
         total = len(plan.shards or ())
-        self._progress.start(plan.node.name, total, total - len(plan.pending), plan.reasons)
+        done = total - len(plan.pending)
+        self._progress.start(plan.node.name, total, done, plan.reasons, by_shard=is_map(plan.node))
 
     def _consume(self, outcomes: Iterable[Outcome], spending: Mapping[str, Spending]) -> None:
         """Takes in what comes of the shards, until a stage has passed its budget."""

@@ -145,16 +145,27 @@ class PackShard(SourceStage):
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
         for sample in batch:
             row = sample["deal"]
-            info = {**json.loads(self._read(row["json"])), "source": row["source"]}
+            info = {**self._read_json(row["json"]), "source": row["source"]}
             if row["label_json"]:
-                info["label"] = json.loads(self._read(row["label_json"]))
+                info["label"] = self._read_json(row["label_json"])
             yield Row(sample.key, {"jpg": self._read(row["jpg"]), "depth.png": self._read(row["depth"]), "json": info})
+
+    def _read_json(self, part: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return json.loads(self._read(part))
+        except ValueError as error:
+            raise _changed(part, error) from error
 
     def _read(self, part: Mapping[str, Any]) -> bytes:
         try:
             return self._storage.read_range(part["path"], part["offset"], part["bytes"])
-        except (FileNotFoundError, EOFError) as error:  # no fault of the sample: the shard fails, none is left out
-            raise StorageError(f"{part['path']}: is not what the deal saw: {error}") from error
+        except (FileNotFoundError, EOFError) as error:
+            raise _changed(part, error) from error
+
+
+def _changed(part: Mapping[str, Any], error: Exception) -> StorageError:
+    """No fault of a sample, which would be left out for it: the shard fails."""
+    return StorageError(f"{part['path']}: is not what the deal saw: {error}")
 
 
 def deal_out(rows: list[dict[str, Any]], per_shard: int, seed: int) -> dict[str, list[dict[str, Any]]]:
