@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,19 +27,21 @@ WORTH_INDEXING = 1000  # receipts; opening fewer one by one takes no time to spe
 _DIGEST_BYTES = 32  # sha256 of the parquet file that follows it
 _YOUNG_NS = 2_000_000_000
 _READ_AT_ONCE = 1000
+_ROWS_AT_ONCE = 10_000
 _REPEATING = ["origin", "inputs.key_value.key", "drops.key_value.key"]
 
 
 def read_receipts(storage: Storage, column: str) -> Receipts:
     """All receipts of a column that can be read; the others are named."""
     listing = Listing.of(storage, column)
-    indexed = _confirmed(_load_index(storage, column), listing.receipts)
-    known = set(indexed["shard"].to_pylist())
-    tables, damaged = [indexed], dict[str, str]()
+    table = _confirmed(_load_index(storage, column), listing.receipts)
+    known = set(table["shard"].to_pylist())
+    tables, damaged = [table], dict[str, str]()
     for rows in _opened(storage, column, [shard for shard in listing.receipts if shard not in known], damaged):
         tables.append(pa.Table.from_pylist([receipt_row(r, listing.receipts[r.shard]) for r in rows], schema=SCHEMA))
-    table = pa.concat_tables(tables).unify_dictionaries().sort_by("shard").combine_chunks()
-    opened = len(table) - len(indexed)
+    if len(tables) > 1:  # what comes from the index is sorted
+        table = pa.concat_tables(tables).unify_dictionaries().sort_by("shard")
+    opened = len(table) - len(known)
     return Receipts(column, table, opened=opened, damaged=damaged, failed=listing.failed, put_back=listing.marks)
 
 
@@ -49,7 +52,8 @@ def write_index(storage: Storage, receipts: Receipts) -> None:
     newest_ns = max(receipts.table["receipt_mtime_ns"].to_pylist())
     settled = receipts.table.filter(pc.field("receipt_mtime_ns") < newest_ns - _YOUNG_NS)
     sink = pa.BufferOutputStream()
-    pq.write_table(settled, sink, compression="zstd", use_dictionary=_REPEATING)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": _REPEATING, "row_group_size": _ROWS_AT_ONCE}
+    pq.write_table(settled, sink, **options)
     data = sink.getvalue().to_pybytes()
     storage.write_bytes(index_path(receipts.column), hashlib.sha256(data).digest() + data)
 
@@ -75,24 +79,26 @@ class IndexKeeper:
         self._written[column], self._total[column] = 0, len(receipts)
 
 
-def _load_index(storage: Storage, column: str) -> pa.Table:
-    """The index as it was written; an empty one where it is missing, damaged, or of another version."""
+def _load_index(storage: Storage, column: str) -> Iterator[pa.RecordBatch]:
+    """The index as it was written; nothing where it is missing, damaged, or of another version."""
     try:
         stored = storage.read_bytes(index_path(column))
     except FileNotFoundError:
-        return SCHEMA.empty_table()
-    digest, data = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
-    if hashlib.sha256(data).digest() != digest:
-        return SCHEMA.empty_table()
-    table = pq.read_table(pa.BufferReader(data))
-    return table if table.schema.equals(SCHEMA) else SCHEMA.empty_table()
+        return
+    digest, data = stored[:_DIGEST_BYTES], pa.BufferReader(memoryview(stored)[_DIGEST_BYTES:])
+    if hashlib.sha256(data.getbuffer()).digest() == digest:
+        file = pq.ParquetFile(data)
+        if file.schema_arrow.equals(SCHEMA):
+            yield from file.iter_batches(_ROWS_AT_ONCE, use_threads=False)
 
 
-def _confirmed(index: pa.Table, listed: dict[str, Entry]) -> pa.Table:
+def _confirmed(index: Iterable[pa.RecordBatch], listed: dict[str, Entry]) -> pa.Table:
     """The rows of an index whose receipts are still those that were read."""
-    names = ("shard", "receipt_bytes", "receipt_mtime_ns")
-    rows = zip(*(index[name].to_pylist() for name in names), strict=True)
-    return index.filter(pa.array([listed.get(shard) == Entry(*entry) for shard, *entry in rows], pa.bool_()))
+    kept = []
+    for batch in index:
+        rows = zip(*(batch[name].to_pylist() for name in ("shard", "receipt_bytes", "receipt_mtime_ns")), strict=True)
+        kept.append(batch.filter(pa.array([listed.get(shard) == Entry(*entry) for shard, *entry in rows], pa.bool_())))
+    return pa.Table.from_batches(kept, SCHEMA)
 
 
 def _opened(storage: Storage, column: str, shards: Sequence[str], damaged: dict[str, str]) -> Iterator[list[Receipt]]:

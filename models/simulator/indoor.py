@@ -80,7 +80,7 @@ class House:
             return []
         wide = length > 3 and self.rng.random() < 0.4
         width = self.rng.uniform(1.4, min(3.2, length - 0.6)) if wide else self.rng.uniform(0.8, 0.95)
-        start = self.rng.uniform(0.2, length - width - 0.2)
+        start = self.rng.uniform(0.2, max(0.2, length - width - 0.2))
         return [Opening(start, width, 0.0, self.height - 0.25 if wide else DOOR_HEAD_M)]
 
     def _windows(self, length: float) -> list[Opening]:

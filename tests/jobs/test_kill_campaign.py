@@ -27,11 +27,11 @@ SETTINGS: dict[str, object] = {
     "plan.videos_per_shard": 1,
     "labeler-1.training.steps": 2,
 }
-STRETCHES = {  # the step that each ends with, and the receipt which that step leaves
-    "labeler-1": "models/labeler-1",
-    "discriminator": "models/discriminator",
-    "labeler-2": "models/labeler-2",
-    "evaluate": "reports/evaluation",
+STRETCHES = {  # steps that run one after another, and the receipt that the last of them leaves
+    "simulate,field,footage,pack-labelled,labeler-1": "models/labeler-1",
+    "plan,extract,tag,label-1,discriminator": "models/discriminator",
+    "score-1,select-1,pack-selected,labeler-2": "models/labeler-2",
+    "label-2,pack-final,dap,evaluate": "reports/evaluation",
 }
 VICTIMS = ("child", "actor", "raylet", "node", "head", "driver", "group", "driver")
 NEED_NODES, NEED_A_STAGE = ("raylet", "node"), ("child", "actor")
@@ -72,16 +72,17 @@ def begun(calm: Path, place: Path, stretch: str) -> tuple[int, dict]:
     return sum(start_ns < times[name] for name in wanted), wanted
 
 
-@pytest.mark.parametrize(("stretch", "victim", "seed"), CASES)
+@pytest.mark.parametrize(("stretch", "victim", "seed"), CASES, ids=lambda value: str(value).split(",")[-1])
 def test_killed_in_the_whole_flow(dap, calm, request, tmp_path, stretch, victim, seed):
     place, rng = tmp_path / "run", random.Random(f"{stretch} {victim} {seed}")
     nodes = request.getfixturevalue("nodes") if victim in NEED_NODES or (victim != "head" and seed % 2) else None
     gained, wanted = begun(calm, place, stretch)
-    instant = len(receipts(place)) + rng.randrange(gained - (4 if victim in NEED_A_STAGE else 1))
-    words = ["run", "demo", "--run-dir", str(place), "--until", stretch, *options(SETTINGS)]
+    further = rng.randrange(gained - (4 if victim in NEED_A_STAGE else 1))
+    kill = Kill(victim, len(receipts(place)) + further, rng.uniform(0, 1.5) if further else rng.uniform(2, 6))
+    words = ["run", "demo", "--run-dir", str(place), "--only", stretch, *options(SETTINGS)]
     disturbed = Disturbed([sys.executable, "-m", "jobs", *words], place, tmp_path / "log", nodes)
     try:
-        disturbed.suffer(Kill(victim, instant, rng.uniform(0, 1.5)), rng)
+        disturbed.suffer(kill, rng)
         disturbed.finish()
     finally:
         disturbed.end()
