@@ -55,7 +55,7 @@ def commit(
         before = run.receipt(column, shard)
         attempt = before.attempt + 1 if before else 1
         for _ in range(_TRIES):
-            if before is None or before.output.sha256 != sha256:
+            if before is None or before.output.sha256 != sha256 or before.drops_output or drops:
                 run.storage.delete(receipt_path(column, shard))  # it would vouch for what is about to be replaced
             receipt = Receipt(
                 column=column,

@@ -82,12 +82,12 @@ class IndexKeeper:
 def _load_index(storage: Storage, column: str) -> Iterator[pa.RecordBatch]:
     """The index as it was written; nothing where it is missing, damaged, or of another version."""
     try:
-        stored = storage.read_bytes(index_path(column))
+        stored = memoryview(storage.read_bytes(index_path(column)))
     except FileNotFoundError:
         return
-    digest, data = stored[:_DIGEST_BYTES], pa.BufferReader(memoryview(stored)[_DIGEST_BYTES:])
-    if hashlib.sha256(data.getbuffer()).digest() == digest:
-        file = pq.ParquetFile(data)
+    digest, data = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+    if hashlib.sha256(data).digest() == digest:
+        file = pq.ParquetFile(pa.BufferReader(data))
         if file.schema_arrow.equals(SCHEMA):
             yield from file.iter_batches(_ROWS_AT_ONCE, use_threads=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -108,12 +109,12 @@ class Receipts(Mapping[str, Receipt]):
 
     @cached_property
     def digest(self) -> str:
-        """The digest of the whole column, as `column_digest` gives it."""
+        """What stands for the whole column in the basis of a barrier."""
         return digest_hashes(zip(self._shards, self.table["sha256"].to_pylist(), strict=True))
 
     @property
     def samples(self) -> tuple[int, int]:
-        """Samples in and out, as `count_samples` gives them."""
+        """Samples in and out. Where there are tar shards, tables and indices beside them hold none."""
         in_tar = [path.endswith(".tar") for path in self.table["path"].to_pylist()]
         counted = self.table.filter(pa.array(in_tar)) if any(in_tar) else self.table
         return sum(counted["samples_in"].to_pylist()), sum(counted["samples_out"].to_pylist())
@@ -159,21 +160,31 @@ class Vouched(NamedTuple):
     refused: dict[str, str]  # shard -> why, in words
 
 
-def vouched_for(receipts: Receipts, outputs: Mapping[str, Entry], *, by_time: bool) -> Vouched:
-    """Compares receipts with a listing of their column, by size; and `by_time`: an output may not be newer.
+def vouched_for(receipts: Receipts, outputs: Mapping[str, Entry], drops: Mapping[str, Entry] | None = None) -> Vouched:
+    """Compares receipts with a listing of their column, by size.
 
-    Such an output may have been written by an attempt that had been given up for lost.
+    With `drops`, a listing of its drops, these are compared as well, and nothing may be newer than the receipt: it may have
+    been written by an attempt that had been given up for lost.
     """
-    found, refused = _places(receipts.column, outputs), dict.fromkeys(receipts.damaged, "its receipt is damaged")
-    names = ("shard", "path", "bytes", "receipt_mtime_ns")
-    for shard, path, size, mtime_ns in zip(*(receipts.table[name].to_pylist() for name in names), strict=True):
-        there = found.get(path, _NOTHING)  # a folder without files is nowhere
-        if there.bytes != size:
-            refused[shard] = "its output " + ("has another size than was written" if path in found else "is missing")
-        elif by_time and there.mtime_ns > mtime_ns:
-            refused[shard] = "its output is newer than its receipt"
+    column, found = receipts.column, _places(receipts.column, outputs)
+    refused = dict.fromkeys(receipts.damaged, "its receipt is damaged")
+    names = ("shard", "path", "bytes", "receipt_mtime_ns", "drops_output")
+    for shard, path, size, mtime_ns, dropped in zip(*(receipts.table[n].to_pylist() for n in names), strict=True):
+        latest_ns = sys.maxsize if drops is None else mtime_ns
+        flaw = _flaw(found.get(path, _NOTHING), size, latest_ns)  # a folder without files is nowhere
+        if drops is not None and dropped and not flaw:
+            place = dropped["path"].removeprefix(f"drops/{column}/")
+            flaw = _flaw(drops.get(place, _NOTHING), dropped["bytes"], latest_ns)
+        if flaw:
+            refused[shard] = f"its output {flaw}"
     mask = pa.array([shard not in refused for shard in receipts], pa.bool_())
     return Vouched(receipts, receipts.only(mask) if refused else receipts, refused)
+
+
+def _flaw(there: Entry, size: int, latest_ns: int) -> str:
+    if there.bytes != size:
+        return "is missing" if there == _NOTHING else "has another size than was written"
+    return "is newer than its receipt" if there.mtime_ns > latest_ns else ""
 
 
 def _places(column: str, outputs: Mapping[str, Entry]) -> dict[str, Entry]:

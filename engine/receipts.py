@@ -151,19 +151,7 @@ def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def count_samples(receipts: Iterable[Receipt]) -> tuple[int, int]:
-    """Samples in and out of a column. Where it has tar shards, tables and indices beside them hold none."""
-    receipts = list(receipts)
-    shards = [receipt for receipt in receipts if receipt.output.path.endswith(".tar")] or receipts
-    return sum(receipt.samples_in for receipt in shards), sum(receipt.samples_out for receipt in shards)
-
-
-def column_digest(receipts: Iterable[Receipt]) -> str:
-    """sha256 of a whole column: of the hashes of its outputs in the order of their shards."""
-    return digest_hashes((receipt.shard, receipt.output.sha256) for receipt in receipts)
-
-
 def digest_hashes(hashes: Iterable[tuple[str, str]]) -> str:
-    """The digest of a column from its shards and the hashes of their outputs."""
+    """sha256 of a whole column: of the hashes of its outputs in the order of their shards."""
     lines = sorted(f"{shard} {sha256}\n" for shard, sha256 in hashes)
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -56,17 +56,20 @@ class RunDir:
         return size == receipt.output.bytes
 
     def vouches(self, receipt: Receipt) -> bool:
-        """Whether the output is held and not newer than its receipt: what was replaced since has to be hashed anew."""
-        path = receipt.output.path
-        own, single = self.storage.info(receipt_path(receipt.column, receipt.shard)), self.storage.info(path)
-        parts = [single] if single else list(self.storage.entries(path).values())
-        if own is None or sum(part.bytes for part in parts) != receipt.output.bytes:
-            return False
-        return max((part.mtime_ns for part in parts), default=0) <= own.mtime_ns
+        """Whether output and drops are held and not newer than the receipt: what was replaced has to be hashed anew."""
+        own = self.storage.info(receipt_path(receipt.column, receipt.shard))
+        for output in filter(None, (receipt.output, receipt.drops_output)):
+            single = self.storage.info(output.path)
+            parts = [single] if single else list(self.storage.entries(output.path).values())
+            newest_ns = max((part.mtime_ns for part in parts), default=0)
+            if own is None or sum(part.bytes for part in parts) != output.bytes or newest_ns > own.mtime_ns:
+                return False
+        return True
 
     def vouched(self, column: str, *, by_time: bool) -> Vouched:
         """The receipts of a column that agree with a listing of its outputs; the column is listed once."""
-        return vouched_for(self.receipts(column), self.storage.entries(column), by_time=by_time)
+        drops = self.storage.entries(f"drops/{column}") if by_time else None
+        return vouched_for(self.receipts(column), self.storage.entries(column), drops)
 
     def columns(self) -> list[str]:
         """Names of the columns that have a receipt or a failure."""

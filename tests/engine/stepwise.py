@@ -20,7 +20,8 @@ from engine.stage import Drop, Row, Sample, SourceStage
 from engine.storage import Storage
 
 SHARD = "0000"
-STEPS = ("read_bytes", "write_bytes", "info", "size", "entries", "list", "hash_object", "publish", "delete", "open")
+LOOKS = ("read_bytes", "info", "size", "entries", "list", "hash_object", "open")
+CHANGES = ("publish", "write_bytes", "delete", "delete_all")
 _LOOK_EVERY_S = 0.02
 
 
@@ -61,7 +62,7 @@ class Attempt:
         """Starts an attempt; it stands before its first step."""
         if not self._process.is_alive():
             self._start()
-        self.at, self.outcome = "", None
+        self.at, self._stepping, self.outcome = "", "", None
         self._connection.send((MapStep(Node("say", words)), RunDir(uri)))
         self._hear()
 
@@ -70,12 +71,19 @@ class Attempt:
         """Whether the attempt is over, or its process dead."""
         return self.outcome is not None or not self._process.is_alive()
 
-    def step(self) -> bool:
-        """Takes one step, and stands before the next. False if it waits for the other attempt."""
+    def step(self, look: Callable[[], None]) -> bool:
+        """Takes one step, and stands before the next; `look` is called if it changed something.
+
+        False if it waits for the other attempt.
+        """
         if self.at:
-            self.at = ""
+            self._stepping, self.at = self.at, ""
             self._connection.send(None)
-        return self._hear()
+        if not self._hear():
+            return False
+        if self._stepping.startswith(CHANGES):
+            look()
+        return True
 
     def kill(self) -> None:
         """kill -9, where it stands."""
@@ -88,7 +96,7 @@ class Attempt:
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
-        self.at, self.outcome = "", None
+        self.at, self._stepping, self.outcome = "", "", None
 
     def _hear(self) -> bool:
         while not self._connection.poll(_LOOK_EVERY_S):
@@ -103,7 +111,7 @@ class Attempt:
 
 
 def play(order: Sequence[int], attempts: Sequence[Attempt], look: Callable[[], None]) -> None:
-    """Lets attempts take steps in the given order (indices), and calls `look` after each.
+    """Lets attempts take steps in the given order (indices), and calls `look` after each that changes something.
 
     An attempt that waits for another is passed over until one that does not has taken a step.
     """
@@ -111,9 +119,8 @@ def play(order: Sequence[int], attempts: Sequence[Attempt], look: Callable[[], N
     for who in order:
         if attempts[who].ended or who in waiting:
             continue
-        if attempts[who].step():
+        if attempts[who].step(look):
             waiting.clear()
-            look()
         else:
             waiting.add(who)
 
@@ -122,8 +129,8 @@ def finish(attempts: Sequence[Attempt], look: Callable[[], None]) -> None:
     """Lets attempts take all the steps that are left, one after the other as far as they can."""
     while not all(attempt.ended for attempt in attempts):
         for attempt in attempts:
-            while not attempt.ended and attempt.step():
-                look()
+            while not attempt.ended and attempt.step(look):
+                pass
 
 
 def _waits_for_a_lock(pid: int | None) -> bool:
@@ -132,7 +139,7 @@ def _waits_for_a_lock(pid: int | None) -> bool:
 
 def _serve(connection: Connection) -> None:
     standing = _Standing(connection)
-    for name in STEPS:
+    for name in (*LOOKS, *CHANGES):
         setattr(Storage, name, standing.before(name, getattr(Storage, name)))
     while True:
         step, run = connection.recv()
