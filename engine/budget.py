@@ -19,7 +19,7 @@ class Spending:
 
     def add(self, outcome: Outcome) -> None:
         """Counts a shard."""
-        if outcome.status == "done":
+        if outcome.status in ("done", "cached"):
             self.failed_in_a_row = 0
             self.samples_out += outcome.samples_out
             self.drops += sum(outcome.drops.values())

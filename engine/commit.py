@@ -18,7 +18,7 @@ from pathlib import Path
 
 from engine.drops import count_codes, write_drops
 from engine.faults import told_as
-from engine.listing import error_path, receipt_path
+from engine.listing import error_path, receipt_path, retry_path
 from engine.receipts import Basis, Receipt
 from engine.rundir import RunDir
 from engine.stage import Drop
@@ -70,8 +70,11 @@ def commit(
                 attempt=attempt,
             )
             written = _entries(run, receipt)
+            contested = (
+                not run.storage.is_local and run.receipt(column, shard) is not None
+            )  # ours is deleted, or as before
             run.storage.write_bytes(receipt_path(column, shard), receipt.to_bytes())
-            if agreed := _agreed(run, receipt, written):
+            if agreed := _agreed(run, receipt, None if contested else written):
                 clear_failure(run, column, shard)
                 return agreed
             if run.storage.is_local:  # moved, not copied; and where locks hold, nobody gets in between
@@ -103,13 +106,17 @@ def clear_failure(run: RunDir, column: str, shard: str) -> None:
 
 def withdraw(run: RunDir, receipt: Receipt) -> None:
     """Removes a shard that is part of its column no more; the receipt first, so that none vouches for a part."""
-    run.storage.delete(receipt_path(receipt.column, receipt.shard))
+    for path in (receipt_path, error_path, retry_path):
+        run.storage.delete(path(receipt.column, receipt.shard))
     for output in filter(None, (receipt.output, receipt.drops_output)):
         run.storage.delete_all(output.path)
 
 
-def _agreed(run: RunDir, mine: Receipt, written: list[Entry | None]) -> Receipt | None:
-    """The receipt that stands, if it agrees with the objects it names; they are hashed only where something moved."""
+def _agreed(run: RunDir, mine: Receipt, written: list[dict[str, Entry]] | None) -> Receipt | None:
+    """The receipt that stands, if it agrees with the objects it names; they are hashed only where something moved.
+
+    `written` are the objects as they were right after they had been written; None if another attempt was seen.
+    """
     stands = run.receipt(mine.column, mine.shard)
     if stands == mine and _entries(run, mine) == written:
         return mine
@@ -121,9 +128,15 @@ def _fits(run: RunDir, receipt: Receipt) -> bool:
     return all(run.storage.hash_object(output.path) == output.sha256 for output in outputs)
 
 
-def _entries(run: RunDir, receipt: Receipt) -> list[Entry | None]:
+def _entries(run: RunDir, receipt: Receipt) -> list[dict[str, Entry]]:
     outputs = filter(None, (receipt.output, receipt.drops_output))
-    return [run.storage.info(output.path) for output in outputs]
+    return [_entries_at(run, output.path) for output in outputs]
+
+
+def _entries_at(run: RunDir, path: str) -> dict[str, Entry]:
+    """A file, or all files of a folder."""
+    single = run.storage.info(path)
+    return {"": single} if single else run.storage.entries(path)
 
 
 @contextlib.contextmanager

@@ -30,8 +30,10 @@ def why_pending(
         elif fingerprint != fingerprints.of(hashes):
             wanted = dataclasses.replace(basis, inputs=dict(hashes))
             yield ", ".join(wanted.differences(receipts[shard].basis)) or "changed"
+        elif shard in receipts.put_back:
+            yield "put back"
         else:
-            yield "put back" if shard in receipts.put_back else ""
+            yield "its last attempt failed" if shard in receipts.failed else ""
 
 
 def input_hashes(columns: Mapping[str, Receipts], shards: Sequence[str]) -> Iterator[dict[str, str] | None]:

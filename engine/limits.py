@@ -18,7 +18,7 @@ class Pool:
     def __post_init__(self) -> None:
         if min(self.num_cpus, self.num_gpus, self.memory_gib) < 0 or self.num_cpus + self.num_gpus == 0:
             raise ValueError("a worker needs CPUs or GPUs, and no amount may be negative")
-        if self.min_workers < 1 or (self.max_workers or self.min_workers) < self.min_workers:
+        if self.min_workers < 1 or (self.max_workers is not None and self.max_workers < self.min_workers):
             raise ValueError("min_workers must be at least 1, and max_workers not below it")
 
 
@@ -27,7 +27,7 @@ class Limits:
     """When a sample is given up. Its drop is retryable: `dap retry` puts it back."""
 
     sample_s: float | None = None  # the longest that one sample may take; None: what the stage itself says
-    attempts: int = 3  # workers that may die over one sample
+    attempts: int = 3  # workers that may die over one sample, once it is alone in hand
 
     def __post_init__(self) -> None:
         if (self.sample_s is not None and self.sample_s <= 0) or self.attempts < 1:

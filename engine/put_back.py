@@ -22,32 +22,44 @@ _ABOVE_ALL_KEYS = "\x7f"
 
 @dataclass(frozen=True)
 class PutBack:
-    """Which drops of a shard are to be tried again: those with a code, or all that are retryable."""
+    """Which drops of a shard are to be tried again: those with one of the codes, and maybe all that are retryable."""
 
-    code: str | None = None
+    codes: frozenset[str] = frozenset()
+    retryable: bool = False
+
+    @staticmethod
+    def of(code: str | None) -> PutBack:
+        """The drops of a code; without one, all that are retryable."""
+        return PutBack(retryable=True) if code is None else PutBack(frozenset([code]))
 
     def wants(self, drop: Drop) -> bool:
         """Whether the drop is one of them."""
-        return drop.retryable if self.code is None else drop.code == self.code
+        return drop.code in self.codes or (self.retryable and drop.retryable)
 
     def wants_any(self, run: RunDir, receipt: Receipt) -> bool:
         """Whether a shard holds such a drop; its table is opened only if the receipt's counts leave that open."""
-        if self.code is not None:
-            return self.code in receipt.drops
-        return any(self.wants(drop) for drop in read_drops(run, receipt))
+        if self.codes & receipt.drops.keys():
+            return True
+        return self.retryable and any(drop.retryable for drop in read_drops(run, receipt))
 
 
 def put_back(run: RunDir, column: str, shard: str, what: PutBack) -> None:
-    """Marks a finished shard: the next run does what was put back, and only that."""
-    run.storage.write_bytes(retry_path(column, shard), json.dumps({"code": what.code}).encode())
+    """Marks a finished shard: the next run does what was put back, then or before, and only that."""
+    before = mark_of(run, column, shard) or PutBack()
+    codes, retryable = sorted(before.codes | what.codes), before.retryable or what.retryable
+    mark = json.dumps({"codes": codes, "retryable": retryable})
+    run.storage.write_bytes(retry_path(column, shard), mark.encode())
 
 
 def mark_of(run: RunDir, column: str, shard: str) -> PutBack | None:
-    """What was put back of a shard."""
+    """What was put back of a shard; a damaged mark puts back all that is retryable."""
     try:
-        return PutBack(json.loads(run.storage.read_bytes(retry_path(column, shard)))["code"])
+        mark = json.loads(run.storage.read_bytes(retry_path(column, shard)))
+        return PutBack(frozenset(mark["codes"]), bool(mark["retryable"]))
     except FileNotFoundError:
         return None
+    except (ValueError, KeyError, TypeError):
+        return PutBack(retryable=True)
 
 
 def clear_mark(run: RunDir, column: str, shard: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -42,7 +43,22 @@ def connect(num_cpus: int | None = None, metrics_port: int | None = None) -> Non
     address = os.environ.get("RAY_ADDRESS", "local")
     own = {"num_cpus": num_cpus, "include_dashboard": False, "_metrics_export_port": metrics_port}
     options: dict[str, Any] = own if address == "local" else {}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    _check_address(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ValueError, ConnectionError, RuntimeError) as error:
+        raise ClusterError(f"no Ray at {address}: {str(error).splitlines()[0]}") from error
+
+
+def _check_address(address: str) -> None:
+    """Raises ClusterError if nothing listens at a HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ClusterError(f"no Ray at {address} (RAY_ADDRESS): {error}") from error
 
 
 def machines() -> list[Machine]:

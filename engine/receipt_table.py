@@ -163,8 +163,8 @@ class Vouched(NamedTuple):
 def vouched_for(receipts: Receipts, outputs: Mapping[str, Entry], drops: Mapping[str, Entry] | None = None) -> Vouched:
     """Compares receipts with a listing of their column, by size.
 
-    With `drops`, a listing of its drops, these are compared as well, and nothing may be newer than the receipt: it may have
-    been written by an attempt that had been given up for lost.
+    With `drops`, a listing of its drops, these are compared as well, and nothing may be newer than the receipt: it
+    may have been written by an attempt that had been given up for lost.
     """
     column, found = receipts.column, _places(receipts.column, outputs)
     refused = dict.fromkeys(receipts.damaged, "its receipt is damaged")

@@ -64,8 +64,9 @@ class Runner:
             ResourceError: a stage that has work needs more than the cluster has; nothing was begun.
         """
         try:
-            plans = Planner(self._graph, self._run, keeps_index=True).plan(nodes)
-            if all(plan.done for plan in plans):
+            planner = Planner(self._graph, self._run, keeps_index=True)
+            plans = planner.plan(nodes)
+            if all(plan.done and not planner.strays(plan) for plan in plans):
                 return self._nothing_to_do(plans)
             self._refuse_what_does_not_fit(plans)
             for group in self._graph.chains(nodes):
@@ -94,24 +95,37 @@ class Runner:
         planner = Planner(self._graph, self._run)
         barriers = {need.name: need for node in chain for need in self._graph.needs(node) if not is_map(need)}
         if missing := self._missing_input(list(barriers.values()), planner):
-            return self._failed_at_once(chain[0], missing)
+            return self._cannot_begin(chain[0], missing)
         plans = planner.plan(chain)
+        if unknown := next((plan for plan in plans if plan.shards is None), None):
+            return self._cannot_begin(unknown.node, "its shards are not known: " + "; ".join(unknown.reasons))
         steps = [MapStep(node, planner.assets(node) or {}) for node in chain]
         pending = sorted({shard for plan in plans for shard in plan.pending if self._is_wanted(shard)})
         for plan in plans:
             self._withdraw_strays(plan, planner)
             self._announce(plan)
-        if pending:
-            spending = {plan.node.name: self._spent(plan, planner) for plan in plans}
-            self._consume(self._get_executor().run_chain(steps, pending, self._run), spending)
+        spending = {plan.node.name: self._spent(plan, planner, set(pending)) for plan in plans}
+        self._check_budgets(plans, spending)
+        if pending and not self._result.over_budget:
+            to_do = {plan.node.name: set(plan.pending) for plan in plans}
+            self._consume(self._get_executor().run_chain(steps, pending, self._run), spending, to_do)
         for node in chain:
             self._index.refresh(node.step.writes.name)
             self._progress.finish(node.name)
         return not self._result.over_budget
 
-    def _spent(self, plan: NodePlan, planner: Planner) -> Spending:
-        """What a stage has used of its budget in shards that stay as they are."""
-        receipts, pending = planner.receipts(plan.node.step.writes.name), set(plan.pending)
+    def _check_budgets(self, plans: Sequence[NodePlan], spending: Mapping[str, Spending]) -> None:
+        """A stage that has passed its budget stays beyond it, until the recipe gives it more or work is put back."""
+        for plan in plans:
+            if passed := spending[plan.node.name].passed():
+                self._stop(plan.node.name, plan.node.step.writes.name, passed)
+
+    def _stop(self, node: str, column: str, passed: str) -> None:
+        self._result.over_budget, self._result.over_column = f"{node}: {passed}", column
+
+    def _spent(self, plan: NodePlan, planner: Planner, pending: set[str]) -> Spending:
+        """What a stage has used of its budget in shards that stay out of this run."""
+        receipts = planner.receipts(plan.node.step.writes.name)
         kept = receipts.only(pa.array([shard not in pending for shard in receipts], pa.bool_()))
         return Spending(plan.node.budget, kept.samples[1], sum(kept.drops.values()))
 
@@ -122,16 +136,22 @@ class Runner:
         """Removes shards that the recipe has no more, such as those of a larger run before."""
         for receipt in planner.strays(plan):
             withdraw(self._run, receipt)
+        column = plan.node.step.writes.name
+        for shard in planner.receipts(column).failed - set(plan.shards or ()):
+            clear_failure(self._run, column, shard)
 
     def _announce(self, plan: NodePlan) -> None:
         total = len(plan.shards or ())
         done = total - len(plan.pending)
         self._progress.start(plan.node.name, total, done, plan.reasons, by_shard=is_map(plan.node))
 
-    def _consume(self, outcomes: Iterable[Outcome], spending: Mapping[str, Spending]) -> None:
+    def _consume(
+        self, outcomes: Iterable[Outcome], spending: Mapping[str, Spending], to_do: Mapping[str, set[str]]
+    ) -> None:
         """Takes in what comes of the shards, until a stage has passed its budget."""
         for outcome in outcomes:
-            self._progress.update(outcome)
+            if outcome.shard in to_do[outcome.node]:
+                self._progress.update(outcome)
             self._result.worked += outcome.status == "done"
             if outcome.status == "done":
                 self._index.wrote(outcome.column)
@@ -139,7 +159,7 @@ class Runner:
                 self._result.unfinished.append(outcome)
             spending[outcome.node].add(outcome)
             if passed := spending[outcome.node].passed():
-                self._result.over_budget, self._result.over_column = f"{outcome.node}: {passed}", outcome.column
+                self._stop(outcome.node, outcome.column, passed)
                 return
 
     def _run_barrier(self, node: Node) -> bool:
@@ -147,7 +167,7 @@ class Runner:
         assert isinstance(node.step, Barrier)
         planner = Planner(self._graph, self._run)
         if missing := self._missing_input(self._graph.needs(node), planner):
-            return self._failed_at_once(node, missing)
+            return self._cannot_begin(node, missing)
         (plan,) = planner.plan([node])
         self._announce(plan)
         if plan.pending:
@@ -199,6 +219,12 @@ class Runner:
         if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
             raise BarrierError(f"{len(failed)} shards failed, first {failed[0].shard}:\n{failed[0].error}")
         return outcomes
+
+    def _cannot_begin(self, node: Node, why: str) -> bool:
+        """Something before it is missing: nothing has failed here that would have to be written down."""
+        self._result.unfinished.append(Outcome(node.name, node.step.writes.name, node.name, "failed", error=why))
+        self._progress.say(node.name, why)
+        return False
 
     def _failed_at_once(self, node: Node, error: str) -> bool:
         column = node.step.writes.name

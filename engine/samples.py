@@ -22,11 +22,11 @@ class Precautions:
     left_out: Mapping[str, Drop] = field(default_factory=dict)
 
 
-NONE = Precautions()
+NO_PRECAUTIONS = Precautions()
 
 
-def nobody(_: Sequence[str]) -> None:
-    """Nobody wants to know what is in hand."""
+def untold(_: Sequence[str]) -> None:
+    """For callers who do not want to know what is in hand."""
 
 
 @dataclass
@@ -38,12 +38,13 @@ class ShardWork:
 
     stage: Stage
     writer: Writer
-    precautions: Precautions = NONE
-    in_hand: Callable[[Sequence[str]], None] = nobody
+    precautions: Precautions = NO_PRECAUTIONS
+    in_hand: Callable[[Sequence[str]], None] = untold
     drops: list[Drop] = field(default_factory=list)
     samples_in: int = 0
     samples_out: int = 0
     _good: int = 0  # samples that the stage got through
+    _raised: int = 0
     _bug: Exception | None = None
 
     def take(self, batch: Sequence[Sample]) -> None:
@@ -65,15 +66,15 @@ class ShardWork:
             self._put(item)
 
     def finish(self) -> None:
-        """Raises the first error of a stage that got no sample through: that is a bug, not bad data."""
-        self.in_hand(())
-        if self._bug and not self._good:
+        """Raises the first error of a stage that raised over more than half of its samples: a bug, not bad data."""
+        if self._bug and self._raised > self._good:
             raise self._bug
 
     def _attempt(self, part: list[Sample]) -> None:
         undo, drops, samples_out = self.writer.mark(), len(self.drops), self.samples_out
         self.in_hand([sample.key for sample in part])
         error = self._try(part)
+        self.in_hand(())  # what comes now, reading the next ones say, is not their fault
         if error is None:
             self._good += len(part)
             return
@@ -85,7 +86,7 @@ class ShardWork:
             self._one_by_one(part)
         else:
             _LOG.warning("%s: sample %s raised", self.stage.name, part[0].key, exc_info=error)
-            self._bug = self._bug or error
+            self._bug, self._raised = self._bug or error, self._raised + 1
             self.drops.append(Drop(part[0].key, RAISED, _describe(error), retryable=True))
 
     def _try(self, part: list[Sample]) -> Exception | None:

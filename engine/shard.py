@@ -12,13 +12,13 @@ from typing import Literal
 
 from engine.assets import Asset, AssetCache
 from engine.columns import FolderColumn
-from engine.commit import commit, fail, revouch
+from engine.commit import clear_failure, commit, fail, revouch
 from engine.faults import PassingError, Patience, StorageError, is_full
 from engine.put_back import PutBack, clear_mark, mark_of, redo
 from engine.receipts import Basis, Receipt, basis_of
 from engine.recipe import Node
 from engine.rundir import RunDir
-from engine.samples import NONE, Precautions, ShardWork, nobody
+from engine.samples import NO_PRECAUTIONS, Precautions, ShardWork, untold
 from engine.stage import Sample, SourceStage, Stage
 
 
@@ -60,11 +60,11 @@ class Outcome:
 class ShardRunner:
     """Runs shards of one map stage, one after another; loads the stage's assets at the first shard that needs work."""
 
-    def __init__(self, step: MapStep, run: RunDir, in_hand: Callable[[Sequence[str]], None] = nobody) -> None:
+    def __init__(self, step: MapStep, run: RunDir, in_hand: Callable[[Sequence[str]], None] = untold) -> None:
         self._step, self._run, self._in_hand = step, run, in_hand
         self._cache, self._ready, self._patience = AssetCache(run), False, Patience()
 
-    def run(self, shard: str, precautions: Precautions = NONE) -> Outcome:
+    def run(self, shard: str, precautions: Precautions = NO_PRECAUTIONS) -> Outcome:
         """Brings a shard up to date. An exception of the stage becomes a failed outcome with its traceback kept."""
         stage = self._step.stage
         try:
@@ -96,6 +96,7 @@ class ShardRunner:
         basis, column = self._step.basis(inputs), self._step.stage.writes.name
         done, what = self._current(shard, basis), mark_of(self._run, column, shard)
         if done and what is None:
+            clear_failure(self._run, column, shard)  # of an attempt with other settings, since taken back
             return self._outcome(done, "cached")
         self._set_up()
         attempt = Attempt(self._step.stage, shard, self._run, basis, inputs, precautions, self._in_hand)
@@ -139,8 +140,8 @@ class Attempt:
     run: RunDir
     basis: Basis
     inputs: dict[str, Receipt]
-    precautions: Precautions = NONE
-    in_hand: Callable[[Sequence[str]], None] = nobody
+    precautions: Precautions = NO_PRECAUTIONS
+    in_hand: Callable[[Sequence[str]], None] = untold
 
     def batches(self) -> Iterator[list[Sample]]:
         """The shard's samples; what is in a batch follows from the samples alone."""

@@ -22,7 +22,8 @@ from engine.shard import MapStep, Outcome, failed
 from engine.stage import Drop
 
 _LOOK_EVERY_S = 0.5
-_MOST_DEATHS = 30  # over one shard: then it is the stage, not its samples
+_MOST_DEATHS = 30  # over one shard, without finding who is to blame: then it is the stage, not its samples
+_MOST_LEFT_OUT = 50
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class _History:
     _left_out: dict[str, Drop] = field(default_factory=dict)
     _deaths: Counter[str] = field(default_factory=Counter)  # by sample
     _idle_deaths: int = 0  # with no sample in hand
-    _total: int = 0
+    _in_vain: int = 0  # since a sample was last given up
 
     def precautions(self) -> Precautions:
         """What the next child should know."""
@@ -101,17 +102,20 @@ class _History:
         A batch is tried once more as it is, for it may not have been its fault; then its samples go one by one.
         """
         keys = death.in_hand
-        self._total += 1
+        self._in_vain += 1
         self._idle_deaths += not keys
         self._deaths.update(keys)
-        if self._idle_deaths >= self.attempts or self._total >= _MOST_DEATHS:
-            return f"{self._total} workers died, the last {death.detail}{' over ' + keys[0] if keys else ''}"
+        if self._idle_deaths >= self.attempts or self._in_vain >= _MOST_DEATHS or len(self._left_out) >= _MOST_LEFT_OUT:
+            return f"workers keep dying, the last {death.detail}{' over ' + keys[0] if keys else ''}"
         hung = death.code == "timed_out"  # trying again would take as long again
         if len(keys) > 1 and (hung or max(self._deaths[key] for key in keys) >= min(2, self.attempts)):
             self._alone.update(keys)
+            for key in keys:
+                del self._deaths[key]  # it may have been any of them
         elif len(keys) == 1 and (hung or self._deaths[keys[0]] >= self.attempts):
             detail = f"{death.detail}, attempt {self._deaths[keys[0]]}"
             self._left_out[keys[0]] = Drop(keys[0], death.code, detail, retryable=True)
+            self._in_vain = 0
         return ""
 
 
@@ -163,6 +167,8 @@ class _Child:
                 if isinstance(message, Outcome):
                     return message
                 self._in_hand, self._since_s = tuple(message), time.monotonic()
+            elif self._process.poll() is not None:  # dead, though something that it has started holds the connection
+                raise EOFError
             if time.monotonic() - looked_s > _LOOK_EVERY_S:
                 looked_s = time.monotonic()
                 if reason := self._too_much():

@@ -10,7 +10,6 @@ from importlib import import_module
 from engine.columns import ColumnError
 from engine.placement import ClusterError, ResourceError
 from engine.recipe import RecipeError
-from engine.storage import StorageError
 from jobs.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 
 _COMMANDS = {
@@ -47,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     except (UsageError, RecipeError, ResourceError) as error:
         print(f"dap {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
-    except (StorageError, ClusterError) as error:
+    except (OSError, ClusterError) as error:
         print(f"dap {arguments.command}: {error}", file=sys.stderr)
         return EXIT_FAILED
     except ColumnError as error:

@@ -47,6 +47,8 @@ def open_job(arguments: argparse.Namespace) -> Job:
 
 def job_from_text(text: str, run_dir: str, overrides: Sequence[str] = ()) -> Job:
     """The whole recipe of a text; raises RecipeError."""
+    if not run_dir or run_dir.startswith("file:"):
+        raise UsageError(f"--run-dir {run_dir!r}: give a folder, s3://… or gs://…")
     place = run_dir if "://" in run_dir else str(Path(run_dir).resolve())  # workers have working folders of their own
     if Path(place).is_file():
         raise UsageError(f"{run_dir}: is a file, not a run directory")
@@ -55,10 +57,17 @@ def job_from_text(text: str, run_dir: str, overrides: Sequence[str] = ()) -> Job
     return Job(recipe, graph, list(graph.nodes), RunDir(place))
 
 
+def _text(data: bytes, place: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{place}: is no text: {error}") from error
+
+
 def open_saved_job(run: RunDir) -> Job:
     """The recipe that a run directory was made with; raises UsageError if there is none."""
     try:
-        text = run.storage.read_bytes("run.yaml").decode()
+        text = _text(run.storage.read_bytes("run.yaml"), f"{run.uri}/run.yaml")
     except FileNotFoundError as error:
         raise UsageError(f"{run.uri}: no run directory (it has no run.yaml)") from error
     return job_from_text(text, run.uri)
@@ -67,7 +76,7 @@ def open_saved_job(run: RunDir) -> Job:
 def read_recipe(name: str) -> str:
     """The text of a recipe file or of a built-in recipe."""
     if Path(name).is_file():
-        return Path(name).read_text()
+        return _text(Path(name).read_bytes(), name)
     built_in = {Path(entry.name).stem: entry for entry in resources.files("jobs").joinpath("recipes").iterdir()}
     if name in built_in:
         return built_in[name].read_text()

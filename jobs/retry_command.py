@@ -26,7 +26,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Puts the work back and runs its step on the shards that hold it; later steps follow with the next `dap run`."""
     job = open_saved_job(RunDir(arguments.run_dir))
     node = _maker(job, arguments.column)
-    shards = _put_back(job.run, arguments.column, PutBack(arguments.code))
+    shards = _put_back(job.run, arguments.column, PutBack.of(arguments.code))
     failed = set(job.run.failures(arguments.column)) if arguments.code is None else set()
     if not shards | failed:
         print(f"nothing to put back in {arguments.column}", file=sys.stderr)
@@ -46,7 +46,8 @@ def _maker(job: Job, column: str) -> Node:
 
 def _put_back(run: RunDir, column: str, what: PutBack) -> set[str]:
     """Marks every finished shard that holds a drop that is wanted back; returns their ids."""
-    shards = {shard for shard, receipt in run.receipts(column).items() if what.wants_any(run, receipt)}
+    receipts = run.vouched(column, by_time=True).receipts  # the others are done anew, whole
+    shards = {shard for shard, receipt in receipts.items() if what.wants_any(run, receipt)}
     for shard in sorted(shards):
         put_back(run, column, shard, what)
     return shards

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 from collections.abc import Collection
 
@@ -12,7 +13,7 @@ from engine.rundir import RunDir
 from engine.runner import Runner, RunResult, check_nodes, save_recipe
 from engine.worker_log import FOLDER
 from jobs.drop_table import show_drops
-from jobs.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED
+from jobs.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED, UsageError
 from jobs.job import Job, add_recipe_arguments, make_executor, open_job
 
 
@@ -24,7 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Runs the recipe."""
+    if arguments.metrics_port is not None:
+        _check_port(arguments.metrics_port)
     return run_job(open_job(arguments), metrics_port=arguments.metrics_port)
+
+
+def _check_port(port: int) -> None:
+    try:
+        with socket.socket() as free:
+            free.bind(("", port))
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--metrics-port {port}: {error}") from error
 
 
 def run_job(job: Job, shards: Collection[str] | None = None, metrics_port: int | None = None) -> int:
