@@ -1,9 +1,11 @@
 """The writing side of a run: outputs first, the receipt last; what was replaced or lost is never vouched for.
 
 Two attempts of one shard may overlap: a worker that was given up for lost may still be at work. On a disk, a lock lets
-one commit after the other. An object store has none: there, whoever writes last looks whether the receipt and the
-objects it names are still its own, and if they are not, writes again or takes the receipt back. What an attempt
-replaces and dies before saying so is found by its time: an object newer than its receipt has to be hashed anew.
+one commit after the other; what an attempt replaces and dies before saying so is found by its time, for the object is
+newer than its receipt. An object store has neither locks nor a clock to go by (it ticks in seconds, and an upload may
+bear the time of its beginning). There an attempt lays down a claim before it replaces anything, reads back what is
+stored when its receipt is written, and takes the claim away last. So of two living attempts the later one sees what the
+other has done, and a dead one leaves its claim: then the shard is trusted only for what it hashes to.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 from engine.drops import count_codes, write_drops
 from engine.faults import told_as
-from engine.listing import error_path, receipt_path, retry_path
+from engine.listing import claim_path, error_path, receipt_path, retry_path
 from engine.receipts import Basis, Receipt
 from engine.rundir import RunDir
 from engine.stage import Drop
-from engine.storage import Entry, hash_local
+from engine.storage import hash_local
 
 _LOCKS = 64  # files; shards share them
 _TRIES = 3
@@ -51,7 +54,7 @@ def commit(
         OvertakenError: other attempts at the shard kept getting in between; the shard counts as not done.
     """
     sha256 = hash_local(local)
-    with _one_after_the_other(run, column, shard):
+    with _alone(run, column, shard) as locked:
         before = run.receipt(column, shard)
         attempt = before.attempt + 1 if before else 1
         for _ in range(_TRIES):
@@ -69,15 +72,12 @@ def commit(
                 seconds=round(seconds, 3),
                 attempt=attempt,
             )
-            written = _entries(run, receipt)
-            contested = (
-                not run.storage.is_local and run.receipt(column, shard) is not None
-            )  # ours is deleted, or as before
             run.storage.write_bytes(receipt_path(column, shard), receipt.to_bytes())
-            if agreed := _agreed(run, receipt, None if contested else written):
+            stands = receipt if locked else run.receipt(column, shard)
+            if stands and (locked or run.fits(stands)):
                 clear_failure(run, column, shard)
-                return agreed
-            if run.storage.is_local:  # moved, not copied; and where locks hold, nobody gets in between
+                return stands
+            if run.storage.is_local:  # moved, not copied
                 break
             before = None
         run.storage.delete(receipt_path(column, shard))
@@ -86,11 +86,11 @@ def commit(
 
 def revouch(run: RunDir, receipt: Receipt) -> bool:
     """Hashes the outputs of a receipt that is older than they are. If they are what was written, it is written anew."""
-    with _one_after_the_other(run, receipt.column, receipt.shard):
-        if run.receipt(receipt.column, receipt.shard) != receipt or not _fits(run, receipt):
+    with _alone(run, receipt.column, receipt.shard) as locked:
+        if run.receipt(receipt.column, receipt.shard) != receipt or not run.fits(receipt):
             return False
         run.storage.write_bytes(receipt_path(receipt.column, receipt.shard), receipt.to_bytes())
-        return True
+        return locked or run.fits(receipt)
 
 
 def fail(run: RunDir, column: str, shard: str, traceback: str) -> None:
@@ -112,45 +112,28 @@ def withdraw(run: RunDir, receipt: Receipt) -> None:
         run.storage.delete_all(output.path)
 
 
-def _agreed(run: RunDir, mine: Receipt, written: list[dict[str, Entry]] | None) -> Receipt | None:
-    """The receipt that stands, if it agrees with the objects it names; they are hashed only where something moved.
-
-    `written` are the objects as they were right after they had been written; None if another attempt was seen.
-    """
-    stands = run.receipt(mine.column, mine.shard)
-    if stands == mine and _entries(run, mine) == written:
-        return mine
-    return stands if stands and _fits(run, stands) else None
-
-
-def _fits(run: RunDir, receipt: Receipt) -> bool:
-    outputs = filter(None, (receipt.output, receipt.drops_output))
-    return all(run.storage.hash_object(output.path) == output.sha256 for output in outputs)
-
-
-def _entries(run: RunDir, receipt: Receipt) -> list[dict[str, Entry]]:
-    outputs = filter(None, (receipt.output, receipt.drops_output))
-    return [_entries_at(run, output.path) for output in outputs]
-
-
-def _entries_at(run: RunDir, path: str) -> dict[str, Entry]:
-    """A file, or all files of a folder."""
-    single = run.storage.info(path)
-    return {"": single} if single else run.storage.entries(path)
-
-
 @contextlib.contextmanager
-def _one_after_the_other(run: RunDir, column: str, shard: str) -> Iterator[None]:
-    """Holds one of the run's lock files, where the storage is a disk. The lock of a killed process is gone with it."""
-    if not run.storage.is_local:
-        yield
-        return
+def _alone(run: RunDir, column: str, shard: str) -> Iterator[bool]:
+    """Keeps other attempts away by a lock (then True), or tells them and the planner of this one by a claim."""
+    with ExitStack() as stack:
+        if run.storage.is_local and _lock(run, column, shard, stack):
+            yield True
+            return
+        claim = claim_path(column, shard, uuid4().hex)
+        run.storage.write_bytes(claim, b"")
+        yield False
+        run.storage.delete(claim)  # not after an exception: what was begun may yet become visible
+
+
+def _lock(run: RunDir, column: str, shard: str, stack: ExitStack) -> bool:
+    """Takes one of the run's lock files; the lock of a killed process is gone with it. False where there are none."""
     number = zlib.crc32(f"{column}/{shard}".encode()) % _LOCKS
     place = Path(run.storage.locate(f".tmp/locks/{number:02d}"))
-    with ExitStack() as stack:
-        with told_as(run.storage.address(""), Path(run.storage.locate(""))):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context(place.open("a"))
-        with contextlib.suppress(OSError):  # a network file system without locks: the check after writing remains
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    with told_as(run.storage.address(""), Path(run.storage.locate(""))):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context(place.open("a"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError:  # a network file system without locks
+        return False
+    return True

@@ -42,7 +42,15 @@ def read_receipts(storage: Storage, column: str) -> Receipts:
     if len(tables) > 1:  # what comes from the index is sorted
         table = pa.concat_tables(tables).unify_dictionaries().sort_by("shard")
     opened = len(table) - len(known)
-    return Receipts(column, table, opened=opened, damaged=damaged, failed=listing.failed, put_back=listing.marks)
+    return Receipts(
+        column,
+        table,
+        opened=opened,
+        damaged=damaged,
+        failed=listing.failed,
+        put_back=listing.marks,
+        claimed=listing.claims,
+    )
 
 
 def write_index(storage: Storage, receipts: Receipts) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from engine.storage import Entry, Storage
 
-_RECEIPT, _FAILURE, _MARK = ".json", ".error.json", ".retry.json"
+_RECEIPT, _FAILURE, _MARK, _CLAIMS = ".json", ".error.json", ".retry.json", ".claims"
 
 
 def receipt_path(column: str, shard: str) -> str:
@@ -24,6 +24,16 @@ def retry_path(column: str, shard: str) -> str:
     return f"receipts/{column}/{shard}{_MARK}"
 
 
+def claim_path(column: str, shard: str, attempt: str = "") -> str:
+    """Place of the claim of an attempt that is about to replace a shard's objects, or of all claims to the shard."""
+    return f"receipts/{column}/{shard}{_CLAIMS}/{attempt}"
+
+
+def is_claim(path: str) -> bool:
+    """Whether a path is the claim of an attempt."""
+    return f"{_CLAIMS}/" in path
+
+
 def index_path(column: str) -> str:
     """Place of the index of a column's receipts."""
     return f"receipts/{column}.index"
@@ -39,17 +49,19 @@ class Listing:
     receipts: dict[str, Entry] = field(default_factory=dict)  # sorted by shard
     failures: dict[str, Entry] = field(default_factory=dict)  # tracebacks
     marks: dict[str, Entry] = field(default_factory=dict)  # of what was put back
+    claims: dict[str, Entry] = field(default_factory=dict)  # of attempts that may be at work
 
     @staticmethod
     def of(storage: Storage, column: str) -> Listing:
         """Lists the folder once."""
         found = Listing()
-        kinds = {_FAILURE: found.failures, _MARK: found.marks, _RECEIPT: found.receipts}
+        kinds = {_FAILURE: found.failures, _MARK: found.marks, _RECEIPT: found.receipts, _CLAIMS: found.claims}
         for name, entry in storage.entries(f"receipts/{column}").items():
+            name = name.partition("/")[0] if is_claim(name) else name
             suffix = next((suffix for suffix in kinds if name.endswith(suffix)), None)
             if suffix and "/" not in name:
                 kinds[suffix][name.removesuffix(suffix)] = entry
-        return Listing(dict(sorted(found.receipts.items())), found.failures, found.marks)
+        return Listing(dict(sorted(found.receipts.items())), found.failures, found.marks, found.claims)
 
     @property
     def failed(self) -> list[str]:

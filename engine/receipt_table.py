@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -69,6 +69,7 @@ class Receipts(Mapping[str, Receipt]):
         damaged: Mapping[str, str] | None = None,
         failed: Collection[str] = (),
         put_back: Collection[str] = (),
+        claimed: Collection[str] = (),
     ) -> None:
         """`table` has SCHEMA and is sorted by shard."""
         self.column, self.table = column, table
@@ -76,6 +77,7 @@ class Receipts(Mapping[str, Receipt]):
         self.damaged = dict(damaged or {})  # shard -> what is wrong with its receipt
         self.failed = frozenset(failed)  # shards whose last attempt failed
         self.put_back = frozenset(put_back)  # shards that are marked to be tried again
+        self.claimed = frozenset(claimed)  # shards that another attempt may be about to replace
         self._shards: list[str] = table["shard"].to_pylist()
         self._origins: dict[str, dict[str, Any]] = {}
         self._decoded: tuple[int, list[dict[str, Any]]] = (-1, [])
@@ -105,7 +107,9 @@ class Receipts(Mapping[str, Receipt]):
     def only(self, mask: pa.Array) -> Receipts:
         """Those receipts whose row of `mask` is true."""
         kept = self.table.filter(mask)
-        return Receipts(self.column, kept, damaged=self.damaged, failed=self.failed, put_back=self.put_back)
+        return Receipts(
+            self.column, kept, damaged=self.damaged, failed=self.failed, put_back=self.put_back, claimed=self.claimed
+        )
 
     @cached_property
     def digest(self) -> str:
@@ -160,11 +164,17 @@ class Vouched(NamedTuple):
     refused: dict[str, str]  # shard -> why, in words
 
 
-def vouched_for(receipts: Receipts, outputs: Mapping[str, Entry], drops: Mapping[str, Entry] | None = None) -> Vouched:
+def vouched_for(
+    receipts: Receipts,
+    outputs: Mapping[str, Entry],
+    drops: Mapping[str, Entry] | None,
+    fits: Callable[[Receipt], bool],
+) -> Vouched:
     """Compares receipts with a listing of their column, by size.
 
     With `drops`, a listing of its drops, these are compared as well, and nothing may be newer than the receipt: it
-    may have been written by an attempt that had been given up for lost.
+    may have been written by an attempt that had been given up for lost. Claimed shards are looked into: `fits` says
+    whether they are what their receipts say.
     """
     column, found = receipts.column, _places(receipts.column, outputs)
     refused = dict.fromkeys(receipts.damaged, "its receipt is damaged")
@@ -175,6 +185,8 @@ def vouched_for(receipts: Receipts, outputs: Mapping[str, Entry], drops: Mapping
         if drops is not None and dropped and not flaw:
             place = dropped["path"].removeprefix(f"drops/{column}/")
             flaw = _flaw(drops.get(place, _NOTHING), dropped["bytes"], latest_ns)
+        if not flaw and shard in receipts.claimed and not fits(receipts[shard]):
+            flaw = "was replaced by another attempt"
         if flaw:
             refused[shard] = f"its output {flaw}"
     mask = pa.array([shard not in refused for shard in receipts], pa.bool_())

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from engine.columns import ColumnError, merge_on_key, read_rows
 from engine.index import read_receipts
-from engine.listing import Listing, error_path, receipt_path
+from engine.listing import Listing, claim_path, error_path, receipt_path
 from engine.receipt_table import Receipts, Vouched, vouched_for
 from engine.receipts import Receipt, read_receipt
 from engine.stage import Row, Sample
@@ -64,12 +64,18 @@ class RunDir:
             newest_ns = max((part.mtime_ns for part in parts), default=0)
             if own is None or sum(part.bytes for part in parts) != output.bytes or newest_ns > own.mtime_ns:
                 return False
-        return True
+        return not self.storage.list(claim_path(receipt.column, receipt.shard))
+
+    def fits(self, receipt: Receipt) -> bool:
+        """Whether what a receipt names hashes to what it says."""
+        outputs = filter(None, (receipt.output, receipt.drops_output))
+        return all(self.storage.hash_object(output.path) == output.sha256 for output in outputs)
 
     def vouched(self, column: str, *, by_time: bool) -> Vouched:
         """The receipts of a column that agree with a listing of its outputs; the column is listed once."""
+        outputs = self.storage.entries(column)  # before the claims: who has replaced one of them had a claim to it
         drops = self.storage.entries(f"drops/{column}") if by_time else None
-        return vouched_for(self.receipts(column), self.storage.entries(column), drops)
+        return vouched_for(self.receipts(column), outputs, drops, self.fits)
 
     def columns(self) -> list[str]:
         """Names of the columns that have a receipt or a failure."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from engine.graph import Graph
 from engine.ledger import Ledger
-from engine.listing import Listing, error_path, index_path, receipt_path, retry_path
+from engine.listing import Listing, error_path, index_path, is_claim, receipt_path, retry_path
 from engine.rundir import RunDir
 from engine.verify_recipe import Knowledge, RecipeCheck
 from engine.verify_shard import Findings, ShardCheck
@@ -93,7 +93,8 @@ def _strays(paths: Iterable[str], listings: Mapping[str, Listing]) -> Iterator[s
         known.update(receipt_path(column, shard) for shard in listing.receipts)
         known.update(error_path(column, shard) for shard in listing.failures)
         known.update(retry_path(column, shard) for shard in listing.marks)
-    return (f"{path}: is no receipt" for path in paths if path.startswith("receipts/") and path not in known)
+    unknown = (path for path in paths if path.startswith("receipts/") and path not in known)
+    return (f"{path}: is no receipt" for path in unknown if not is_claim(path))
 
 
 _Result = TypeVar("_Result")

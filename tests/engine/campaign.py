@@ -36,7 +36,7 @@ class Disturbed:
     head), `node` (with all that runs on it), `head` (of a Ray of its own), `driver` (alone) and `group`.
     """
 
-    def __init__(self, command: Sequence[str], place: Path, log: Path, nodes: Nodes | None = None) -> None:
+    def __init__(self, command: Sequence[str], place: str, log: Path, nodes: Nodes | None = None) -> None:
         self._command, self._place, self._log, self._nodes = command, place, log, nodes
         self.family, self._done = Family(os.getpid()), dict[str, int]()
         self._start()
@@ -125,14 +125,14 @@ class Disturbed:
         return self._log.read_text(errors="replace")[-3000:]
 
 
-def receipts(place: Path) -> dict[str, int]:
+def receipts(place: str) -> dict[str, int]:
     """The receipts of a run with the times when they were written."""
-    entries = RunDir(str(place)).storage.entries("receipts")
+    entries = RunDir(place).storage.entries("receipts")
     return {path: entry.mtime_ns for path, entry in entries.items() if path.count("/") == 1 and path.count(".") == 1}
 
 
-def contents(place: Path) -> dict[tuple[str, str], tuple[str, str, int]]:
+def contents(place: str) -> dict[tuple[str, str], tuple[str, str, int]]:
     """Fingerprint, output hash and sample count of every receipt of a run."""
-    run = RunDir(str(place))
+    run = RunDir(place)
     found = [receipt for column in run.columns() for receipt in run.receipts(column).values()]
     return {(r.column, r.shard): (r.fingerprint, r.output.sha256, r.samples_out) for r in found}

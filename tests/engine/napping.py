@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from engine.executor import Executor, InProcessExecutor
@@ -47,9 +46,9 @@ class NappingTimes(Times):
 STEPS = {"count": Count, "times": NappingTimes, "add": Add, "total": Total}
 
 
-def command(place: Path, *overrides: str) -> list[str]:
+def command(place: str, *overrides: str) -> list[str]:
     """The command that brings a run directory up to date on Ray."""
-    return [sys.executable, "-c", "from tests.engine.napping import main; main()", str(place), *overrides]
+    return [sys.executable, "-c", "from tests.engine.napping import main; main()", place, *overrides]
 
 
 def run(place: str, *overrides: str, in_process: bool = False) -> RunResult:

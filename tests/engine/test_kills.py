@@ -21,16 +21,16 @@ def nodes():
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory):
-    place = tmp_path_factory.mktemp("calm")
-    assert run(str(place), in_process=True).unfinished == []
+    place = str(tmp_path_factory.mktemp("calm"))
+    assert run(place, in_process=True).unfinished == []
     return contents(place)
 
 
-def disturb(place, calm, seed, victims, nodes=None):
+def disturb(place, log, calm, seed, victims, nodes=None):
     """A run of its own with kills at seeded instants, in the given order."""
     rng = random.Random(seed)
     instants = sorted(rng.sample(range(RECEIPTS - 5), len(victims)))
-    disturbed = Disturbed(command(place / "run", "times.nap_s=0.15"), place / "run", place / "log", nodes)
+    disturbed = Disturbed(command(place, "times.nap_s=0.15"), place, log, nodes)
     try:
         for victim, count in zip(victims, instants, strict=True):
             disturbed.suffer(Kill(victim, count, rng.uniform(0, 0.5)), rng)
@@ -39,25 +39,35 @@ def disturb(place, calm, seed, victims, nodes=None):
         disturbed.end()
         if nodes:
             nodes.replace_dead(1)
-    assert contents(place / "run") == calm
-    assert verify_run(RunDir(str(place / "run"))).problems == []
+    assert contents(place) == calm
+    assert verify_run(RunDir(place)).problems == []
+    assert run(place, in_process=True).worked == 0
     assert disturbed.family.left_after(100, of="engine.worker" if nodes else "") == []
 
 
 @pytest.mark.parametrize(("seed", "victims"), [(0, ("child", "actor", "node")), (1, ("driver", "group"))])
 def test_killed_on_a_cluster(tmp_path, calm, nodes, seed, victims):
-    disturb(tmp_path, calm, seed, victims, nodes)
+    disturb(str(tmp_path / "run"), tmp_path / "log", calm, seed, victims, nodes)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("victim", ["child", "actor", "raylet", "node", "driver", "group"])
 @pytest.mark.parametrize("seed", [2, 3])
 def test_killed_once_on_a_cluster(tmp_path, calm, nodes, seed, victim):
-    disturb(tmp_path, calm, f"{seed} {victim}", [victim], nodes)
+    disturb(str(tmp_path / "run"), tmp_path / "log", calm, f"{seed} {victim}", [victim], nodes)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("victim", ["child", "actor", "head", "driver", "group"])
 @pytest.mark.parametrize("seed", [4, 5])
 def test_killed_once_on_a_ray_of_its_own(tmp_path, calm, seed, victim):
-    disturb(tmp_path, calm, f"{seed} {victim}", [victim])
+    disturb(str(tmp_path / "run"), tmp_path / "log", calm, f"{seed} {victim}", [victim])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("victim", ["child", "actor", "group"])
+def test_killed_once_with_its_run_on_an_object_store(tmp_path, calm, s3_uri, victim):
+    disturb(s3_uri, tmp_path / "log", calm, f"s3 {victim}", [victim])

@@ -6,7 +6,6 @@ A case begins with what an undisturbed run had at some point, runs a stretch of 
 import random
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -41,9 +40,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def calm(dap, tmp_path_factory) -> Path:
+def calm(dap, tmp_path_factory) -> str:
     """An undisturbed run of the whole flow."""
-    place = tmp_path_factory.mktemp("calm") / "run"
+    place = str(tmp_path_factory.mktemp("calm") / "run")
     done = dap("run", "demo", "--run-dir", place, *options(SETTINGS), "--set", "executor=in-process")
     assert done.returncode == 0, done.stderr
     return place
@@ -57,29 +56,29 @@ def nodes():
     cluster.close()
 
 
-def begun(calm: Path, place: Path, stretch: str) -> tuple[int, dict]:
+def begun(calm: str, place: str, stretch: str) -> tuple[int, dict]:
     """A run at the beginning of a stretch; how many receipts it will have gained at its end, and what it will hold."""
     ends = [0, *(receipts(calm)[f"{name}.json"] for name in STRETCHES.values())]
     start_ns, end_ns = ends[list(STRETCHES).index(stretch) :][:2]
     shutil.copytree(calm, place)
-    run, whole = RunDir(str(place)), contents(calm)
+    run, whole = RunDir(place), contents(calm)
     times = {tuple(path.removesuffix(".json").split("/")): time_ns for path, time_ns in receipts(calm).items()}
     for column, shard in [name for name, time_ns in times.items() if time_ns > start_ns]:
         if receipt := run.receipt(column, shard):
             withdraw(run, receipt)
-    shutil.rmtree(place / "checkpoints", ignore_errors=True)
+    shutil.rmtree(f"{place}/checkpoints", ignore_errors=True)
     wanted = {name: content for name, content in whole.items() if times[name] <= end_ns}
     return sum(start_ns < times[name] for name in wanted), wanted
 
 
 @pytest.mark.parametrize(("stretch", "victim", "seed"), CASES, ids=lambda value: str(value).split(",")[-1])
 def test_killed_in_the_whole_flow(dap, calm, request, tmp_path, stretch, victim, seed):
-    place, rng = tmp_path / "run", random.Random(f"{stretch} {victim} {seed}")
+    place, rng = str(tmp_path / "run"), random.Random(f"{stretch} {victim} {seed}")
     nodes = request.getfixturevalue("nodes") if victim in NEED_NODES or (victim != "head" and seed % 2) else None
     gained, wanted = begun(calm, place, stretch)
     further = rng.randrange(gained - (4 if victim in NEED_A_STAGE else 1))
     kill = Kill(victim, len(receipts(place)) + further, rng.uniform(0, 1.5) if further else rng.uniform(2, 6))
-    words = ["run", "demo", "--run-dir", str(place), "--only", stretch, *options(SETTINGS)]
+    words = ["run", "demo", "--run-dir", place, "--only", stretch, *options(SETTINGS)]
     disturbed = Disturbed([sys.executable, "-m", "jobs", *words], place, tmp_path / "log", nodes)
     try:
         disturbed.suffer(kill, rng)
