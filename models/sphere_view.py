@@ -40,7 +40,9 @@ def turned(panorama: np.ndarray, rotation: np.ndarray, height: int) -> np.ndarra
 def rotation_to(up: np.ndarray) -> np.ndarray:
     """The shortest rotation (3, 3) float64 that takes the z axis to the unit vector `up` (Rodrigues' formula)."""
     x, y, z = (float(value) for value in up)
-    if z < -1 + 1e-9:
+    off_axis = x * x + y * y
+    if z < 0 and off_axis < 1e-20:
         return np.diag([1.0, -1.0, -1.0])
+    one_plus_z = 1 + z if z > 0 else off_axis / (1 - z)  # without cancellation
     cross = np.array([[0, 0, x], [0, 0, y], [-x, -y, 0]])  # [z × up]×
-    return np.eye(3) + cross + cross @ cross / (1 + z)
+    return np.eye(3) + cross + cross @ cross / one_plus_z
