@@ -98,7 +98,9 @@ class Runner:
             return self._cannot_begin(chain[0], missing)
         plans = planner.plan(chain)
         if unknown := next((plan for plan in plans if plan.shards is None), None):
-            return self._cannot_begin(unknown.node, "its shards are not known: " + "; ".join(unknown.reasons))
+            return self._cannot_begin(
+                chain[0], f"{unknown.node.name}: its shards are not known: " + "; ".join(unknown.reasons)
+            )
         steps = [MapStep(node, planner.assets(node) or {}) for node in chain]
         pending = sorted({shard for plan in plans for shard in plan.pending if self._is_wanted(shard)})
         for plan in plans:

@@ -66,31 +66,35 @@ class ShardRunner:
 
     def run(self, shard: str, precautions: Precautions = NO_PRECAUTIONS) -> Outcome:
         """Brings a shard up to date. An exception of the stage becomes a failed outcome with its traceback kept."""
-        stage = self._step.stage
+        name = f"{self._step.stage.writes.name}/{shard}"
         try:
-            inputs = {column: self._run.receipt(column, shard) for column in stage.reads}
-            if None in inputs.values():
-                return Outcome(self._step.node.name, stage.writes.name, shard, "waiting")
-            present = {column: receipt for column, receipt in inputs.items() if receipt}
-            name = f"{stage.writes.name}/{shard}"
-            return self._patience.run(lambda: self._try(shard, present, precautions), name)
-        except StorageError as error:
-            return failed(self._step.node.name, stage.writes.name, self._run, shard, str(error))
-        except Exception:  # noqa: BLE001 - a bug of a stage fails its shard, not the run; the traceback is kept
-            return failed(self._step.node.name, stage.writes.name, self._run, shard, traceback.format_exc())
+            return self._patience.run(lambda: self._try(shard, precautions), name)
+        except StorageError as error:  # no room, waited for in vain
+            return self._failed(shard, str(error))
 
     def close(self) -> None:
         """Releases the stage and the copies of its assets."""
         self._step.stage.teardown()
         self._cache.clear()
 
-    def _try(self, shard: str, inputs: dict[str, Receipt], precautions: Precautions) -> Outcome:
+    def _try(self, shard: str, precautions: Precautions) -> Outcome:
+        """One attempt; raises PassingError where the disk is full, and nothing else."""
+        stage = self._step.stage
         try:
-            return self._bring_up_to_date(shard, inputs, precautions)
+            inputs = {column: self._run.receipt(column, shard) for column in stage.reads}
+            if None in inputs.values():
+                return Outcome(self._step.node.name, stage.writes.name, shard, "waiting")
+            present = {column: receipt for column, receipt in inputs.items() if receipt}
+            return self._bring_up_to_date(shard, present, precautions)
         except StorageError as error:
             if is_full(error):
                 raise PassingError(str(error)) from error
-            raise
+            return self._failed(shard, str(error))
+        except Exception:  # noqa: BLE001 - a bug of a stage fails its shard, not the run; the traceback is kept
+            return self._failed(shard, traceback.format_exc())
+
+    def _failed(self, shard: str, error: str) -> Outcome:
+        return failed(self._step.node.name, self._step.stage.writes.name, self._run, shard, error)
 
     def _bring_up_to_date(self, shard: str, inputs: dict[str, Receipt], precautions: Precautions) -> Outcome:
         basis, column = self._step.basis(inputs), self._step.stage.writes.name
@@ -107,7 +111,7 @@ class ShardRunner:
     def _current(self, shard: str, basis: Basis) -> Receipt | None:
         """The receipt of the shard, if it is what is wanted and agrees with what is stored."""
         done = self._run.receipt(self._step.stage.writes.name, shard)
-        if done is None or done.fingerprint != basis.fingerprint or not self._run.holds(done):
+        if done is None or done.fingerprint != basis.fingerprint:
             return None
         return done if self._run.vouches(done) or revouch(self._run, done) else None
 

@@ -24,6 +24,7 @@ from engine.stage import Drop
 _LOOK_EVERY_S = 0.5
 _MOST_DEATHS = 30  # over one shard, without finding who is to blame: then it is the stage, not its samples
 _MOST_LEFT_OUT = 50
+_LAST_WORDS_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class _Child:
             self._connection.send((shard, precautions))
             return self._follow()
         except (EOFError, OSError):
-            return Death("worker_died", _last_words(self._process.wait()), self._in_hand)
+            return Death("worker_died", self._last_words(), self._in_hand)
 
     def kill(self) -> None:
         """Ends the process and those it has started."""
@@ -174,6 +175,16 @@ class _Child:
                 if reason := self._too_much():
                     return Death(*reason, self._in_hand)
 
+    def _last_words(self) -> str:
+        try:
+            status = self._process.wait(_LAST_WORDS_WITHIN_S)
+        except subprocess.TimeoutExpired:  # it lives, but is not to be talked to any more
+            return "by falling silent"
+        if status >= 0:
+            return f"with exit status {status}"
+        name = signal.Signals(-status).name
+        return f"by {name}" + (" (out of memory, perhaps)" if name == "SIGKILL" else "")
+
     def _too_much(self) -> tuple[str, str] | None:
         patience_s = self._order.sample_limit_s * len(self._in_hand)
         if self._in_hand and time.monotonic() - self._since_s > patience_s:
@@ -182,13 +193,6 @@ class _Child:
         if memory_bytes and _resident_bytes(self._process.pid) > memory_bytes:
             return "out_of_memory", f"took more than {memory_bytes / 2**30:g} GiB"
         return None
-
-
-def _last_words(status: int) -> str:
-    if status >= 0:
-        return f"with exit status {status}"
-    name = signal.Signals(-status).name
-    return f"by {name}" + (" (out of memory, perhaps)" if name == "SIGKILL" else "")
 
 
 def _resident_bytes(pid: int) -> int:

@@ -43,10 +43,6 @@ class WorkerLog:
             if not self._run.storage.is_local:
                 self._run.storage.write_bytes(self._path, self._local.read_bytes())
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._stack.close()
-
     def _place(self) -> Path:
         if self._run.storage.is_local:
             place = Path(self._run.storage.locate(self._path))

@@ -11,6 +11,7 @@ from engine.listing import error_path
 from engine.progress import Progress
 from engine.rundir import RunDir
 from engine.runner import Runner, RunResult, check_nodes, save_recipe
+from engine.shard import Outcome
 from engine.worker_log import FOLDER
 from jobs.drop_table import show_drops
 from jobs.errors import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED, UsageError
@@ -53,8 +54,10 @@ def run_job(job: Job, shards: Collection[str] | None = None, metrics_port: int |
 def _report(result: RunResult, run: RunDir) -> int:
     failed = [outcome for outcome in result.unfinished if outcome.status == "failed"]
     for outcome in failed[:5]:
-        where = run.storage.address(error_path(outcome.column, outcome.shard))
-        print(f"failed: {outcome.node} {outcome.shard}: {_last_line(outcome.error)} ({where})", file=sys.stderr)
+        print(
+            f"failed: {outcome.node} {outcome.shard}: {_last_line(outcome.error)}{_where(run, outcome)}",
+            file=sys.stderr,
+        )
     if failed:
         print(f"logs of the workers: {run.storage.address(FOLDER)}", file=sys.stderr)
     if result.over_budget:
@@ -68,6 +71,12 @@ def _report(result: RunResult, run: RunDir) -> int:
         return EXIT_UNFINISHED if result.shards_failed else EXIT_FAILED
     print(f"done: {result.worked} outputs made" if result.worked else "up to date: nothing to do", file=sys.stderr)
     return EXIT_DONE
+
+
+def _where(run: RunDir, outcome: Outcome) -> str:
+    """Where more is written of a failure, if anything is."""
+    path = error_path(outcome.column, outcome.shard)
+    return f" ({run.storage.address(path)})" if run.storage.size(path) is not None else ""
 
 
 def _last_line(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Poison(Stage):
     cure: str = ""
     once: bool = False  # the first death leaves the cure behind
     log: str = ""
+    weights: str = ""  # a file to read at set-up
     batch_size: int = 4
 
     @property
@@ -40,6 +41,10 @@ class Poison(Stage):
 
     def settings(self) -> dict[str, object]:
         return {}  # the harm comes from outside: a cure changes nothing that was asked for
+
+    def setup(self, assets: Mapping[str, str]) -> None:
+        if self.weights:
+            Path(self.weights).read_bytes()
 
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
         numbers = [sample["numbers"]["json"]["number"] for sample in batch]

@@ -65,6 +65,15 @@ def test_a_stage_that_gets_nothing_through_is_a_bug(tmp_path):
     assert "cannot double 0" in RunDir(str(tmp_path)).failures("products")["0000"]
 
 
+def test_a_stage_that_cannot_be_set_up_leaves_its_traceback(tmp_path):
+    """An OSError of the stage is none of the storage: it is not waited out, and not told as one."""
+    result = run(str(tmp_path), f"poison.weights={tmp_path}")
+    assert {(o.node, o.status) for o in result.unfinished} >= {("poison", "failed")}
+    for shard in ("0000", "0001"):
+        assert "IsADirectoryError" in RunDir(str(tmp_path)).failures("products")[shard]
+        assert "in setup" in RunDir(str(tmp_path)).failures("products")[shard]
+
+
 def test_a_sample_that_hangs_is_dropped_after_the_limit(tmp_path):
     outcome = supervised(str(tmp_path), "0000", "poison.hangs=[2]")
     assert (outcome.status, outcome.samples_out, outcome.drops) == ("done", 7, {"timed_out": 1})

@@ -57,6 +57,15 @@ def test_an_output_that_was_replaced_behind_its_receipt_is_made_again(capsys, re
     assert main(["verify", "--run-dir", str(place)]) == 0
 
 
+def test_a_step_without_what_it_needs_says_so_and_leaves_no_failure(capsys, recipe, tmp_path):
+    place = tmp_path / "run"
+    assert main(["run", str(recipe), "--run-dir", str(place), "--only", "tag"]) == 1
+    error = capsys.readouterr().err
+    assert "tag: its shards are not known: after plan" in error
+    assert "error.json" not in error
+    assert not list(place.rglob("*.error.json"))
+
+
 def test_a_shard_that_fails_is_exit_code_3_and_the_others_are_done(capsys, recipe, tmp_path):
     place = tmp_path / "run"
     run = ["run", str(recipe), "--run-dir", str(place), "--until"]
