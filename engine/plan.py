@@ -15,7 +15,7 @@ from engine.compare import input_hashes, why_pending
 from engine.graph import Graph
 from engine.index import write_index
 from engine.receipt_table import Receipts, Vouched
-from engine.receipts import Basis, Receipt, basis_of
+from engine.receipts import Basis, basis_of
 from engine.recipe import Node
 from engine.rundir import RunDir
 from engine.stage import Barrier, SourceStage, Stage
@@ -30,6 +30,7 @@ class NodePlan:
     shards: tuple[str, ...] | None
     pending: tuple[str, ...]
     reasons: Mapping[str, int]  # why shards are pending -> how many, most first; 0 where that is not known yet
+    strays: tuple[str, ...] = ()  # shards that are there and not in the recipe any more: a run removes them
 
     @property
     def done(self) -> bool:
@@ -64,10 +65,9 @@ class Planner:
         """The receipts of a column that agree with its outputs, read once."""
         return self._look_at(column).receipts
 
-    def strays(self, plan: NodePlan) -> list[Receipt]:
-        """Receipts of shards that the recipe has no more, such as those of a larger run before."""
-        wanted, there = set(plan.shards or ()), self._look_at(plan.node.step.writes.name).stated
-        return [] if plan.shards is None else [there[shard] for shard in there if shard not in wanted]
+    def stated(self, column: str) -> Receipts:
+        """All receipts of a column, whether or not they agree with its outputs."""
+        return self._look_at(column).stated
 
     def assets(self, node: Node) -> dict[str, Asset] | None:
         """The node's assets; None if one has still to be made."""
@@ -129,9 +129,11 @@ class Planner:
             return _waiting(node, shards, "its weights are still to be made")
         follows = {shard: f"follows {plan.node.name}" for plan in reversed(upstream) for shard in plan.pending}
         inputs = input_hashes({column: self.receipts(column) for column in node.step.reads}, shards)
-        reasons = why_pending(self._look_at(node.step.writes.name), shards, basis, inputs)
+        there, wanted = self._look_at(node.step.writes.name), set(shards)
+        reasons = why_pending(there, shards, basis, inputs)
         why = ((shard, follows.get(shard, reason)) for shard, reason in zip(shards, reasons, strict=True))
-        return _judged(node, shards, {shard: reason for shard, reason in why if reason})
+        strays = tuple(shard for shard in there.stated if shard not in wanted)
+        return _judged(node, shards, {shard: reason for shard, reason in why if reason}, strays)
 
     def _barrier_plan(self, node: Node) -> NodePlan:
         assert isinstance(node.step, Barrier)
@@ -149,8 +151,8 @@ def is_map(node: Node) -> bool:
     return isinstance(node.step, Stage)
 
 
-def _judged(node: Node, shards: tuple[str, ...], why: Mapping[str, str]) -> NodePlan:
-    return NodePlan(node, shards, tuple(why), dict(Counter(why.values()).most_common()))
+def _judged(node: Node, shards: tuple[str, ...], why: Mapping[str, str], strays: tuple[str, ...] = ()) -> NodePlan:
+    return NodePlan(node, shards, tuple(why), dict(Counter(why.values()).most_common()), strays)
 
 
 def _waiting(node: Node, shards: tuple[str, ...] | None, reason: str) -> NodePlan:

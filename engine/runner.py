@@ -66,7 +66,7 @@ class Runner:
         try:
             planner = Planner(self._graph, self._run, keeps_index=True)
             plans = planner.plan(nodes)
-            if all(plan.done and not planner.strays(plan) for plan in plans):
+            if all(plan.done and not plan.strays for plan in plans):
                 return self._nothing_to_do(plans)
             self._refuse_what_does_not_fit(plans)
             for group in self._graph.chains(nodes):
@@ -136,9 +136,10 @@ class Runner:
 
     def _withdraw_strays(self, plan: NodePlan, planner: Planner) -> None:
         """Removes shards that the recipe has no more, such as those of a larger run before."""
-        for receipt in planner.strays(plan):
-            withdraw(self._run, receipt)
         column = plan.node.step.writes.name
+        there = planner.stated(column)
+        for shard in plan.strays:
+            withdraw(self._run, there[shard])
         for shard in planner.receipts(column).failed - set(plan.shards or ()):
             clear_failure(self._run, column, shard)
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.executor import InProcessExecutor
-from engine.forecast import Forecast, forecast
 from engine.placement import Machine
 from engine.plan import NodePlan, Planner, is_map
-from engine.probe import Probe, Probed
+from engine.probing.forecast import Forecast, forecast
+from engine.probing.probe import Probe, Probed
 from engine.recipe import Recipe
 from engine.runner import check_nodes
 from jobs.errors import EXIT_DONE

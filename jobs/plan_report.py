@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.assets import RUN_SCHEME
-from engine.forecast import Forecast, StageForecast
-from engine.measure import Measured
 from engine.placement import Machine
 from engine.plan import NodePlan
-from engine.probe import Probed
+from engine.probing.forecast import Forecast, StageForecast
+from engine.probing.measure import Measured
+from engine.probing.probe import Probed
 from engine.quantities import duration, hours, size
 
 
@@ -35,6 +35,7 @@ def _step(plan: NodePlan) -> dict[str, Any]:
         "shards": len(plan.shards or ()) if known else None,
         "to_do": len(plan.pending) if known else None,
         "reasons": dict(plan.reasons),
+        "to_remove": len(plan.strays),
     }
 
 
@@ -45,15 +46,17 @@ def print_plan(document: dict[str, Any]) -> None:
     for step in document["steps"]:
         reads = ", ".join((*step["reads"], *step["loads"]))
         to_do, shards = ("?" if step[name] is None else str(step[name]) for name in ("to_do", "shards"))
-        table.add_row(step["step"], step["kind"], reads, step["writes"], to_do, shards, _why(step["reasons"]))
+        table.add_row(step["step"], step["kind"], reads, step["writes"], to_do, shards, _why(step))
     _console().print(table)
 
 
-def _why(reasons: dict[str, int]) -> str:
+def _why(step: dict[str, Any]) -> str:
     """Each reason, and for how many shards it holds where that is known and there are several reasons."""
-    several = len(reasons) > 1
-    counted = (f"{reason} ({count})" if several and count else reason for reason, count in reasons.items())
-    return "; ".join(counted) or "up to date"
+    reasons, several = step["reasons"], len(step["reasons"]) > 1
+    words = [f"{reason} ({count})" if several and count else reason for reason, count in reasons.items()]
+    if step["to_remove"]:
+        words.append(f"{step['to_remove']} in the recipe no more: to be removed")
+    return "; ".join(words) or "up to date"
 
 
 def forecast_document(

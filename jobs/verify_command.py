@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from engine.graph import Graph
 from engine.recipe import RecipeError
 from engine.rundir import RunDir
-from engine.verify import Advance, Verification, verify_run
+from engine.verification.verify import Advance, Verification, verify_run
 from jobs.errors import EXIT_DONE, EXIT_FAILED
 from jobs.job import open_saved_job
 from jobs.verify_knowledge import StepKnowledge

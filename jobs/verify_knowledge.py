@@ -8,12 +8,12 @@ from itertools import zip_longest
 from threading import Lock
 from typing import Any
 
-from engine.inspection import Content, inspect_object, listed
 from engine.receipts import Receipt
 from engine.recipe import Node
 from engine.rundir import RunDir
 from engine.stage import Step
-from engine.verify_recipe import Knowledge
+from engine.verification.inspection import Content, inspect_object, listed
+from engine.verification.recipe_check import Knowledge
 from jobs.deals import DEAL, INDEX, first_rows, rows_of_shard
 from stages.pack import Pack, PackShard, read_index
 from stages.select import Select

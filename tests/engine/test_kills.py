@@ -5,7 +5,7 @@ import random
 import pytest
 
 from engine.rundir import RunDir
-from engine.verify import verify_run
+from engine.verification.verify import verify_run
 from tests.engine.campaign import Disturbed, Kill, contents
 from tests.engine.cluster import Nodes
 from tests.engine.napping import RECEIPTS, command, run

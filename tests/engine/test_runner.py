@@ -12,7 +12,7 @@ from engine.recipe import load_recipe
 from engine.rundir import RunDir
 from engine.runner import Runner
 from engine.storage import Storage
-from engine.verify import verify_run
+from engine.verification.verify import verify_run
 from tests.engine.steps import RECIPE, STEPS
 
 

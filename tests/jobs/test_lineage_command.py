@@ -11,7 +11,7 @@ import pytest
 from engine.rundir import RunDir
 from engine.storage import Storage, hash_local
 from jobs.__main__ import main
-from tests.engine.damage import forge_output, forge_receipt
+from tests.engine.verification.damage import forge_output, forge_receipt
 from tests.jobs.whole_run import whole_run
 
 VIDEO, DROPPED = "b-db0f8b31c1", "b-db0f8b31c1-00000005"

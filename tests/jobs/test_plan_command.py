@@ -120,3 +120,16 @@ def test_footage_that_the_run_has_still_to_make_is_stood_in_for(capsys, tmp_path
     counts = {name: (stage["shards"], stage["samples_in"], stage["samples_out"]) for name, stage in stages.items()}
     assert counts == {"film": (5, 5, 5), "extract": (3, 5, 10)}
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_tells_of_shards_that_a_run_will_remove(capsys, tmp_path):
+    recipe, place = tmp_path / "filmed.yaml", tmp_path / "run"
+    recipe.write_text(FILMED)
+    job = [str(recipe), "--run-dir", str(place), "--only", "film"]
+    assert main(["run", *job]) == 0
+    capsys.readouterr()
+    (film,) = plan_of(capsys, *job, "--set", "film.videos=3")["steps"]
+    assert (film["to_do"], film["to_remove"]) == (0, 2)
+    assert len(list((place / "receipts" / "footage").glob("*.json"))) == 5
+    assert main(["run", *job, "--set", "film.videos=3"]) == 0
+    assert len(list((place / "receipts" / "footage").glob("*.json"))) == 3

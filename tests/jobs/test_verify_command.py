@@ -13,7 +13,7 @@ from engine.listing import receipt_path
 from engine.rundir import RunDir
 from jobs import verify_command
 from jobs.__main__ import main
-from tests.engine.damage import cut, flip_byte, forge_output, forge_receipt
+from tests.engine.verification.damage import cut, flip_byte, forge_output, forge_receipt
 from tests.jobs.whole_run import whole_run
 
 SAMPLES = {"frames": 6, "labelled-sim": 8, "labels-1": 6, "models": 14, "plan": 4, "scores-1": 6, "selection-1": 2}

@@ -19,7 +19,7 @@ from engine.columns import ParquetColumn, TarColumn
 from engine.rundir import RunDir
 from engine.stage import Row
 from engine.storage import Storage, hash_file
-from engine.verify import verify_run
+from engine.verification.verify import verify_run
 from models.depth_png import decode_depth_png, encode_depth_png
 from stages.pack import Pack, Source, deal_out, read_index
 from tests.runs import FRAMES, Bring, failure, finished, hashes, jpeg

@@ -16,9 +16,9 @@ from pathlib import Path
 from engine.assets import Asset, resolve_asset
 from engine.barrier import BarrierContext, BarrierError
 from engine.graph import Graph
-from engine.measure import Measured, ProbeError, ProbeOrder
 from engine.plan import NodePlan, Planner, is_map
-from engine.probe_child import measure_apart
+from engine.probing.child import measure_apart
+from engine.probing.measure import Measured, ProbeError, ProbeOrder
 from engine.receipts import Receipt
 from engine.recipe import Node
 from engine.rundir import RunDir

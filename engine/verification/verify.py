@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from engine.graph import Graph
-from engine.ledger import Ledger
 from engine.listing import Listing, error_path, index_path, is_claim, receipt_path, retry_path
 from engine.rundir import RunDir
-from engine.verify_recipe import Knowledge, RecipeCheck
-from engine.verify_shard import Findings, ShardCheck
+from engine.verification.ledger import Ledger
+from engine.verification.recipe_check import Knowledge, RecipeCheck
+from engine.verification.shard_check import Findings, ShardCheck
 
 _WAITING = 4  # shard ids in line behind each that is being checked
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from engine.forecast import Forecast, forecast
 from engine.graph import build_graph
 from engine.limits import Pool
-from engine.measure import Measured
 from engine.plan import NodePlan
-from engine.probe import Probed
+from engine.probing.forecast import Forecast, forecast
+from engine.probing.measure import Measured
+from engine.probing.probe import Probed
 from engine.recipe import Node
 from tests.engine.steps import Add, Count, Times
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from engine.inspection import listed, repeated
 from engine.receipts import digest_hashes
-from engine.verify_shard import Claim, Findings, Seen
+from engine.verification.inspection import listed, repeated
+from engine.verification.shard_check import Claim, Findings, Seen
 
 _UNVOUCHED = frozenset({"receipts", "checkpoints", "logs", ".tmp"})  # folders whose objects have no receipt by design
 _AT_TOP = frozenset({"run.yaml"})

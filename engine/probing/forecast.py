@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.limits import Pool
-from engine.measure import Measured
 from engine.placement import Machine, needed, workers_that_fit
 from engine.plan import NodePlan
-from engine.probe import Probed
+from engine.probing.measure import Measured
+from engine.probing.probe import Probed
 from engine.recipe import Node
 from engine.stage import SourceStage
 

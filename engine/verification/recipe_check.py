@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from engine.assets import RUN_SCHEME
 from engine.graph import Graph
-from engine.inspection import Content
 from engine.receipts import Receipt, settings_of
 from engine.recipe import Node
 from engine.stage import SourceStage, Stage, Step
+from engine.verification.inspection import Content
 
 _UNKNOWN = "?"
 

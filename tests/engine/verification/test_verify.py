@@ -19,7 +19,6 @@ from rich.console import Console
 from engine.columns import Column, ParquetColumn, TarColumn
 from engine.executor import InProcessExecutor
 from engine.graph import Graph, build_graph
-from engine.inspection import inspect_object
 from engine.listing import error_path, index_path, receipt_path
 from engine.progress import Progress
 from engine.recipe import Node, load_recipe
@@ -27,9 +26,10 @@ from engine.rundir import RunDir
 from engine.runner import Runner, save_recipe
 from engine.stage import Drop, Row, Sample, Stage
 from engine.storage import Storage
-from engine.verify import verify_run
-from tests.engine.damage import cut, encode, flip_byte, forge_output, forge_receipt, receipt_of
+from engine.verification.inspection import inspect_object
+from engine.verification.verify import verify_run
 from tests.engine.steps import RECIPE, STEPS, Add, Count
+from tests.engine.verification.damage import cut, encode, flip_byte, forge_output, forge_receipt, receipt_of
 from tests.runs import Bring
 
 NUMBERS = TarColumn("numbers", ("txt", "json"))

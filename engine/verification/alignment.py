@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from engine.inspection import Content, listed
+from engine.verification.inspection import Content, listed
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,16 @@ from types import SimpleNamespace
 import pytest
 
 from engine.executor import InProcessExecutor
-from engine.forecast import Forecast, forecast
 from engine.graph import Graph, build_graph
-from engine.measure import Measured, Pace
-from engine.probe import Probe, Probed
+from engine.probing.forecast import Forecast, forecast
+from engine.probing.measure import Measured, Pace
+from engine.probing.probe import Probe, Probed
 from engine.progress import Progress
 from engine.recipe import load_recipe
 from engine.rundir import RunDir
 from engine.runner import Runner
 from engine.stage import Sample
-from tests.engine.costly_steps import COSTLY_STEPS
+from tests.engine.probing.costly_steps import COSTLY_STEPS
 
 MIB = 1 << 20
 COUNT = "count: {step: count, total_shards: 5, per_shard: 40}"
@@ -68,7 +68,7 @@ def test_time_is_told_apart_into_set_up_warm_up_and_samples(tmp_path):
 )
 def test_the_slower_a_stage_the_fewer_samples_it_gets(monkeypatch, sample_s, batch_size, there, taken):
     now_s = 100.0
-    monkeypatch.setattr("engine.measure.time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr("engine.probing.measure.time", SimpleNamespace(monotonic=lambda: now_s))
     pace = Pace(batch_size)
     for _ in pace.few(Sample(f"{number:04d}", {}) for number in range(there)):
         now_s += sample_s

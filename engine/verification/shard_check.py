@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from engine.alignment import Made, misalignments
 from engine.columns import ColumnError
 from engine.drops import count_codes, read_drops
-from engine.inspection import Content, inspect_object
 from engine.listing import receipt_path
 from engine.receipts import Receipt, read_receipt
 from engine.rundir import RunDir
 from engine.storage import Output
-from engine.verify_recipe import RecipeCheck
+from engine.verification.alignment import Made, misalignments
+from engine.verification.inspection import Content, inspect_object
+from engine.verification.recipe_check import RecipeCheck
 
 
 class Seen(NamedTuple):
