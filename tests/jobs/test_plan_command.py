@@ -129,7 +129,7 @@ def test_a_plan_tells_of_shards_that_a_run_will_remove(capsys, tmp_path):
     assert main(["run", *job]) == 0
     capsys.readouterr()
     (film,) = plan_of(capsys, *job, "--set", "film.videos=3")["steps"]
-    assert (film["to_do"], film["to_remove"]) == (0, 2)
+    assert (film["shards"], film["to_remove"]) == (3, 2)
     assert len(list((place / "receipts" / "footage").glob("*.json"))) == 5
     assert main(["run", *job, "--set", "film.videos=3"]) == 0
     assert len(list((place / "receipts" / "footage").glob("*.json"))) == 3
