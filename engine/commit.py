@@ -3,9 +3,10 @@
 Two attempts of one shard may overlap: a worker that was given up for lost may still be at work. On a disk, a lock lets
 one commit after the other; what an attempt replaces and dies before saying so is found by its time, for the object is
 newer than its receipt. An object store has neither locks nor a clock to go by (it ticks in seconds, and an upload may
-bear the time of its beginning). There an attempt lays down a claim before it replaces anything, reads back what is
-stored when its receipt is written, and takes the claim away last. So of two living attempts the later one sees what the
-other has done, and a dead one leaves its claim: then the shard is trusted only for what it hashes to.
+bear the time of its beginning). There an attempt lays down a claim before it replaces anything, looks for others when
+its receipt is written, and takes the claim away last. One that has seen another's claim leaves a trace, so that of two
+attempts that overlap each knows it, and reads back what is stored. A dead one leaves its claim. While there are claims
+or traces, the shard is trusted only for what it hashes to.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -21,14 +23,16 @@ from uuid import uuid4
 
 from engine.drops import count_codes, write_drops
 from engine.faults import told_as
-from engine.listing import claim_path, error_path, receipt_path, retry_path
+from engine.listing import claim_path, error_path, is_claim, receipt_path, retry_path
 from engine.receipts import Basis, Receipt
 from engine.rundir import RunDir
 from engine.stage import Drop
-from engine.storage import hash_local
+from engine.storage import Storage, hash_local
 
 _LOCKS = 64  # files; shards share them
 _TRIES = 3
+_TRACE = ".trace"
+_DEAD_AFTER_S = 24 * 3600.0
 
 
 class OvertakenError(RuntimeError):
@@ -54,7 +58,7 @@ def commit(
         OvertakenError: other attempts at the shard kept getting in between; the shard counts as not done.
     """
     sha256 = hash_local(local)
-    with _alone(run, column, shard) as locked:
+    with _turn(run, column, shard) as claim:
         before = run.receipt(column, shard)
         attempt = before.attempt + 1 if before else 1
         for _ in range(_TRIES):
@@ -73,8 +77,7 @@ def commit(
                 attempt=attempt,
             )
             run.storage.write_bytes(receipt_path(column, shard), receipt.to_bytes())
-            stands = receipt if locked else run.receipt(column, shard)
-            if stands and (locked or run.fits(stands)):
+            if stands := _what_stands(run, receipt, claim):
                 clear_failure(run, column, shard)
                 return stands
             if run.storage.is_local:  # moved, not copied
@@ -84,13 +87,21 @@ def commit(
     raise OvertakenError(f"{column}/{shard}: another attempt at it replaced the output; the same command does it again")
 
 
+def _what_stands(run: RunDir, receipt: Receipt, claim: _Claim | None) -> Receipt | None:
+    """The receipt that is there when one was written, if it agrees with what is stored."""
+    if claim is None or not claim.is_contested():
+        return receipt
+    left = run.receipt(receipt.column, receipt.shard)
+    return left if left and run.fits(left) else None
+
+
 def revouch(run: RunDir, receipt: Receipt) -> bool:
     """Hashes the outputs of a receipt that is older than they are. If they are what was written, it is written anew."""
-    with _alone(run, receipt.column, receipt.shard) as locked:
+    with _turn(run, receipt.column, receipt.shard) as claim:
         if run.receipt(receipt.column, receipt.shard) != receipt or not run.fits(receipt):
             return False
         run.storage.write_bytes(receipt_path(receipt.column, receipt.shard), receipt.to_bytes())
-        return locked or run.fits(receipt)
+        return _what_stands(run, receipt, claim) == receipt
 
 
 def fail(run: RunDir, column: str, shard: str, traceback: str) -> None:
@@ -112,17 +123,49 @@ def withdraw(run: RunDir, receipt: Receipt) -> None:
         run.storage.delete_all(output.path)
 
 
+def sweep_claims(run: RunDir, column: str) -> None:
+    """Takes away the claims and traces of a column that are a day old: no attempt lives that long.
+
+    Should one wake up yet, what it replaces is newer than the receipt by more than any clock is wrong.
+    """
+    for path, entry in run.storage.entries(f"receipts/{column}").items():
+        if is_claim(path) and time.time() - entry.mtime_ns / 1e9 > _DEAD_AFTER_S:
+            run.storage.delete(f"receipts/{column}/{path}")
+
+
+class _Claim:
+    """Tells other attempts, and the planner, that this one may be about to replace objects of a shard."""
+
+    def __init__(self, storage: Storage, column: str, shard: str) -> None:
+        self._storage, self._folder, self._name = storage, claim_path(column, shard), uuid4().hex
+        self._others: list[str] = []
+        storage.write_bytes(self._folder + self._name, b"")
+
+    def is_contested(self) -> bool:
+        """Whether another attempt may have come between this one's writes. To be asked after the last of them."""
+        self._others = [name for name in self._storage.list(self._folder) if name != self._name]
+        return bool(self._others)
+
+    def lift(self) -> None:
+        """Takes the claim away, and leaves a trace for those at work; without any, all traces have been heeded."""
+        traces = [name for name in self._others if name.endswith(_TRACE)]
+        if len(traces) < len(self._others):
+            self._storage.write_bytes(self._folder + self._name + _TRACE, b"")
+            traces = []
+        for name in (*traces, self._name):
+            self._storage.delete(self._folder + name)
+
+
 @contextlib.contextmanager
-def _alone(run: RunDir, column: str, shard: str) -> Iterator[bool]:
-    """Keeps other attempts away by a lock (then True), or tells them and the planner of this one by a claim."""
+def _turn(run: RunDir, column: str, shard: str) -> Iterator[_Claim | None]:
+    """Keeps other attempts away by a lock (then None), or lays down a claim."""
     with ExitStack() as stack:
         if run.storage.is_local and _lock(run, column, shard, stack):
-            yield True
+            yield None
             return
-        claim = claim_path(column, shard, uuid4().hex)
-        run.storage.write_bytes(claim, b"")
-        yield False
-        run.storage.delete(claim)  # not after an exception: what was begun may yet become visible
+        claim = _Claim(run.storage, column, shard)
+        yield claim
+        claim.lift()  # not after an exception: what was begun may yet become visible
 
 
 def _lock(run: RunDir, column: str, shard: str, stack: ExitStack) -> bool:

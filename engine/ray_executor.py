@@ -28,7 +28,7 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leaves CUDA_VISIBLE_DEVICES alone for workers without a GPU
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # its errors reach us as exceptions; its log keeps the rest
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_memory_monitor_refresh_ms": "0",  # Ray would kill supervisors for their memory; the system takes their children
+    "RAY_memory_monitor_refresh_ms": "0",  # Ray would kill supervisors, the system kills their children
 }
 _MOST_BLOCKS = 4096  # of a plan, which costs some KB for each; beyond, a block holds several shards
 _LISTEN_EVERY_S = 0.1

@@ -11,7 +11,7 @@ import pyarrow as pa
 from engine.assets import AssetCache, check_asset, resolve_asset
 from engine.barrier import BarrierError
 from engine.budget import Spending
-from engine.commit import clear_failure, withdraw
+from engine.commit import clear_failure, sweep_claims, withdraw
 from engine.executor import Executor
 from engine.graph import Graph
 from engine.index import IndexKeeper
@@ -104,7 +104,7 @@ class Runner:
         steps = [MapStep(node, planner.assets(node) or {}) for node in chain]
         pending = sorted({shard for plan in plans for shard in plan.pending if self._is_wanted(shard)})
         for plan in plans:
-            self._withdraw_strays(plan, planner)
+            self._clear_away(plan, planner)
             self._announce(plan)
         spending = {plan.node.name: self._spent(plan, planner, set(pending)) for plan in plans}
         self._check_budgets(plans, spending)
@@ -134,12 +134,14 @@ class Runner:
     def _is_wanted(self, shard: str) -> bool:
         return self._shards is None or shard in self._shards
 
-    def _withdraw_strays(self, plan: NodePlan, planner: Planner) -> None:
-        """Removes shards that the recipe has no more, such as those of a larger run before."""
+    def _clear_away(self, plan: NodePlan, planner: Planner) -> None:
+        """Removes shards that the recipe has no more, such as those of a larger run before, and claims of the dead."""
         column = plan.node.step.writes.name
         there = planner.stated(column)
         for shard in plan.strays:
             withdraw(self._run, there[shard])
+        if there.claimed:
+            sweep_claims(self._run, column)
         for shard in planner.receipts(column).failed - set(plan.shards or ()):
             clear_failure(self._run, column, shard)
 
