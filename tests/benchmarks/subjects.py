@@ -7,7 +7,10 @@ from importlib import import_module
 
 from tests.benchmarks.measure import Result
 
-SUBJECTS = ("extract", "horizon", "ray_map", "chain", "resume", "scale", "loader", "label", "losses", "patches")
+SUBJECTS = (
+    *("extract", "horizon", "ray_map", "chain", "resume", "scale", "driver"),
+    *("loader", "label", "losses", "patches"),
+)
 
 
 def measure(subject: str, repeats: int) -> Iterator[Result]:
