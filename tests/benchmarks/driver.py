@@ -23,12 +23,13 @@ def benchmark(_: int) -> Iterator[Result]:
         rate = 3 * SHARDS / (time.perf_counter() - started_s)
     most = max(looks)
     part_mib = [next(mib for receipts, mib in looks.items() if receipts >= part * most) for part in PARTS]
+    figures = " / ".join(f"{mib:.0f}" for mib in part_mib)
     yield Result(
         f"driver of a run on Ray, {SHARDS:,} trivial shards through three stages: memory at its end",
         f"memory after {100 * PARTS[0]:.0f} % of the receipts",
         f"{part_mib[-1] / part_mib[0]:.2f}",
         "≤ 1.1",
-        f"{' / '.join(f'{mib:.0f}' for mib in part_mib)} MiB after {' / '.join(f'{100 * part:.0f}' for part in PARTS)} %;"
+        f"{figures} MiB after {' / '.join(f'{100 * part:.0f}' for part in PARTS)} % of them;"
         f" {rate:.0f} receipts/s, start-up included",
     )
 
