@@ -66,6 +66,7 @@ class Runner:
         try:
             planner = Planner(self._graph, self._run, keeps_index=True)
             plans = planner.plan(nodes)
+            self._sweep_claims(plans, planner)
             if all(plan.done and not plan.strays for plan in plans):
                 return self._nothing_to_do(plans)
             self._refuse_what_does_not_fit(plans)
@@ -79,6 +80,12 @@ class Runner:
             self._progress.close()
             if self._executor:
                 self._executor.close()
+
+    def _sweep_claims(self, plans: Sequence[NodePlan], planner: Planner) -> None:
+        for plan in plans:
+            column = plan.node.step.writes.name
+            if is_map(plan.node) and planner.stated(column).claimed:
+                sweep_claims(self._run, column)
 
     def _nothing_to_do(self, plans: Sequence[NodePlan]) -> RunResult:
         for plan in plans:
@@ -104,7 +111,7 @@ class Runner:
         steps = [MapStep(node, planner.assets(node) or {}) for node in chain]
         pending = sorted({shard for plan in plans for shard in plan.pending if self._is_wanted(shard)})
         for plan in plans:
-            self._clear_away(plan, planner)
+            self._withdraw_strays(plan, planner)
             self._announce(plan)
         spending = {plan.node.name: self._spent(plan, planner, set(pending)) for plan in plans}
         self._check_budgets(plans, spending)
@@ -134,14 +141,12 @@ class Runner:
     def _is_wanted(self, shard: str) -> bool:
         return self._shards is None or shard in self._shards
 
-    def _clear_away(self, plan: NodePlan, planner: Planner) -> None:
-        """Removes shards that the recipe has no more, such as those of a larger run before, and claims of the dead."""
+    def _withdraw_strays(self, plan: NodePlan, planner: Planner) -> None:
+        """Removes shards that the recipe has no more, such as those of a larger run before."""
         column = plan.node.step.writes.name
         there = planner.stated(column)
         for shard in plan.strays:
             withdraw(self._run, there[shard])
-        if there.claimed:
-            sweep_claims(self._run, column)
         for shard in planner.receipts(column).failed - set(plan.shards or ()):
             clear_failure(self._run, column, shard)
 

@@ -1,4 +1,6 @@
 import collections
+import os
+import time
 
 import pytest
 
@@ -49,6 +51,19 @@ def test_a_finished_run_does_nothing(place):
     assert run(place).worked == 0
     assert hashes(place) == before
     assert all(plan.done for plan in plans(place).values())
+
+
+def test_claims_of_attempts_that_died_days_ago_are_swept(tmp_path):
+    run(str(tmp_path))
+    claims = tmp_path / "receipts" / "products" / "0001.claims"
+    claims.mkdir()
+    old, young = claims / "old", claims / "young"
+    for claim in (old, young):
+        claim.touch()
+    two_days_ago_s = time.time() - 2 * 24 * 3600
+    os.utime(old, (two_days_ago_s, two_days_ago_s))
+    assert run(str(tmp_path)).worked == 0
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_a_changed_setting_reruns_exactly_what_depends_on_it(tmp_path):
