@@ -24,6 +24,7 @@ _COMMANDS = {
     "train": "train a depth model on packed shards",
     "evaluate": "measure a model on a data set",
     "predict": "predict the depth of panoramas",
+    "convert": "turn the published DAP weights into a model folder",
 }
 
 

@@ -4,63 +4,137 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from engine.columns import ColumnError, read_rows
 from jobs.errors import EXIT_DONE, UsageError
-from jobs.evaluate import Labelled, decode_labelled, measure
-from models.embedded import EMBEDDED, model_place
-from models.inference import DepthPredictor
+from jobs.evaluate import drawn_m
+from jobs.evaluate_measure import Measurement, json_ready
+from jobs.evaluate_report import Worst, figures_tables, save
+from jobs.loose import output_folder
+from models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
+from models.datasets.catalogue import DATASETS, open_dataset
+from models.embedded import EMBEDDED
+from models.equivariance import seam_ratio, yaw_error
+from models.inference import choose_device
+from models.labelers import DapLabeler, Estimate, Labeler, check_labeler, make_labeler
+from models.labelers_fusion import Patches
+from models.labelers_outputs import OUTPUT_SETTINGS, check_alignment
+from models.metrics_alignment import ALIGNMENTS
+from models.metrics_table import BEYOND_RANGE_M
+
+_TURNED = 8  # panoramas that the error under yaw is measured on: each is predicted four times more
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--model", default=EMBEDDED, metavar="PATH", help="a model folder (default: the embedded one)")
-    parser.add_argument("--dataset", required=True, choices=["shards"], help="shards: KEY.jpg, KEY.depth.png, KEY.json")
+    parser.add_argument(
+        "--model",
+        default=EMBEDDED,
+        metavar="PATH|hf:ID|diffusers:ID|python:MODULE:FUNCTION",
+        help="a model folder of ours, or a model of others (default: the embedded one)",
+    )
+    parser.add_argument(
+        "--dataset", required=True, choices=sorted(DATASETS), help="shards: KEY.jpg, KEY.depth.png, KEY.json"
+    )
     parser.add_argument("--root", required=True, metavar="DIR", help="folder of the data set")
-    parser.add_argument("--split", help="only samples whose json has this split")
+    parser.add_argument("--split", metavar="NAME|LIST", help="a split's name, or a file with a pair IMAGE DEPTH a line")
+    parser.add_argument("--alignment", default="none", choices=ALIGNMENTS, help="to the truth, before it is measured")
+    parser.add_argument("--output", default="auto", choices=OUTPUT_SETTINGS, help="what a model of others gives")
+    parser.add_argument("--patches", type=int, metavar="SIZE", help="a model of others sees 12 views of SIZE pixels")
+    parser.add_argument(
+        "--out", default="dap-evaluate", metavar="DIR", help="for the figures, also by image, and a picture"
+    )
+    parser.add_argument("--yaw-turns", type=int, default=1, metavar="N", help="ours: mean over N predictions, turned")
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Prints the figures."""
-    items = _read_shards(Path(arguments.root), arguments.split)
+    """Prints the figures and saves them."""
+    if arguments.batch_size < 1:
+        raise UsageError("--batch-size must be at least 1")
+    dataset, root = open_dataset(arguments.dataset), Path(arguments.root)
     try:
-        predictor = DepthPredictor(model_place(arguments.model), arguments.device)
-    except (ValueError, OSError) as error:
-        raise UsageError(f"--model {arguments.model}: {' '.join(str(error).split())}") from error
-    figures = measure(items, predictor.predict([item.rgb for item in items]))
-    document = {"dataset": arguments.dataset, **figures}
+        entries = dataset.find(root, arguments.split)
+        labeler = _load(arguments)
+        out = output_folder(arguments.out)
+        document, rows, worst = _measure(dataset, root, entries, labeler, arguments)
+    except DatasetError as error:
+        raise UsageError(str(error)) from error
+    save(out, document, rows, worst)
     if arguments.json:
         print(json.dumps(document))
-        return EXIT_DONE
-    table = Table("figure", "value", title=f"{arguments.model} on {arguments.root}")
-    for name, value in document.items():
-        if not isinstance(value, dict):
-            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
-    Console().print(table)
+    else:
+        print(f"{arguments.model} on {arguments.root}")
+        Console().print(*figures_tables(document), sep="")
+        print(f"by image, and the worst of them: {out}")
     return EXIT_DONE
 
 
-def _read_shards(root: Path, split: str | None) -> list[Labelled]:
-    """All panoramas of the tar shards in a folder; raises UsageError if there are none, or one is damaged."""
-    shards = sorted(root.glob("*.tar"))
-    if not shards:
-        raise UsageError(f"{root}: no tar shards there")
-    items = []
-    for shard in shards:
-        try:
-            with shard.open("rb") as stream:
-                rows = [
-                    row for row in read_rows(shard.name, stream) if split in (None, row.fields["json"].get("split"))
-                ]
-            items += [decode_labelled(row.key, row.fields) for row in rows]
-        except (ColumnError, KeyError, ValueError) as error:
-            raise UsageError(f"{shard}: {' '.join(str(error).split())}") from error
-    if not items:
-        raise UsageError(f"{root}: no panorama of the split {split!r}")
-    return items
+def _load(arguments: argparse.Namespace) -> Labeler:
+    try:
+        patches = Patches(arguments.patches) if arguments.patches is not None else None
+        check_alignment(arguments.model, check_labeler(arguments.model, arguments.output), arguments.alignment)
+        return make_labeler(
+            arguments.model,
+            device=arguments.device,
+            batch_size=arguments.batch_size,
+            patches=patches,
+            output=arguments.output,
+            yaw_turns=arguments.yaw_turns,
+        )
+    except (ValueError, OSError) as error:
+        raise UsageError(f"--model {arguments.model}: {' '.join(str(error).split())}") from error
+
+
+def _measure(
+    dataset: PanoramaSet, root: Path, entries: list[Entry], labeler: Labeler, arguments: argparse.Namespace
+) -> tuple[dict[str, Any], list[dict[str, Any]], Worst]:
+    """The figures, the row of every image, and the worst of them; holds one batch of panoramas at a time."""
+    measurement, worst = Measurement(arguments.alignment, choose_device(arguments.device)), Worst()
+    rows, first = [], []
+    for items in _batches(dataset, root, entries, arguments.batch_size):
+        for item, estimate in zip(items, _estimates(labeler, items, arguments.model), strict=True):
+            row = measurement.add(item, estimate)
+            if worst.wants(row["abs_rel"]):
+                predicted_m = drawn_m(item, estimate, arguments.alignment)
+                worst.keep(len(rows), row["abs_rel"], item.rgb, predicted_m, item.depth_m)
+            row["seam_ratio"] = seam_ratio(np.nan_to_num(estimate.values, posinf=BEYOND_RANGE_M))
+            rows.append({"key": item.key, "scene": item.scene, **row})
+        first += [item.rgb for item in items[: _TURNED - len(first)]]
+    document = {"dataset": arguments.dataset, "model": arguments.model, "output": labeler.output}
+    document |= measurement.figures()
+    sphere = {"seam_ratio": _middle([row["seam_ratio"] for row in rows])}
+    if isinstance(labeler, DapLabeler):
+        sphere["yaw_error"] = float(
+            np.mean([yaw_error(lambda r: labeler.estimate([r])[0].values, rgb) for rgb in first])
+        )
+    return document | {"sphere": json_ready(sphere)}, rows, worst
+
+
+def _estimates(labeler: Labeler, items: list[Labelled], model: str) -> list[Estimate]:
+    """What the model gives for panoramas; UsageError if it fails, or gives what is no number."""
+    try:
+        estimates = labeler.estimate([item.rgb for item in items])
+    except ValueError as error:
+        raise UsageError(f"--model {model}: {' '.join(str(error).split())}") from error
+    if bad := next((i.key for i, e in zip(items, estimates, strict=True) if np.isnan(e.values).any()), None):
+        raise UsageError(f"--model {model}: gives nan for {bad}")
+    return estimates
+
+
+def _middle(values: list[float]) -> float:
+    """The median of what is a finite number; nan if nothing is."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.median(known)) if known else float("nan")
+
+
+def _batches(dataset: PanoramaSet, root: Path, entries: list[Entry], size: int) -> Iterator[list[Labelled]]:
+    for start in range(0, len(entries), size):
+        yield [dataset.read(root, entry) for entry in entries[start : start + size]]

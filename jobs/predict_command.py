@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from jobs.pictures import colour_depth
 from models.depth_png import encode_depth_png
 from models.embedded import EMBEDDED, model_place
 from models.erp import point_map
-from models.inference import DepthPredictor, choose_device
+from models.inference import DepthPredictor, Precision, choose_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ply", action="store_true", help="write a point cloud, too")
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="of a video: time between frames")
     parser.add_argument("--height", type=int, default=512, help="of a video: height of the frames")
+    parser.add_argument(
+        "--yaw-turns", type=int, default=1, metavar="N", help="mean over N predictions, each turned on by 360°/N"
+    )
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="auto: bfloat16 on CUDA")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -37,9 +42,16 @@ def main(arguments: argparse.Namespace) -> int:
     check_distinct_names(arguments.files)
     check_sampling(arguments.every, arguments.height)
     _check_device(arguments.device)
+    if arguments.yaw_turns < 1:
+        raise UsageError(f"--yaw-turns must be at least 1, not {arguments.yaw_turns}")
     out = output_folder(arguments.out)
     try:
-        predictor = DepthPredictor(model_place(arguments.model), arguments.device)
+        predictor = DepthPredictor(
+            model_place(arguments.model),
+            arguments.device,
+            yaw_turns=arguments.yaw_turns,
+            precision=arguments.precision,
+        )
     except (ValueError, OSError) as error:
         raise UsageError(f"--model {arguments.model}: {' '.join(str(error).split())}") from error
     for file in arguments.files:

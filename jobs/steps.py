@@ -9,6 +9,7 @@ from engine.stage import Step
 
 _KINDS = {
     "simulate": "stages.simulate:Simulate",
+    "ingest": "stages.ingest:Ingest",
     "film": "stages.film:Film",
     "plan": "stages.plan:Plan",
     "extract": "stages.extract:Extract",

@@ -12,88 +12,26 @@ from models.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before transformers, which imports torchvision where it is installed
 
-from transformers import AutoBackbone, AutoConfig, AutoModel, PreTrainedConfig  # noqa: E402
+from transformers import AutoBackbone, AutoConfig, AutoModel, AutoModelForDepthEstimation  # noqa: E402
 from transformers import initialization as init  # noqa: E402
-from transformers.configuration_utils import SubConfigSpec  # noqa: E402
 from transformers.utils.generic import ModelOutput  # noqa: E402
 
-from models.dpt_head import Conv, Decoder, DptHead  # noqa: E402
+from models.dap_config import DapConfig  # noqa: E402
+from models.dinov3 import convert_meta  # noqa: E402
+from models.dpt_head import Conv, DptHead  # noqa: E402
+from models.layout import read_weights  # noqa: E402
+from models.periodic_positions import PeriodicPositions  # noqa: E402
 from models.pretrained import StrictPreTrainedModel  # noqa: E402
-
-PUBLISHED_STAGES = {12: (3, 6, 9, 12), 24: (5, 12, 18, 24)}
-"""Blocks (counted from 1) whose features the published heads read, by depth of the backbone."""
-
-
-def default_stages(depth: int) -> tuple[int, ...]:
-    """The blocks, counted from 1, that the heads read: the published ones, else four evenly spaced."""
-    return PUBLISHED_STAGES.get(depth, tuple(max(1, round(depth * quarter / 4)) for quarter in (1, 2, 3, 4)))
-
-
-class DapConfig(PreTrainedConfig):
-    """Configuration of a `DapModel`; the defaults are the ViT-S shape.
-
-    `backbone_config` is any transformers backbone's (DINOv3 ViT by default); its `out_indices` choose the four blocks
-    that the heads read. `image_height` is the native input height; the width is twice that.
-    """
-
-    model_type = "dap"
-    sub_configs_defaults = {  # noqa: RUF012 (a ClassVar by transformers' convention)
-        "backbone_config": SubConfigSpec(AutoConfig, "dinov3_vit", {"num_register_tokens": 4})
-    }
-
-    backbone_config: dict | PreTrainedConfig | None = None
-    decoder: Decoder = "spherical"
-    head_channels: tuple[int, ...] | list[int] = (48, 96, 192, 384)
-    head_features: int = 64
-    head_output_features: int = 32
-    max_depth_m: float = 100.0
-    initial_depth_m: float = 5.0
-    initial_beyond_range: float = 0.1
-    image_height: int = 512
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        if isinstance(self.backbone_config, dict):
-            self.backbone_config = {"model_type": "dinov3_vit"} | self.backbone_config
-        super().__post_init__(**kwargs)
-        backbone = self.backbone
-        if len(backbone.out_indices) != 4:
-            backbone.out_indices = list(default_stages(backbone.num_hidden_layers))
-        for chance in ("pos_embed_rescale", "pos_embed_jitter", "pos_embed_shift"):
-            # Random positions in training draw from the global generator, and the extent of a panorama is known.
-            if hasattr(backbone, chance):
-                setattr(backbone, chance, None)
-        if self.image_height % backbone.patch_size:
-            raise ValueError(f"image_height {self.image_height} is no multiple of the patch, {backbone.patch_size}")
-
-    @property
-    def backbone(self) -> Any:
-        """The backbone's own configuration."""
-        return self.backbone_config
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Native (height, width) of the input."""
-        return self.image_height, 2 * self.image_height
-
-    @classmethod
-    def tiny(cls, **fields: Any) -> Self:
-        """About 0.8 M parameters, which learn from scratch in minutes on two CPU cores at 96×192."""
-        backbone = {
-            "patch_size": 16,
-            "hidden_size": 96,
-            "intermediate_size": 288,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 3,
-            "initializer_range": 0.05,
-            "num_register_tokens": 4,
-        }
-        shape = {"head_channels": (16, 24, 32, 48), "head_features": 32, "head_output_features": 16}
-        return cls(**{"backbone_config": backbone, "image_height": 96, **shape, **fields})
+from models.processor import DapImageProcessor  # noqa: E402
+from models.published_tokens import PublishedTokens  # noqa: E402
 
 
 @dataclass
 class DapOutput(ModelOutput):
-    """`predicted_depth`: (B, H, W) ray distance in metres; `beyond_range`: (B, H, W) probability of being farther."""
+    """`predicted_depth`: (B, H, W) ray distance in metres.
+
+    `beyond_range`: (B, H, W), the probability of being farther than the threshold of the range mask; 0 without one.
+    """
 
     predicted_depth: Tensor | None = None
     beyond_range: Tensor | None = None
@@ -113,32 +51,78 @@ class DapModel(StrictPreTrainedModel):
 
     def __init__(self, config: DapConfig):
         super().__init__(config)
-        backbone = config.backbone
-        self.backbone = AutoBackbone.from_config(backbone)
-        shape = (backbone.hidden_size, tuple(config.head_channels), config.head_features, config.head_output_features)
-        self.depth_head = DptHead(*shape, backbone.patch_size, config.decoder)
-        self.mask_head = DptHead(*shape, backbone.patch_size, config.decoder)
+        self.backbone = AutoBackbone.from_config(config.backbone)
+        if config.periodic_positions:
+            self.backbone.rope_embeddings = PeriodicPositions(config.backbone)
+        self.published_tokens = PublishedTokens(config.backbone.hidden_size) if config.published_tokens else None
+        self.depth_head = _head(config)
+        self.mask_head = None if config.range_threshold_m is None else _head(config)
         self.post_init()
 
     def forward(self, pixel_values: Tensor) -> DapOutput:
         """`pixel_values`: (B, 3, H, W), normalised by ImageNet's mean and std; H and W multiples of the patch."""
-        maps = tuple(m.contiguous(memory_format=torch.channels_last) for m in self.backbone(pixel_values).feature_maps)
-        return DapOutput(
-            predicted_depth=self.config.max_depth_m * torch.sigmoid(self.depth_head(maps).float()),
-            beyond_range=torch.sigmoid(self.mask_head(maps).float()),
-        )
+        self._check_size(pixel_values)
+        maps = self.features(pixel_values)
+        depth_m = self.config.max_depth_m * torch.sigmoid(self.depth_head(maps).float())
+        if self.mask_head is None:
+            return DapOutput(predicted_depth=depth_m, beyond_range=torch.zeros_like(depth_m))
+        return DapOutput(predicted_depth=depth_m, beyond_range=torch.sigmoid(self.mask_head(maps).float()))
+
+    def features(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        """The four maps (B, C, h, w) that the heads read."""
+        maps = self.backbone(pixel_values).feature_maps
+        if self.published_tokens is not None:
+            maps = tuple(self.published_tokens(features) for features in maps)
+        return tuple(features.contiguous(memory_format=torch.channels_last) for features in maps)
+
+    def _check_size(self, pixel_values: Tensor) -> None:
+        height, width = pixel_values.shape[-2:]
+        patch = self.config.backbone.patch_size
+        if height % patch or width % patch:
+            raise ValueError(f"{height}×{width} pixels are no multiples of the patch, {patch}")
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Writes config.json and model.safetensors, and preprocessor_config.json for `AutoImageProcessor`."""
+        super().save_pretrained(save_directory, **kwargs)
+        DapImageProcessor.of(self.config).save_pretrained(save_directory)
 
     @classmethod
     def from_backbone(cls, name_or_path: str | Path, *, seed: int = 0, **fields: Any) -> Self:
-        """Fresh heads on a pretrained backbone (local folder or hub id); `fields` are those of `DapConfig`."""
+        """Fresh heads on a pretrained backbone; `fields` are those of `DapConfig`.
+
+        A hub id, a folder of the hub's, or a file of Meta's DINOv3 weights (.pth, .safetensors); ValueError if it does
+        not hold a whole backbone.
+        """
+        if Path(name_or_path).is_file():
+            return cls._from_meta(Path(name_or_path), seed, fields)
         backbone_config = AutoConfig.from_pretrained(str(name_or_path))
         model = cls.new(DapConfig(backbone_config=backbone_config, **fields), seed)
         load = type(model.backbone).from_pretrained
         backbone, info = load(str(name_or_path), config=backbone_config, output_loading_info=True)
         if info["missing_keys"] or info["mismatched_keys"]:
             raise ValueError(f"{name_or_path} does not hold the weights of a {backbone_config.model_type} backbone")
-        model.backbone = backbone
+        model.backbone.load_state_dict(backbone.state_dict())
         return model
+
+    @classmethod
+    def _from_meta(cls, file: Path, seed: int, fields: dict[str, Any]) -> Self:
+        try:
+            backbone_config, weights = convert_meta(read_weights(file))
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+        model = cls.new(DapConfig(backbone_config=backbone_config, **fields), seed)
+        model.backbone.load_state_dict(weights)
+        return model
+
+    def plug_range_mask(self, threshold_m: float | None, *, seed: int = 0) -> None:
+        """Gives the model a fresh range mask for another threshold (None: takes it away); all else stays as it is."""
+        config = DapConfig.from_dict({**self.config.to_dict(), "range_threshold_m": threshold_m})
+        self.config.range_threshold_m = config.range_threshold_m  # the threshold was checked
+        self.mask_head = None if threshold_m is None else _head(config)
+        if self.mask_head is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.mask_head.apply(self._init_weights)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -147,8 +131,8 @@ class DapModel(StrictPreTrainedModel):
         The last layers start as near constants, at a typical depth and a typical share of sky: a start at a plausible
         5 m instead of the sigmoid's middle, 50 m, saves the first hundreds of steps.
         """
-        if isinstance(module, Conv) and module in (self.depth_head.output, self.mask_head.output):
-            start = self._start_of(module)
+        start = self._start_of(module)
+        if start is not None and isinstance(module, Conv):
             init.normal_(module.weight, std=0.1 / math.sqrt(module.weight[0].numel()))
             if module.bias is not None:
                 init.constant_(module.bias, math.log(start / (1 - start)))
@@ -159,12 +143,18 @@ class DapModel(StrictPreTrainedModel):
             if module.bias is not None:
                 init.zeros_(module.bias)
 
-    def _start_of(self, output: nn.Module) -> float:
-        """The value of a head's sigmoid before training."""
-        if output is self.depth_head.output:
+    def _start_of(self, module: nn.Module) -> float | None:
+        """The value of a head's sigmoid before training, if the module is a head's last layer."""
+        if module is self.depth_head.output:
             return self.config.initial_depth_m / self.config.max_depth_m
-        return self.config.initial_beyond_range
+        if self.mask_head is not None and module is self.mask_head.output:
+            return self.config.initial_beyond_range
+        return None
 
 
-AutoConfig.register(DapConfig.model_type, DapConfig)
+def _head(config: DapConfig) -> DptHead:
+    return DptHead(config.backbone.hidden_size, *config.head_shape, config.backbone.patch_size, config.decoder)
+
+
 AutoModel.register(DapConfig, DapModel)
+AutoModelForDepthEstimation.register(DapConfig, DapModel)

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from multiprocessing.connection import Connection
 from typing import Any
 
-import numpy as np
-
-from models.video import VideoError, VideoFrame
+from models.frame_ring import FREE, FrameRing
+from models.spherical_metadata import Declared
+from models.video import Eye, VideoFrame
+from models.video_file import VideoError
 
 POLL_S = 0.1
 
@@ -23,16 +24,16 @@ POLL_S = 0.1
 class Decoder:
     """Samples frames like `models.video.sample_frames`, in one persistent child, replaced when it has to be killed.
 
-    A child that sends nothing for `timeout_s` seconds is killed (VideoError `decode_timeout`), as is one that grows
-    beyond `memory_bytes` (`decode_memory`); one that dies by itself gives `decode_crashed`. Not for several threads.
+    A child that reads no packet and sends no frame for `timeout_s` seconds is killed (VideoError `decode_timeout`), as
+    is one that grows beyond `memory_bytes` (`decode_memory`); one that dies by itself gives `decode_crashed`. It
+    decodes up to `frame_ring.SLOTS` frames ahead of who takes them. Not for several threads.
     """
 
     def __init__(self, *, timeout_s: float = 120.0, memory_bytes: int = 6 << 30, threads: int = 1) -> None:
         self.timeout_s = timeout_s
         self.memory_bytes = memory_bytes
         self.threads = threads
-        self._process: subprocess.Popen | None = None
-        self._connection: Connection | None = None
+        self._child: _Child | None = None
 
     def __enter__(self) -> Decoder:
         return self
@@ -43,20 +44,29 @@ class Decoder:
     @property
     def pid(self) -> int | None:
         """Process id of the child, if there is one."""
-        return self._process.pid if self._process else None
+        return self._child.process.pid if self._child else None
 
     def sample_frames(
-        self, path: str, every_s: float, height: int, *, max_frames: int | None = None
-    ) -> Iterator[VideoFrame]:
+        self,
+        path: str,
+        every_s: float,
+        height: int,
+        *,
+        max_frames: int | None = None,
+        snap_to_keyframes: bool = False,
+        eye: Eye = "both",
+    ) -> Generator[VideoFrame]:
         """Yields frames as they are decoded; raises VideoError. Abandoning the iterator ends the child."""
-        process, connection = self._child()
         request = {"path": path, "every_s": every_s, "height": height, "max_frames": max_frames}
-        whole = False
-        with _Watchdog(process, self.timeout_s, self.memory_bytes) as watchdog:
+        request |= {"snap_to_keyframes": snap_to_keyframes, "eye": eye, "threads": self.threads}
+        child, whole = self._living_child(), False
+        with _Watchdog(child.process, self.timeout_s, self.memory_bytes) as watchdog:
             try:
-                connection.send_bytes(json.dumps({**request, "threads": self.threads}).encode())
-                while (message := _hear(connection, watchdog))["kind"] == "frame":
-                    yield _frame(message, _receive(connection, watchdog))
+                ring = child.ask(request, height)
+                while (message := _hear(child.connection, watchdog))["kind"] == "frame":
+                    frame = _frame(message, ring)
+                    child.connection.send_bytes(FREE)
+                    yield frame
                 whole = True
             except (EOFError, OSError) as error:
                 raise watchdog.explanation() from error
@@ -67,32 +77,44 @@ class Decoder:
 
     def close(self) -> None:
         """Ends the child. Safe to call at any time; the next video starts a new one."""
-        process, connection = self._process, self._connection
-        self._process = self._connection = None
-        if connection:
-            connection.close()
-        if process:
-            process.kill()
-            process.wait()
+        child, self._child = self._child, None
+        if child:
+            child.end()
 
-    def _child(self) -> tuple[subprocess.Popen, Connection]:
-        if self._process is None or self._connection is None or self._process.poll() is not None:
+    def _living_child(self) -> _Child:
+        if self._child is None or self._child.process.poll() is not None:
             self.close()
-            self._process, self._connection = _start()
-        return self._process, self._connection
+            self._child = _Child()
+        return self._child
 
 
-def _start() -> tuple[subprocess.Popen, Connection]:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "models.video_child", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-    return process, Connection(ours.detach())
+class _Child:
+    """The process, the socket to it, and the memory that pixels come through: without a name, so never left behind."""
+
+    def __init__(self) -> None:
+        self._memory = os.memfd_create("decoded-frames")
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "models.video_child", str(theirs.fileno()), str(self._memory)],
+                pass_fds=[theirs.fileno(), self._memory],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        self.connection = Connection(ours.detach())
+
+    def ask(self, request: dict[str, Any], height: int) -> FrameRing:
+        """Makes room for frames of this height before the request goes out."""
+        ring = FrameRing(self._memory, height)
+        self.connection.send_bytes(json.dumps(request).encode())
+        return ring
+
+    def end(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()
+        os.close(self._memory)
 
 
 def _receive(connection: Connection, watchdog: _Watchdog) -> bytes:
@@ -104,12 +126,21 @@ def _receive(connection: Connection, watchdog: _Watchdog) -> bytes:
 
 
 def _hear(connection: Connection, watchdog: _Watchdog) -> dict[str, Any]:
-    return json.loads(_receive(connection, watchdog))
+    """The next message that is more than a sign of life."""
+    while (message := json.loads(_receive(connection, watchdog)))["kind"] == "alive":
+        pass
+    return message
 
 
-def _frame(message: dict[str, Any], pixels: bytes) -> VideoFrame:
-    rgb = np.frombuffer(pixels, np.uint8).reshape(message["shape"])
-    return VideoFrame(message["frame_index"], message["timestamp_s"], message["display_aspect"], rgb)
+def _frame(message: dict[str, Any], ring: FrameRing) -> VideoFrame:
+    declared = message["declared"]
+    return VideoFrame(
+        frame_index=message["frame_index"],
+        timestamp_s=message["timestamp_s"],
+        display_aspect=message["display_aspect"],
+        rgb=ring.slot(message["number"]).copy(),
+        declared=Declared(**{**declared, "bounds": tuple(declared["bounds"])}) if declared else None,
+    )
 
 
 def _raise_unless_end(message: dict[str, Any]) -> None:
@@ -157,7 +188,7 @@ class _Watchdog(threading.Thread):
         while not self._done.wait(POLL_S):
             deadline = self._deadline
             if deadline is not None and time.monotonic() > deadline:
-                self._reason = VideoError("decode_timeout", f"no frame for {self._timeout_s:g} s")
+                self._reason = VideoError("decode_timeout", f"no frame and no progress for {self._timeout_s:g} s")
             elif _resident_bytes(self._process.pid) > self._memory_bytes:
                 self._reason = VideoError("decode_memory", f"more than {self._memory_bytes / 2**30:.1f} GiB")
             if self._reason:

@@ -6,7 +6,7 @@ pixel, around the ±180° seam and over the poles, resizes the same way, and kno
 whole cells of the coarsest grid turns its output, exactly.
 """
 
-from fractions import Fraction
+import math
 from typing import Literal
 
 import torch
@@ -30,15 +30,13 @@ class Conv(nn.Conv2d):
         return super().forward(pad_sphere(input, self.border) if self.border else input)
 
 
-def resize(features: Tensor, size: tuple[int, int], decoder: Decoder) -> Tensor:
-    """Bilinear resize of (B, C, h, w) to `size`."""
+def resize(features: Tensor, size: tuple[int, int], decoder: Decoder, *, border: int = 1) -> Tensor:
+    """Bilinear resize of (B, C, h, w) to `size`. On the sphere, `border` cells must become whole pixels."""
     if decoder == "plain":
         return F.interpolate(features, size, mode="bilinear", align_corners=True)
-    rows, columns = (Fraction(new, old) for new, old in zip(size, features.shape[-2:], strict=True))
-    border = max(rows.denominator, columns.denominator)  # as many cells as become whole pixels
-    scale = (float(rows), float(columns))
-    large = F.interpolate(pad_sphere(features, border), scale_factor=scale, mode="bilinear", align_corners=False)
-    top, left = int(border * rows), int(border * columns)
+    top, left = (border * new // old for new, old in zip(size, features.shape[-2:], strict=True))
+    padded = (size[0] + 2 * top, size[1] + 2 * left)
+    large = F.interpolate(pad_sphere(features, border), padded, mode="bilinear", align_corners=False)
     return large[..., top : top + size[0], left : left + size[1]]
 
 
@@ -64,7 +62,9 @@ class Fusion(nn.Module):
 
     def forward(self, fused: Tensor | None, finer: Tensor, size: tuple[int, int]) -> Tensor:
         merged = finer if fused is None or self.lateral is None else fused + self.lateral(finer)
-        return self.out_conv(resize(self.merge(merged), size, self.decoder))
+        height = merged.shape[-2]
+        border = 1 if size[0] == 2 * height else height  # the coarsest map's height may have been rounded up
+        return self.out_conv(resize(self.merge(merged), size, self.decoder, border=border))
 
 
 class Latitude(nn.Module):
@@ -117,7 +117,8 @@ class DptHead(nn.Module):
             size = pyramid[level - 1].shape[-2:] if level else (8 * height, 8 * width)
             fused = self.refinenets[level](fused, pyramid[level], (size[0], size[1]))
         assert fused is not None
-        full = resize(self.output_conv1(fused), (self.patch * height, self.patch * width), self.decoder)
+        size, border = (self.patch * height, self.patch * width), 8 // math.gcd(8, self.patch)
+        full = resize(self.output_conv1(fused), size, self.decoder, border=border)
         return self.output(F.relu(self.output_conv2(full)))[:, 0]
 
     def _level(self, level: int, features: Tensor) -> Tensor:

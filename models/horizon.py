@@ -19,14 +19,11 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 IMAGE_FORMATS = "image2,jpeg_pipe,png_pipe,webp_pipe"
 MAX_TILT_DEG = 15.0
 
-# The network sees what measurements cannot (people twice as wide as they are tall), but it errs, too: only where it and
-# a measurement both frown is a picture dropped that either alone would let pass.
-_SURELY_WHOLE = (
-    0.05  # probability of being no panorama; below, poles that are not stretched are a panorama's all the same
-)
-_SOME_DOUBT, _WORN_SEAM = 0.15, 2.0
+# Measurements and the network err in different pictures: where they contradict each other, the surer one is believed.
+_SURELY_WHOLE = 0.05  # probability of being no panorama; below, poles that seem cut off are a panorama's all the same
+_SOME_DOUBT, _WORN_SEAM = 0.15, 2.0  # above both, it is none, although the seam alone would do
 _DOUBT, _UNEVEN_SEAM = 0.5, 1.2
-_MUCH_DOUBT, _POOR_STRETCH = 0.8, 0.5
+_MUCH_DOUBT = 0.8  # above, it is none, whatever was measured
 _UNCLEAR = frozenset({"open_seam", "partial", "perspective", "unstretched_poles"})  # what measurements may confuse
 
 
@@ -69,7 +66,7 @@ class HorizonJudge:
 def _projection_reasons(check: PanoramaCheck, tilt: Tilt) -> Iterator[str]:
     """What the measurements and the network say together."""
     doubt = tilt.p_partial + tilt.p_perspective
-    if check.valid and not _both_frown(check, doubt):
+    if check.valid and not _is_doubtful(check, doubt):
         return
     if "open_seam" not in check.reasons and doubt < _SURELY_WHOLE:
         return
@@ -78,11 +75,11 @@ def _projection_reasons(check: PanoramaCheck, tilt: Tilt) -> Iterator[str]:
     yield from check.reasons
 
 
-def _both_frown(check: PanoramaCheck, doubt: float) -> bool:
+def _is_doubtful(check: PanoramaCheck, doubt: float) -> bool:
     return (
-        (doubt > _SOME_DOUBT and check.seam_gap > _WORN_SEAM)
+        doubt > _MUCH_DOUBT
         or (doubt > _DOUBT and check.seam_gap > _UNEVEN_SEAM)
-        or (doubt > _MUCH_DOUBT and check.mean_stretch > _POOR_STRETCH)
+        or (doubt > _SOME_DOUBT and check.seam_gap > _WORN_SEAM)
     )
 
 

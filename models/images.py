@@ -9,6 +9,12 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def check_rgb(rgb: np.ndarray) -> None:
+    """ValueError unless it is a uint8 image (H, W, 3) of at least one pixel."""
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
+        raise ValueError(f"expected uint8 images of shape (H, W, 3), not {rgb.dtype} {rgb.shape}")
+
+
 def resize_rgb(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes an image (H, W, 3), by area where it shrinks, so that nothing aliases."""
     if rgb.shape[:2] == (height, width):

@@ -1,8 +1,8 @@
-"""Metrics of metric depth: per image in closed form, and their mean over a data set.
+"""Errors of metric depth: per image, pooled over a data set, and by distance.
 
 Every metric comes plain (each pixel alike), `spherical` (each pixel by its solid angle) and `official`, which is what
 the published evaluation code computes: under the name rmse it takes the root before the mean, and so gives the mean
-absolute error; its rmse_log does the same in log10, and so equals log10.
+absolute error; its rmse_log does the same in log10, and so equals log10. Its other figures are what they are called.
 """
 
 import math
@@ -12,18 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.torchvision_ops import register_missing_operators
-
-register_missing_operators()  # before torchmetrics, which imports torchvision where it is installed
-
-from torchmetrics import Metric  # noqa: E402
-
-from models.erp import solid_angle  # noqa: E402
+from models.erp import solid_angle
+from models.metrics_alignment import Alignment
+from models.metrics_table import ImageMetric, checked, exact_mean, exact_sum
 
 NAMES = ("abs_rel", "sq_rel", "rmse", "rmse_log", "mae", "log10", "delta1", "delta2", "delta3")
 DELTA_BASE = 1.25
-BEYOND_RANGE_M = 100.0
-"""What a prediction of inf (beyond the range) counts as, as in the published evaluation."""
+BANDS_M = (0, 10, 20, 50, 100)
+"""Bounds of the bands of true distance that errors are told apart by; a distance on a bound is in the nearer band."""
+
+_ROOTS = [NAMES.index(name) for name in ("rmse", "rmse_log")]
+_SHAPE = (2, len(BANDS_M), 1 + len(NAMES))  # plain and spherical; the bands, the last beyond 100 m; weight and errors
 
 
 def depth_metrics(prediction_m: Any, target_m: Any, mask: Any) -> dict[str, Any]:
@@ -33,40 +32,28 @@ def depth_metrics(prediction_m: Any, target_m: Any, mask: Any) -> dict[str, Any]
     "official" and "spherical" hold dicts of the same. ValueError if shapes differ, if no pixel is left, or if in the
     mask a prediction is nan or not positive, or a truth not positive and finite.
     """
-    prediction, target, mask = _checked(prediction_m, target_m, mask)
-    area = solid_angle(mask.shape[-2], mask.shape[-1], dtype=torch.float64).expand(mask.shape)[mask]
-    maps = _error_maps(prediction[mask], target[mask])
-    plain = _summary(maps, torch.ones_like(area))
-    official = plain | {"rmse": plain["mae"], "rmse_log": plain["log10"]}
-    return plain | {"official": official, "spherical": _summary(maps, area)}
+    sums = error_sums(*checked(prediction_m, target_m, mask)).cpu().numpy()
+    return _variants(_means(sums.sum(axis=1)))
 
 
-def _checked(prediction_m: Any, target_m: Any, mask: Any) -> tuple[Tensor, Tensor, Tensor]:
-    prediction, target = _as_tensor(prediction_m).double(), _as_tensor(target_m).double()
-    mask = _as_tensor(mask).bool()
-    if not prediction.shape == target.shape == mask.shape or mask.ndim < 2:
-        shapes = f"{tuple(prediction.shape)}, {tuple(target.shape)}, {tuple(mask.shape)}"
-        raise ValueError(f"prediction, target and mask must have one shape (..., H, W), not {shapes}")
-    if not mask.any():
-        raise ValueError("the mask leaves no pixel to measure")
-    prediction = prediction.masked_fill(prediction.isposinf(), BEYOND_RANGE_M)
-    if not (prediction[mask] > 0).all():
-        raise ValueError("a predicted distance in the mask is nan or not positive")
-    if not ((target[mask] > 0) & target[mask].isfinite()).all():
-        raise ValueError("a true distance in the mask is not positive and finite")
-    return prediction, target, mask
+def error_sums(prediction_m: Tensor, target_m: Tensor, mask: Tensor) -> Tensor:
+    """Weighted sums over the mask of maps (..., H, W), (2, bands, 1 + metrics): of weight, and of weight × error.
+
+    Plain weights are 1, spherical ones solid angles. The fifth band is what is truly farther than 100 m.
+    """
+    prediction, target = prediction_m[mask], target_m[mask]
+    area = solid_angle(*mask.shape[-2:], device=mask.device, dtype=torch.float64).expand(mask.shape)[mask]
+    band = torch.bucketize(target, target.new_tensor(BANDS_M[1:]))
+    in_band = torch.stack([band == number for number in range(len(BANDS_M))]).to(area.dtype)
+    return torch.stack([in_band, in_band * area]) @ _errors(prediction, target).T
 
 
-def _as_tensor(values: Any) -> Tensor:
-    return values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
-
-
-def _error_maps(prediction_m: Tensor, target_m: Tensor) -> dict[str, Tensor]:
-    """Of every pixel: what is averaged into a metric (before the root, for the two that take one)."""
+def _errors(prediction_m: Tensor, target_m: Tensor) -> Tensor:
+    """Of every pixel (N,): one, and what is averaged into a metric, before the root for the two that take one."""
     error_m = prediction_m - target_m
     log_error = prediction_m.log() - target_m.log()
     ratio = torch.maximum(prediction_m / target_m, target_m / prediction_m)
-    return {
+    errors = {
         "abs_rel": error_m.abs() / target_m,
         "sq_rel": error_m.square() / target_m,
         "rmse": error_m.square(),
@@ -75,48 +62,58 @@ def _error_maps(prediction_m: Tensor, target_m: Tensor) -> dict[str, Tensor]:
         "log10": log_error.abs() / math.log(10),
         **{f"delta{k}": (ratio < DELTA_BASE**k).double() for k in (1, 2, 3)},
     }
+    return torch.stack([torch.ones_like(error_m), *(errors[name] for name in NAMES)])
 
 
-def _summary(maps: dict[str, Tensor], weight: Tensor) -> dict[str, float]:
-    means = {name: float((weight * values).sum() / weight.sum()) for name, values in maps.items()}
-    return means | {name: math.sqrt(means[name]) for name in ("rmse", "rmse_log")}
+def _means(sums: np.ndarray) -> np.ndarray:
+    """Sums (..., 1 + metrics) to metrics (..., metrics); nan where there was no pixel."""
+    weight = sums[..., :1]
+    means = np.where(weight > 0, sums[..., 1:] / np.where(weight > 0, weight, 1), np.nan)
+    means[..., _ROOTS] = np.sqrt(means[..., _ROOTS])
+    return means
 
 
-class DepthMetrics(Metric):
-    """Mean of every image's metrics over a data set; exact under distributed reduction and any batching.
+def _named(values: np.ndarray) -> dict[str, float]:
+    return dict(zip(NAMES, values.tolist(), strict=True))
 
-    Images whose mask is empty are not counted: so a loader may fill its last batches with images that mask nothing.
-    """
 
-    full_state_update = False
-    images: Tensor
-    plain: Tensor
-    official: Tensor
-    spherical: Tensor
+def _variants(means: np.ndarray) -> dict[str, Any]:
+    """Metrics (2, metrics) under the keys of `depth_metrics`."""
+    plain = _named(means[0])
+    official = plain | {"rmse": plain["mae"], "rmse_log": plain["log10"]}
+    return plain | {"official": official, "spherical": _named(means[1])}
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("images", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        for variant in ("plain", "official", "spherical"):
-            self.add_state(variant, torch.zeros(len(NAMES), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, prediction_m: Any, target_m: Any, mask: Any) -> None:
-        """Adds images (B, H, W) or one (H, W)."""
-        shape = (-1, *prediction_m.shape[-2:])
-        batch = zip(prediction_m.reshape(shape), target_m.reshape(shape), mask.reshape(shape), strict=True)
-        for image in batch:
-            if not image[2].any():
-                continue
-            metrics = depth_metrics(*image)
-            self.images += 1
-            for variant, values in (("plain", metrics), *((v, metrics[v]) for v in ("official", "spherical"))):
-                state = getattr(self, variant)
-                state += torch.tensor([values[name] for name in NAMES], dtype=torch.float64, device=state.device)
+class DepthMetrics(ImageMetric):
+    """Errors over a data set: the mean of every image's, those of all pixels pooled, and by band of true distance."""
+
+    def __init__(self, alignment: Alignment = "none") -> None:
+        super().__init__(math.prod(_SHAPE), alignment)
+
+    def measure(self, prediction_m: Tensor, target_m: Tensor, mask: Tensor) -> Tensor:
+        return error_sums(prediction_m, target_m, mask)
 
     def compute(self) -> dict[str, Any]:
-        """The means under the keys of `depth_metrics`, and "samples", the number of images; nan where there is none."""
-        plain, official, spherical = (
-            dict(zip(NAMES, (state / self.images).tolist(), strict=True))
-            for state in (self.plain, self.official, self.spherical)
-        )
-        return {"samples": int(self.images), **plain, "official": official, "spherical": spherical}
+        """Means over images under the keys of `depth_metrics`, and "samples", the number of images; nan without any.
+
+        "pooled" has the same keys, over all pixels of all images; "bands" the pooled metrics of each band, and the
+        "share" of all measured pixels that lie in it.
+        """
+        images = self.rows().reshape(-1, *_SHAPE)
+        pooled = exact_sum(images)
+        return {
+            "samples": len(images),
+            **_variants(exact_mean(_means(images.sum(axis=2)))),
+            "pooled": _variants(_means(pooled.sum(axis=1))),
+            "bands": {
+                f"{near}-{far}": {"share": share, **_variants(means)}
+                for near, far, share, means in zip(BANDS_M, BANDS_M[1:], *_by_band(pooled), strict=False)
+            },
+        }
+
+
+def _by_band(sums: np.ndarray) -> tuple[list[float], list[np.ndarray]]:
+    """Of sums (2, bands, 1 + metrics): the share of pixels in each band, and its metrics (2, metrics)."""
+    pixels = sums[0, :, 0]
+    shares = pixels / pixels.sum() if pixels.sum() else np.full(len(pixels), np.nan)
+    return shares.tolist(), list(_means(sums).swapaxes(0, 1))

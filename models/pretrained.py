@@ -14,6 +14,8 @@ register_missing_operators()  # before transformers, which imports torchvision w
 from transformers import PreTrainedConfig, PreTrainedModel  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
+from models.layout import shortened  # noqa: E402
+
 transformers_logging.disable_progress_bar()  # a bar for every file of weights would stand between those of stages
 
 
@@ -28,6 +30,12 @@ class StrictPreTrainedModel(PreTrainedModel):
             return cls(config)
 
     @classmethod
+    def skeleton(cls, config: PreTrainedConfig) -> Self:
+        """A model without weights, on the meta device: names and shapes."""
+        with torch.device("meta"):
+            return cls(config)
+
+    @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Loads a folder or hub id of safetensors, strictly; nothing is ever unpickled."""
         kwargs |= {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
@@ -36,9 +44,9 @@ class StrictPreTrainedModel(PreTrainedModel):
         )
         for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if keys := sorted(map(str, info[problem])):
-                shown = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
                 what = problem.replace("_", " ")
-                raise ValueError(f"{pretrained_model_name_or_path}: {len(keys)} {what} for {cls.__name__}: {shown}")
+                whose = f"{len(keys)} {what} for {cls.__name__}"
+                raise ValueError(f"{pretrained_model_name_or_path}: {whose}: {shortened(keys)}")
         return model
 
     @classmethod

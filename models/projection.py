@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from models import projection_measures as measure
+from models.projection_poles import cut_odds
 
 ASPECT_TOLERANCE = 0.03  # 426 x 214 and 2:1 with a cropped macroblock row are panoramas; 1.85:1 film is not
 STRIP_ASPECT = 4.0  # beyond, no lens took it in one piece: stitched strips and rows of cube faces
@@ -22,6 +23,7 @@ MIN_CONTRAST = 4.0  # grey levels; fades and cards of one colour are below, a mo
 OPEN_SEAM = 3.0  # closed panoramas: median 0.5, 2.4 at worst but for a wall's edge on the seam; perspective: median 10
 OPEN_SEAM_FLAT = 2.0  # where the poles do not look like a panorama's either
 FLAT_STRETCH = 0.5  # geometric mean of both poles: tells perspective pictures from cut panoramas where the seam is open
+NO_POLE = 2.5  # log odds that an edge is no pole; of panoramas, only a starry night is above
 NO_STRETCH = 0.7  # the better pole above: worst panorama 0.65, cylinders and perspective pictures about 0.9
 STEREO_TOP_BOTTOM = 0.6  # likeness of halves: sky and ground of one panorama are below 0.3, stereo pairs above 0.75
 STEREO_SIDE_BY_SIDE = 0.85  # the two ends of a symmetric bridge reach 0.6, artwork 0.72, stereo pairs 0.98
@@ -43,6 +45,8 @@ class PanoramaCheck:
     seam_gap: float
     top_stretch: float
     bottom_stretch: float
+    top_cut: float
+    bottom_cut: float
     likeness_top_bottom: float
     likeness_side_by_side: float
     middle_edge: float
@@ -75,6 +79,7 @@ def _measure(rgb: np.ndarray, aspect: float) -> dict[str, float]:
     small = measure.canvas(rgb)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
     top_stretch, bottom_stretch = measure.pole_stretch(gray)
+    top_cut, bottom_cut = cut_odds(gray)
     top_bottom, side_by_side = measure.stereo_likeness(gray)
     columns, rows = _cube_grid(aspect)
     void, void_level = measure.circle_void(small, circles=2 if aspect > 1.5 else 1)
@@ -85,6 +90,8 @@ def _measure(rgb: np.ndarray, aspect: float) -> dict[str, float]:
         "seam_gap": measure.seam_gap(small),
         "top_stretch": top_stretch,
         "bottom_stretch": bottom_stretch,
+        "top_cut": top_cut,
+        "bottom_cut": bottom_cut,
         "likeness_top_bottom": top_bottom,
         "likeness_side_by_side": side_by_side,
         "middle_edge": measure.middle_row_edge(gray),
@@ -110,7 +117,7 @@ def _reasons(check: PanoramaCheck) -> Iterator[str]:
     wrong_aspect = abs(check.aspect / 2 - 1) > ASPECT_TOLERANCE
     yield from _other_layout(check, wrong_aspect)
     is_open, unstretched = _seam_is_open(check), _poles_are_unstretched(check)
-    if is_open and check.mean_stretch > FLAT_STRETCH and check.aspect < STRIP_ASPECT:
+    if _is_perspective(check, is_open, unstretched):
         yield "perspective"
     elif unstretched or (wrong_aspect and check.aspect > 2):
         yield "partial"
@@ -146,9 +153,17 @@ def _is_cubemap(check: PanoramaCheck) -> bool:
     return check.middle_edge > MIDDLE_EDGE or min(check.face_edge, check.middle_edge) > FACE_EDGE
 
 
+def _is_perspective(check: PanoramaCheck, is_open: bool, unstretched: bool) -> bool:
+    """Cut off on all sides; or flat, and of a shape that comes of cutting off the sides."""
+    if is_open:
+        return check.aspect < STRIP_ASPECT and (unstretched or check.mean_stretch > FLAT_STRETCH)
+    return unstretched and check.aspect < 2 * (1 - ASPECT_TOLERANCE)
+
+
 def _seam_is_open(check: PanoramaCheck) -> bool:
     return check.seam_gap > (OPEN_SEAM_FLAT if check.mean_stretch > FLAT_STRETCH else OPEN_SEAM)
 
 
 def _poles_are_unstretched(check: PanoramaCheck) -> bool:
-    return min(check.top_stretch, check.bottom_stretch) > NO_STRETCH
+    one_is_cut = max(check.top_cut, check.bottom_cut) > NO_POLE
+    return one_is_cut or min(check.top_stretch, check.bottom_stretch) > NO_STRETCH

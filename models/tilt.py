@@ -23,13 +23,16 @@ import torch
 from models.erp import rotate, rotation_matrix
 from models.projection_measures import canvas
 from models.sphere_view import rotation_to, turned
+from models.tilt_edges import find_edges, sharpened
 from models.tilt_network import KINDS, VIEW_HEIGHT, TiltNetwork, network_input
 
 EMBEDDED_WEIGHTS = Path(__file__).parent / "tilt_weights"
-_LEVEL_PRIOR_KAPPA = 6.0  # panoramas are level as a rule: as if known beforehand to 20° or so
-_DOUBTFUL_KAPPA = 100.0  # below, the picture is looked at upside down, too
-_SURE_KAPPA, _MUCH_SURER = 50.0, 2.0  # κ, and κ over that of the picture as it is, of one that is upside down
-_LOOK_AGAIN_DEG = 5.0  # beyond, the panorama is turned upright by the first estimate, near where the network is best
+_LEVEL_PRIOR_KAPPA = 20.0  # panoramas are level as a rule: as if known beforehand to 10° or so
+_DOUBTFUL_KAPPA = 50.0  # below, the picture is looked at upside down, too
+_SURE_KAPPA, _MUCH_SURER = 40.0, 2.0  # κ, and κ over that of the picture as it is, of one that is upside down
+_NETWORK_TRUST = 0.5  # of its κ, against that of edges
+_LEVEL_DEG = 5.0  # beyond, the panorama is turned upright by the estimate, near where the network is best
+_LOOKS_AGAIN = 2
 
 
 @dataclass(frozen=True)
@@ -74,49 +77,65 @@ class TiltEstimator:
     """Estimates tilt from a thumbnail, on the CPU, in a few milliseconds."""
 
     def __init__(self, weights: Path = EMBEDDED_WEIGHTS):
-        self._network = TiltNetwork.load(weights)
+        self._network = TiltNetwork.load(weights).ready()
 
     def estimate(self, rgb: np.ndarray) -> Tilt:
         """Judges uint8 RGB (H, W, 3), a panorama of any size, squeezed or not."""
-        small = cv2.resize(canvas(rgb), (2 * VIEW_HEIGHT, VIEW_HEIGHT), interpolation=cv2.INTER_AREA)
+        picture = canvas(rgb)
+        small = _view(picture)
         evidence, kinds = self._look_both_ways(small)
-        up = evidence
-        if _tilt_deg(evidence) > _LOOK_AGAIN_DEG:
-            upright = rotation_to(evidence / np.linalg.norm(evidence))
-            up = upright @ self._look(turned(small, upright, VIEW_HEIGHT))[0]
-            evidence = (evidence + up) / 2
+        if _tilt_deg(evidence) > _LEVEL_DEG:
+            for _ in range(_LOOKS_AGAIN):
+                evidence = self._look_again(small, evidence)
+        kappa = float(np.linalg.norm(evidence))
+        up = sharpened(_NETWORK_TRUST * evidence, find_edges(picture))
         chances = dict(zip(KINDS, kinds, strict=True))
         return Tilt(
             *roll_and_pitch_deg(up),
-            likely_tilt_deg=_tilt_deg(evidence + np.array([0, 0, _LEVEL_PRIOR_KAPPA])),
-            confidence=_confidence(evidence),
+            likely_tilt_deg=_tilt_deg(kappa * up + np.array([0, 0, _LEVEL_PRIOR_KAPPA])),
+            confidence=_confidence(kappa),
             p_partial=chances["partial"],
             p_perspective=chances["perspective"],
         )
 
+    def _look_again(self, rgb: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+        """The direction found in the panorama turned upright by the estimate so far; how sure it is, by both."""
+        upright = rotation_to(evidence / np.linalg.norm(evidence))
+        picture = turned(rgb, upright, VIEW_HEIGHT)
+        (straight, mirrored), _ = self._look(picture, np.ascontiguousarray(picture[:, ::-1]))
+        again = upright @ (straight + mirrored * (1, -1, 1)) / 2
+        return again / np.linalg.norm(again) * np.linalg.norm(evidence + again) / 2
+
     def _look_both_ways(self, rgb: np.ndarray) -> tuple[np.ndarray, list[float]]:
         """Evidence (3,) and probabilities of KINDS; where the picture makes more sense upside down, from that."""
-        evidence, kinds = self._look(rgb)
+        (evidence,), (kinds,) = self._look(rgb)
         kappa = float(np.linalg.norm(evidence))
         if kappa < _DOUBTFUL_KAPPA:
-            other = self._look(np.ascontiguousarray(rgb[::-1, ::-1]))[0]
+            (other,), _ = self._look(np.ascontiguousarray(rgb[::-1, ::-1]))
             if np.linalg.norm(other) > max(_SURE_KAPPA, _MUCH_SURER * kappa):
                 return other * (1, -1, -1), kinds  # half a turn around the x axis
         return evidence, kinds
 
     @torch.inference_mode()
-    def _look(self, rgb: np.ndarray) -> tuple[np.ndarray, list[float]]:
-        """Evidence (3,) and probabilities of KINDS."""
-        evidence, logits = self._network(torch.from_numpy(network_input(rgb))[None])
-        return evidence[0].double().numpy(), logits[0].softmax(dim=0).tolist()
+    def _look(self, *rgb: np.ndarray) -> tuple[np.ndarray, list[list[float]]]:
+        """Evidence (n, 3), and probabilities of KINDS, of n pictures."""
+        evidence, logits = self._network(torch.from_numpy(np.stack([network_input(picture) for picture in rgb])))
+        return evidence.double().numpy(), logits.softmax(dim=1).tolist()
+
+
+def _view(picture: np.ndarray) -> np.ndarray:
+    """The network's, by way of a half, which takes a third of the time."""
+    if len(picture) >= 2 * VIEW_HEIGHT:
+        picture = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return cv2.resize(picture, (2 * VIEW_HEIGHT, VIEW_HEIGHT), interpolation=cv2.INTER_AREA)
 
 
 def _tilt_deg(up: np.ndarray) -> float:
     return math.degrees(math.atan2(math.hypot(up[0], up[1]), up[2]))
 
 
-def _confidence(evidence: np.ndarray) -> float:
-    kappa = max(float(np.linalg.norm(evidence)), 1e-3)
+def _confidence(kappa: float) -> float:
+    kappa = max(kappa, 1e-3)
     return 1 / math.tanh(kappa) - 1 / kappa
 
 

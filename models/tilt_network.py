@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 VIEW_HEIGHT = 96  # of the panorama that the input is made from
 HEIGHT, WIDTH = 48, 96  # of the input
@@ -57,7 +58,7 @@ class WrappedConv(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=(1, 0), bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
+        self.norm: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(outputs)
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.norm(self.conv(F.pad(maps, (1, 1, 0, 0), mode="circular")))
@@ -107,6 +108,13 @@ class TiltNetwork(nn.Module):
         """Writes `model.safetensors`."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.state_dict(), folder / _WEIGHTS)
+
+    def ready(self) -> TiltNetwork:
+        """Itself, for use alone: batch norms folded into the convolutions, channels last; half as fast again."""
+        for module in self.modules():
+            if isinstance(module, WrappedConv) and isinstance(module.norm, nn.BatchNorm2d):
+                module.conv, module.norm = fuse_conv_bn_eval(module.conv, module.norm), nn.Identity()
+        return self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     @classmethod
     def load(cls, folder: Path) -> TiltNetwork:

@@ -170,7 +170,7 @@ def _developed(rgb: np.ndarray, rng: Rng) -> np.ndarray:
     elif choice < 0.65:
         rgb = cv2.transform(rgb, np.eye(3) + rng.normal(0, 0.12, (3, 3))).clip(0, None)
     gains = (2 ** rng.normal(0, 0.3) * (1 + rng.normal(0, 0.08, 3))).astype(np.float32)
-    rgb = rgb ** np.float32(2 ** rng.normal(0, 0.5)) * gains + np.float32(rng.normal(0, 0.05))
+    rgb = cv2.pow(np.asarray(rgb, np.float32), 2 ** rng.normal(0, 0.5)) * gains + np.float32(rng.normal(0, 0.05))
     if rng.random() < 0.4:
         rgb = rgb + rng.standard_normal(rgb.shape, np.float32) * np.float32(rng.uniform(0, 0.06))
     return rgb.clip(0, 1)

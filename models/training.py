@@ -81,6 +81,8 @@ class DapTraining(LightningModule):
 
     def __init__(self, model: DapModel, settings: TrainSettings):
         super().__init__()
+        if model.mask_head is None and settings.losses.range_mask:
+            raise ValueError("the model has no range mask to train: set losses.range_mask to 0")
         self.model = model.train()
         self.settings = settings
         self.metrics = DepthMetrics()
@@ -95,7 +97,7 @@ class DapTraining(LightningModule):
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         with kept_features(self.model.backbone) as features:
             output = self.model(batch["pixel_values"])
-        target = Target(batch["depth_m"], batch["valid"], batch["beyond_range"])
+        target = Target(batch["depth_m"], batch["valid"], self._is_beyond(batch))
         terms = dap_loss(
             output.predicted_depth,
             output.beyond_range,
@@ -110,6 +112,11 @@ class DapTraining(LightningModule):
             terms |= {"features": alignment, "total": terms["total"] + self.settings.feature_alignment * alignment}
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["key"]))
         return terms["total"]
+
+    def _is_beyond(self, batch: dict[str, Any]) -> Tensor:
+        """What the range mask is to tell: the threshold of a model may be below the range of its depth."""
+        threshold_m = self.model.config.range_threshold_m or self.model.config.max_depth_m
+        return batch["beyond_range"] | (batch["valid"] & (batch["depth_m"] > threshold_m))
 
     def _alignment(self, backbone: nn.Module, pixel_values: Tensor, features: Tensor) -> Tensor:
         with torch.no_grad():
@@ -131,10 +138,12 @@ class DapTraining(LightningModule):
 
     def configure_optimizers(self) -> Any:
         settings = self.settings
-        heads = nn.ModuleList([self.model.depth_head, self.model.mask_head])
+        parts: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for name, parameter in self.model.named_parameters():
+            parts[name.startswith("backbone.")].append(parameter)
         groups = [
-            {"params": list(self.model.backbone.parameters()), "lr": settings.backbone_lr},
-            {"params": list(heads.parameters()), "lr": settings.decoder_lr},
+            {"params": parts[True], "lr": settings.backbone_lr},
+            {"params": parts[False], "lr": settings.decoder_lr},
         ]
         optimizer = AdamW(groups, weight_decay=settings.weight_decay)
         return scheduled(optimizer, warmup_steps=settings.warmup_steps, steps=settings.steps)

@@ -1,54 +1,64 @@
-"""Videos to panoramas: a frame every few seconds, kept if it is a whole equirectangular picture."""
+"""Videos to panoramas: a frame every few seconds, kept if it is a whole equirectangular picture and something new."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
-from urllib.parse import unquote, urlsplit
+from typing import IO, Any, ClassVar, Literal
 
-import pyarrow.fs
 import simplejpeg
 
 from engine.assets import RUN_SCHEME
 from engine.columns import Column, TarColumn
 from engine.stage import Drop, Row, Sample, Stage
 from models.decoder import Decoder
-from models.horizon import HorizonJudge, Judgement
-from models.projection import check_panorama
-from models.tilt import EMBEDDED_WEIGHTS, Tilt, TiltEstimator, levelled
-from models.video import VideoError, VideoFrame
+from models.frame_choice import Chosen, FrameChooser, evenly
+from models.frame_examine import Examiner
+from models.frame_hash import HASH_BITS, hash_text
+from models.horizon import HorizonJudge
+from models.tilt import EMBEDDED_WEIGHTS, TiltEstimator, levelled
+from models.video import Eye
+from models.video_file import VideoError
+from models.video_verdict import VideoVerdict
+from stages.fetch import local_copy
 
-MIN_CONFIDENCE = 0.95  # of an estimate that a panorama is turned by: an expected error below 20°
-MIN_VALID_SHARE = 0.5  # of the frames judged; below, the video itself is no panorama and its good frames are chance
-HOPELESS_AFTER = 30  # frames judged and none valid: the rest is not decoded
-RETRYABLE = frozenset(
-    {"decode_timeout", "decode_memory", "decode_crashed", "unreachable"}
-)  # may be the machine's fault
+CANDIDATES = 2  # frames looked at for each of `max_frames`, so that some may be dropped
+RETRYABLE = frozenset({"decode_timeout", "decode_memory", "decode_crashed", "unreachable"})  # maybe the machine's fault
 
 
 @dataclass
 class Extract(Stage):
-    """Reads the plan, writes `frames`: JPEGs of (height, 2 * height) with their origin and measurements."""
+    """Reads the plan, writes `frames`: JPEGs of (height, 2 * height) with their origin and measurements.
+
+    every_s: seconds between frames. snap_to_keyframes: take the nearest key frames, which decodes nothing else.
+    max_frames: of a video at most, spread over all of it. min_sharpness: below, a frame is `blurred` (0: none is).
+    max_flat_share: of the sphere in one colour; above, a frame is a `title_card` (1: none is). near_duplicate_bits:
+    of 255; frames whose yaw-invariant hashes differ by no more are `near_duplicate`, still ones `frozen` (None: none
+    is). stereo: `left_eye` keeps the left eye of stereo panoramas. max_tilt_deg: of the camera against the horizon
+    (None: the tilt is not looked at). level: turn tilted panoramas upright instead of dropping them. timeout_s,
+    memory_gb: of the decoder, without a frame and in all. threads: of the decoder.
+    """
 
     every_s: float = 2.0
+    snap_to_keyframes: bool = False
     height: int = 512
     max_frames: int | None = None
-    max_tilt_deg: float | None = None  # None: the tilt is not looked at
-    level: bool = False  # turns tilted panoramas upright instead of dropping them
+    min_sharpness: float = 0.25
+    max_flat_share: float = 0.85
+    near_duplicate_bits: int | None = 16
+    stereo: Literal["drop", "left_eye"] = "drop"
+    max_tilt_deg: float | None = None
+    level: bool = False
     jpeg_quality: int = 95
     timeout_s: float = 120.0
     memory_gb: float = 6.0
     threads: int = 1
 
     name: ClassVar[str] = "extract"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     sample_limit_s: ClassVar[float] = 6 * 3600.0  # a sample is a whole video; the decoder watches over each frame
 
     def __post_init__(self) -> None:
@@ -58,6 +68,10 @@ class Extract(Stage):
             raise ValueError("extract: timeout_s and memory_gb must be positive, threads at least 1")
         if self.max_frames is not None and self.max_frames < 1:
             raise ValueError("extract: max_frames must be at least 1")
+        if self.min_sharpness < 0 or not 0 < self.max_flat_share <= 1:
+            raise ValueError("extract: min_sharpness must be at least 0, max_flat_share above 0 and at most 1")
+        if self.near_duplicate_bits is not None and not 0 <= self.near_duplicate_bits < HASH_BITS:
+            raise ValueError(f"extract: near_duplicate_bits must be at least 0 and below {HASH_BITS}")
         if self.max_tilt_deg is not None and not 0 < self.max_tilt_deg <= 180:
             raise ValueError("extract: max_tilt_deg must be above 0 and at most 180")
         if self.level and self.max_tilt_deg is None:
@@ -96,40 +110,56 @@ class Extract(Stage):
 
     def _video(self, video_id: str, plan: Mapping[str, Any]) -> Iterator[Row | Drop]:
         """Judges the whole video before the first row goes out: a late decoding error takes back nothing."""
-        with tempfile.TemporaryFile() as scratch:
-            outcomes = self._judge_frames(video_id, plan, scratch)
-            if drop := _verdict(video_id, outcomes):
-                yield drop
-            else:
-                yield from (outcome if isinstance(outcome, Drop) else outcome.row(scratch) for outcome in outcomes)
+        with local_copy(plan["uri"], self._run_uri) as path, tempfile.TemporaryFile() as scratch:
+            outcomes, verdict = self._read(path, "left" if self._one_eye else "both", video_id, plan, scratch)
+            if self._one_eye and verdict.eye:  # undeclared: the pictures have shown it
+                outcomes, verdict = self._read(path, verdict.eye, video_id, plan, scratch)
+            if verdict.drop:
+                yield Drop(video_id, *verdict.drop)
+                return
+            wanted = set(evenly([one.key for one in outcomes if isinstance(one, _Kept)], self.max_frames))
+            for outcome in outcomes:
+                if isinstance(outcome, Drop):
+                    yield outcome
+                elif outcome.key in wanted:
+                    yield outcome.row(scratch)
 
-    def _judge_frames(self, video_id: str, plan: Mapping[str, Any], scratch: IO[bytes]) -> list[_Kept | Drop]:
-        outcomes: list[_Kept | Drop] = []
-        with local_copy(plan["uri"], self._run_uri) as path:
-            for frame in self._decoder.sample_frames(path, self.every_s, self.height, max_frames=self.max_frames):
-                outcomes.append(self._judge(video_id, frame, plan, scratch))
-                if len(outcomes) >= HOPELESS_AFTER and all(isinstance(outcome, Drop) for outcome in outcomes):
+    @property
+    def _one_eye(self) -> bool:
+        return self.stereo == "left_eye"
+
+    def _read(
+        self, path: str, eye: Eye, video_id: str, plan: Mapping[str, Any], scratch: IO[bytes]
+    ) -> tuple[list[_Kept | Drop], VideoVerdict]:
+        """What becomes of every frame, as far as it is worth reading on."""
+        outcomes, verdict = [], VideoVerdict()
+        with closing(self._frames(path, eye)) as frames:
+            for chosen in frames:
+                verdict.add(chosen.code, chosen.detail)
+                outcomes.append(self._outcome(chosen, video_id, plan, scratch))
+                if verdict.is_hopeless or (self._one_eye and eye == "left" and verdict.eye):
                     break
-        return outcomes
+        return outcomes, verdict
 
-    def _judge(self, video_id: str, frame: VideoFrame, plan: Mapping[str, Any], scratch: IO[bytes]) -> _Kept | Drop:
-        key = f"{video_id}-{frame.frame_index:08d}"
-        check = check_panorama(frame.rgb, frame.display_aspect)
-        judgement = self._horizon.judge(frame.rgb, check) if self._horizon else Judgement(check.reasons, check, None)
-        upright = self._to_level_by(judgement)
-        if not (judgement.valid or upright):
-            return Drop(key, judgement.reasons[0], " ".join(judgement.reasons[1:]))
-        rgb = levelled(frame.rgb, upright) if upright else frame.rgb
+    def _frames(self, path: str, eye: Eye) -> Generator[Chosen]:
+        examiner = Examiner(self._horizon, self.level, self.min_sharpness, self.max_flat_share, eye)
+        most = CANDIDATES * self.max_frames if self.max_frames else None
+        decoding = self._decoder.sample_frames(
+            path, self.every_s, self.height, max_frames=most, snap_to_keyframes=self.snap_to_keyframes, eye=eye
+        )
+        with closing(decoding) as frames:  # also after an error: the decoder is free for the next video
+            yield from FrameChooser(self.near_duplicate_bits).choose(map(examiner.examine, frames))
+
+    def _outcome(self, chosen: Chosen, video_id: str, plan: Mapping[str, Any], scratch: IO[bytes]) -> _Kept | Drop:
+        seen = chosen.examined
+        key = f"{video_id}-{seen.frame.frame_index:08d}"
+        if chosen.code:
+            return Drop(key, chosen.code, chosen.detail)
+        rgb = levelled(seen.frame.rgb, seen.upright) if seen.upright else seen.frame.rgb
         jpg = simplejpeg.encode_jpeg(rgb, quality=self.jpeg_quality, colorspace="RGB", colorsubsampling="420")
         offset = scratch.seek(0, 2)
         scratch.write(jpg)
-        return _Kept(key, offset, len(jpg), _metadata(video_id, frame, judgement, plan))
-
-    def _to_level_by(self, judgement: Judgement) -> Tilt | None:
-        """The estimate to turn a panorama upright by, if it is tilted, that is wanted, and the estimate is sure."""
-        tilt = judgement.tilt
-        wanted = self.level and judgement.reasons == ("tilted",)
-        return tilt if wanted and tilt and tilt.confidence >= MIN_CONFIDENCE else None
+        return _Kept(key, offset, len(jpg), _metadata(chosen, video_id, plan))
 
 
 @dataclass(frozen=True)
@@ -146,58 +176,20 @@ class _Kept:
         return Row(self.key, {"jpg": scratch.read(self.length), "json": self.metadata})
 
 
-def _metadata(video_id: str, frame: VideoFrame, judgement: Judgement, plan: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(chosen: Chosen, video_id: str, plan: Mapping[str, Any]) -> dict[str, Any]:
     """`horizon` is what was measured before the frame was levelled, if it was."""
-    height, width = frame.rgb.shape[:2]
+    seen = chosen.examined
+    assert seen.judgement is not None, "a frame that is kept was judged"
+    height, width = seen.frame.rgb.shape[:2]
     return {
         "video_id": video_id,
         "split": plan["split"],
-        "frame_index": frame.frame_index,
-        "timestamp_s": frame.timestamp_s,
+        "frame_index": seen.frame.frame_index,
+        "timestamp_s": seen.frame.timestamp_s,
         "width": width,
         "height": height,
-        "horizon": {**judgement.measurements(), "levelled": not judgement.valid},
+        "shot": chosen.shot,
+        "hash": hash_text(seen.yaw_hash),
+        "quality": seen.measures.rounded(),
+        "horizon": {**seen.judgement.measurements(), "levelled": seen.upright is not None},
     }
-
-
-def _verdict(video_id: str, outcomes: list[_Kept | Drop]) -> Drop | None:
-    """A drop of the whole video where too few frames are valid, with the most frequent reason."""
-    if not outcomes:
-        return Drop(video_id, "no_frames")
-    drops = [outcome for outcome in outcomes if isinstance(outcome, Drop)]
-    if len(drops) <= (1 - MIN_VALID_SHARE) * len(outcomes):
-        return None
-    code, count = Counter(drop.code for drop in drops).most_common(1)[0]
-    detail = next(drop.detail for drop in drops if drop.code == code)
-    return Drop(video_id, code, f"{count} of {len(outcomes)} frames; {detail}".rstrip("; "))
-
-
-@contextmanager
-def local_copy(uri: str, run_uri: str) -> Iterator[str]:
-    """A local path of the object: its own for paths and file URIs, a temporary download for s3:// and gs://.
-
-    `run:NAME` is an object of the run directory at `run_uri`.
-    """
-    if uri.startswith(RUN_SCHEME):
-        base, question, options = run_uri.partition("?")  # options of the storage, such as its endpoint
-        uri = f"{base.rstrip('/')}/{uri.removeprefix(RUN_SCHEME)}{question}{options}"
-    parts = urlsplit(uri)
-    if "://" not in uri or parts.scheme == "file":
-        yield unquote(parts.path) if "://" in uri else uri
-        return
-    suffix = os.path.splitext(parts.path)[1]
-    with tempfile.NamedTemporaryFile(suffix=suffix) as copy:
-        _download(uri, copy)
-        copy.flush()
-        yield copy.name
-
-
-def _download(uri: str, copy: IO[bytes]) -> None:
-    try:
-        filesystem, path = pyarrow.fs.FileSystem.from_uri(uri)
-        with filesystem.open_input_stream(path) as stream:
-            shutil.copyfileobj(stream, copy, 1 << 22)
-    except FileNotFoundError as error:
-        raise VideoError("missing_file", uri) from error
-    except OSError as error:
-        raise VideoError("unreachable", f"{uri}: {str(error).splitlines()[0]}") from error

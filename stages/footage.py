@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import quote
 
 import pyarrow.parquet as pq
@@ -21,11 +24,16 @@ _LIST_SUFFIXES = frozenset({".txt", ".list"})
 
 @dataclass(frozen=True)
 class Video:
-    """A video as found: where it is, its path relative to where it was looked for, its size (-1: not there)."""
+    """A video as found: where it is, its path relative to where it was looked for, its size (-1: not known).
+
+    mtime_ns: when it was last written, 0 where that is not known. seconds: as a list says.
+    """
 
     uri: str
     relative: str
     bytes: int
+    mtime_ns: int = 0
+    seconds: float | None = None
 
     @property
     def video_id(self) -> str:
@@ -36,6 +44,9 @@ class Video:
 
 def find_videos(source: str) -> list[Video]:
     """All videos of a folder, glob pattern, text or parquet list, or object-store URI, sorted by id.
+
+    Folders are searched to their depth, linked folders too; a link that leads back to where it came from is left out.
+    A parquet list has a column `uri`, and may have `seconds` and `bytes`, which are believed.
 
     Raises:
         UnreachableError: a URI that cannot be listed from here.
@@ -54,12 +65,12 @@ def find_videos(source: str) -> list[Video]:
 
 def _find(source: str) -> list[Video]:
     path = Path(source)
-    if path.suffix in _LIST_SUFFIXES:
-        return _listed(path.read_text().split("\n"), path.parent)
-    if path.suffix == ".parquet" and "://" not in source:
-        return _listed(_parquet_entries(path), path.parent)
     if "://" in source:
-        return _below_uri(source)
+        return _at_uri(source)
+    if path.suffix in _LIST_SUFFIXES:
+        return _text_list(path.read_text(), path.parent)
+    if path.suffix == ".parquet":
+        return _parquet_list(path)
     if path.is_dir():
         return _below(path)
     if path.is_file():
@@ -70,7 +81,19 @@ def _find(source: str) -> list[Video]:
 
 
 def _below(folder: Path) -> list[Video]:
-    return [_local(path, path.relative_to(folder).as_posix()) for path in folder.rglob("*") if _is_video(path)]
+    return [_local(path, path.relative_to(folder).as_posix()) for path in _files(folder, ()) if _is_video(path)]
+
+
+def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """All files below a folder. A folder that is one of those above it is left out: links may go round in a circle."""
+    here = folder.resolve()
+    if here in above:
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield from _files(path, (*above, here))
+        else:
+            yield path
 
 
 def _matching(pattern: str) -> list[Video]:
@@ -85,29 +108,52 @@ def _is_video(path: Path) -> bool:
 
 
 def _local(path: Path, relative: str) -> Video:
-    return Video(str(path.resolve()), relative, path.stat().st_size if path.is_file() else -1)
+    if not path.is_file():
+        return Video(str(path.resolve()), relative, -1)
+    status = path.stat()
+    return Video(str(path.resolve()), relative, status.st_size, status.st_mtime_ns)
 
 
-def _below_uri(uri: str) -> list[Video]:
+def _at_uri(uri: str) -> list[Video]:
+    """Videos below a URI, or the one that it names."""
     filesystem, root = fs.FileSystem.from_uri(uri)
     base, question, options = uri.partition("?")
-    infos = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
+    if PurePosixPath(root).suffix.lower() in VIDEO_SUFFIXES:
+        info = filesystem.get_file_info(root)
+        if info.type == fs.FileType.File:
+            return [Video(uri, PurePosixPath(root).name, info.size, info.mtime_ns or 0)]
     found = []
-    for info in infos:
+    for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True)):
         relative = info.path[len(root.rstrip("/")) + 1 :]
         if info.type == fs.FileType.File and PurePosixPath(relative).suffix.lower() in VIDEO_SUFFIXES:
-            found.append(Video(f"{base.rstrip('/')}/{quote(relative)}{question}{options}", relative, info.size))
+            place = f"{base.rstrip('/')}/{quote(relative)}{question}{options}"
+            found.append(Video(place, relative, info.size, info.mtime_ns or 0))
     return found
 
 
-def _parquet_entries(path: Path) -> list[str]:
+def _text_list(text: str, base: Path) -> list[Video]:
+    lines = (line.strip() for line in text.split("\n"))
+    return [_entry(line, base) for line in lines if line and not line.startswith("#")]
+
+
+def _parquet_list(path: Path) -> list[Video]:
     table = pq.read_table(path)
     if "uri" not in table.column_names:
         raise ValueError(f"has no column 'uri', only {table.column_names}")
-    return [uri for uri in table["uri"].to_pylist() if uri]
+    known = [name for name in ("uri", "seconds", "bytes") if name in table.column_names]
+    return [_told(row, path.parent) for row in table.select(known).to_pylist() if row["uri"]]
 
 
-def _listed(lines: list[str], base: Path) -> list[Video]:
-    """Entries of a list: URIs as they are, paths relative to the list. What is not there stays in, to be dropped."""
-    entries = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return [Video(entry, entry, -1) if "://" in entry else _local(base / entry, entry) for entry in entries]
+def _told(row: Mapping[str, Any], base: Path) -> Video:
+    """An entry with what its list says of it; a length or size that makes no sense is not believed."""
+    video, seconds, size = _entry(row["uri"], base), row.get("seconds"), row.get("bytes")
+    if isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0:
+        video = replace(video, seconds=float(seconds))
+    if isinstance(size, int) and size >= 0 and "://" in video.uri:
+        video = replace(video, bytes=size)
+    return video
+
+
+def _entry(entry: str, base: Path) -> Video:
+    """An entry of a list: a URI as it is, a path relative to the list. What is not there stays in, to be dropped."""
+    return Video(entry, entry, -1) if "://" in entry else _local(base / entry, entry)

@@ -1,8 +1,11 @@
-"""Labels every frame with the depth that a model predicts: the pseudo-labels of DAP's stages (arXiv 2512.16913)."""
+"""Labels every frame with the depth that a model predicts: the pseudo-labels of DAP's stages (arXiv 2512.16913).
+
+The model is ours, or one of others with metric depth under its scheme (`models.labelers`): hf:, python:.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,8 +14,11 @@ import numpy as np
 from engine.columns import Column, TarColumn
 from engine.stage import Drop, Row, Sample, Stage
 from models.depth_png import encode_depth_png
-from models.embedded import EMBEDDED, check_model_folder, model_place
-from models.inference import DepthPredictor
+from models.embedded import EMBEDDED
+from models.labelers import check_labeler, make_labeler, split_place, weights_of
+from models.labelers_function import source_hash
+from models.labelers_fusion import Patches
+from models.labelers_outputs import OutputSetting, check_metric
 from stages.images import decode_images
 
 
@@ -22,10 +28,16 @@ class Label(Stage):
 
     name: ClassVar[str] = "label"
 
-    model: str = EMBEDDED  # a model folder, `run:models/NAME`, or the small one that comes with the package
+    model: str = EMBEDDED  # a model folder, `run:models/NAME`, the small one that comes along, or hf:ID, python:M:F
     round: int = 1
     batch_size: int = 8
     device: str = "auto"
+    patches: Patches | None = None  # a model of others sees perspective views of these, not the whole panorama
+    output: OutputSetting = "auto"  # what a model of others gives
+
+    def __post_init__(self) -> None:
+        if self.patches and not split_place(self.model)[0]:
+            raise ValueError("label: patches are for models of others; ours see whole panoramas")
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -36,20 +48,41 @@ class Label(Stage):
         return TarColumn(f"labels-{self.round}", ("depth.png", "json"))
 
     def assets(self) -> dict[str, str]:
-        return {"model": model_place(self.model)}
+        weights = weights_of(self.model)
+        return {"model": weights} if weights else {}
 
     def check(self) -> None:
-        check_model_folder(self.assets()["model"])
+        check_metric(self.model, check_labeler(self.model, self.output))
+
+    def settings(self) -> dict[str, Any]:
+        scheme, _ = split_place(self.model)
+        return {**super().settings(), **({"model": scheme} if scheme and self.assets() else {})}
+
+    def external(self) -> dict[str, Any]:
+        return function_hashes([self.model])
 
     def setup(self, assets: Mapping[str, str]) -> None:
-        self._predictor = DepthPredictor(assets["model"], self.device, batch_size=self.batch_size)
+        self._labeler = make_labeler(
+            self.model,
+            weights=assets.get("model"),
+            device=self.device,
+            batch_size=self.batch_size,
+            patches=self.patches,
+            output=self.output,
+        )
+        check_metric(self.model, self._labeler.output)
 
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
         samples, rgbs, drops = decode_images(batch, "frames")
         yield from drops
-        for sample, prediction in zip(samples, self._predictor.predict(rgbs), strict=True):
-            depth_m = prediction.masked_depth_m()
+        for sample, estimate in zip(samples, self._labeler.estimate(rgbs), strict=True):
+            depth_m = estimate.masked()
             yield Row(sample.key, {"depth.png": encode_depth_png(depth_m), "json": summarise_depth(depth_m)})
+
+
+def function_hashes(models: Iterable[str]) -> dict[str, str]:
+    """What stands for each `python:` model among some in a fingerprint: its source."""
+    return {model: source_hash(split_place(model)[1]) for model in models if split_place(model)[0] == "python"}
 
 
 def summarise_depth(depth_m: np.ndarray) -> dict[str, Any]:

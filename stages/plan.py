@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -13,10 +13,26 @@ import pyarrow as pa
 from engine.assets import RUN_SCHEME
 from engine.barrier import BarrierContext
 from engine.columns import Column, ParquetColumn
+from engine.commit import withdraw
 from engine.stage import Barrier, Row
+from stages.balance import extend
+from stages.fetch import resolved
 from stages.footage import VIDEO_SUFFIXES, Video, find_videos
+from stages.probe import Facts, ProbeFootage, probe_apart
 
-_SCHEMA = pa.schema([("uri", pa.string()), ("bytes", pa.int64()), ("split", pa.string())])
+_SCHEMA = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("bytes", pa.int64()),
+        ("split", pa.string()),
+        ("seconds", pa.float64()),  # null where the headers do not say
+        ("content", pa.string()),  # a hash of samples of the file, empty where it could not be read
+    ]
+)
+_BYTES_PER_S = 2_500_000  # of a video that does not say how long it is: 20 Mbit/s, as 4K panoramas come
+_FEW = 64  # videos that the driver probes by itself
+_PER_PROBE = 256  # videos of one piece of work on the cluster
+_CLOCKS_NS = 600 * 10**9  # by which the clocks of two storages may differ
 
 
 @dataclass
@@ -24,20 +40,26 @@ class Plan(Barrier):
     """Videos to `plan`. The same videos give the same plan; more of them extend it without moving the earlier ones.
 
     `videos` is a folder, a glob pattern, a text or parquet list, an object-store URI, or `run:COLUMN`, footage that an
-    earlier step wrote. A video is in the split `val` with probability `validation_share`, by a hash of its id.
+    earlier step wrote. A shard holds `seconds_per_shard` of footage and `videos_per_shard` videos at most, but for a
+    video that is longer by itself. A video is in the split `val` with probability `validation_share`, by a hash of
+    its id.
     """
 
     name: ClassVar[str] = "plan"
+    version: ClassVar[int] = 2
     only_lists: ClassVar[bool] = True
 
     videos: str
-    videos_per_shard: int = 16
+    videos_per_shard: int = 256
+    seconds_per_shard: float = 3600.0
     validation_share: float = 0.05
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.videos_per_shard < 1 or not 0 <= self.validation_share < 1:
             raise ValueError("videos_per_shard must be at least 1, and validation_share in [0, 1)")
+        if self.seconds_per_shard < 1:
+            raise ValueError("seconds_per_shard must be at least 1")
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -53,8 +75,8 @@ class Plan(Barrier):
     def external(self) -> dict[str, Any]:
         if self._in_run:
             return {}
-        listing = "".join(f"{video.video_id} {video.bytes} {video.uri}\n" for video in self._outside)
-        return {"videos": hashlib.sha256(listing.encode()).hexdigest()}
+        lines = (f"{video.video_id} {video.bytes} {video.mtime_ns} {video.uri}\n" for video in self._outside)
+        return {"videos": hashlib.sha256("".join(lines).encode()).hexdigest()}
 
     def check(self) -> None:
         if not self._in_run:
@@ -65,18 +87,25 @@ class Plan(Barrier):
         current = all(receipt.fingerprint == context.basis.fingerprint for receipt in receipts.values())
         if current and sum(receipt.samples_out for receipt in receipts.values()) == len(self._found(context)):
             return list(receipts)  # planned whole, from these very videos: no shard need be opened
-        return list(self._assign(context))
+        return list(self._assign(self._found(context), _Planned(context), {}))  # new ones by their size: a forecast
 
     def run(self, context: BarrierContext) -> None:
-        assigned = self._assign(context)
+        found, planned = self._found(context), _Planned(context)
+        facts = _probed(context, [video for video in found if planned.facts_of(video) is None])
+        assigned = self._assign(found, planned, facts)
         context.say(f"{sum(map(len, assigned.values()))} videos in {len(assigned)} shards")
         for shard, videos in assigned.items():
             with context.scratch() as scratch:
                 writer = self.writes.writer(scratch)
                 for video in videos:
-                    fields = {"uri": video.uri, "bytes": video.bytes, "split": self.split_of(video.video_id)}
-                    writer.add(Row(video.video_id, fields))
+                    known = facts.get(video.video_id) or planned.facts_of(video) or Facts()
+                    writer.add(Row(video.video_id, self._fields(video, known)))
                 context.commit(shard, writer.finish(), len(videos), len(videos))
+
+    def _fields(self, video: Video, facts: Facts) -> dict[str, Any]:
+        size = video.bytes if video.bytes >= 0 else facts.bytes
+        split = self.split_of(video.video_id)
+        return {"uri": video.uri, "bytes": size, "split": split, "seconds": facts.seconds, "content": facts.content}
 
     def split_of(self, video_id: str) -> str:
         """`train` or `val`, fixed for a video and a seed, whatever else is planned."""
@@ -98,19 +127,60 @@ class Plan(Barrier):
         files = {f"{shard}/{name}": size for shard in context.inputs[column] for name, size in _files(context, shard)}
         return [Video(f"{RUN_SCHEME}{column}/{name}", name, size) for name, size in sorted(files.items())]
 
-    def _assign(self, context: BarrierContext) -> dict[str, list[Video]]:
-        """Videos by shard, sorted: those planned before stay where they are, new ones fill new shards."""
-        found = {video.video_id: video for video in self._found(context)}
-        before = context.run.receipts("plan")
-        assigned: dict[str, list[Video]] = {}
-        for shard, receipt in before.items():
-            ids = context.run.table(receipt)["video_id"].to_pylist()
-            assigned[shard] = [found.pop(video_id) for video_id in ids if video_id in found]
-        first_free = max(map(int, before), default=-1) + 1
-        new = sorted(found.values(), key=lambda video: video.video_id)
-        for number, first in enumerate(range(0, len(new), self.videos_per_shard), start=first_free):
-            assigned[f"{number:06d}"] = new[first : first + self.videos_per_shard]
-        return assigned
+    def _assign(self, found: Sequence[Video], planned: _Planned, facts: Mapping[str, Facts]) -> dict[str, list[Video]]:
+        """Videos by shard: those planned before stay where they are, new ones fill new shards."""
+        videos = {video.video_id: video for video in found}
+        seconds = {video_id: _weight(video, facts.get(video_id, Facts())) for video_id, video in videos.items()}
+        shards = extend(planned.shards, seconds, self.seconds_per_shard, self.videos_per_shard)
+        return {shard: [videos[video_id] for video_id in video_ids] for shard, video_ids in shards.items()}
+
+
+class _Planned:
+    """What a run has planned already."""
+
+    def __init__(self, context: BarrierContext) -> None:
+        self.shards: dict[str, list[str]] = {}
+        self._rows: dict[str, tuple[Mapping[str, Any], int]] = {}  # with the time of writing, in ns
+        written = context.run.storage.entries("plan")
+        for shard, receipt in context.run.receipts("plan").items():
+            rows = context.run.table(receipt).to_pylist()
+            self.shards[shard] = [row["video_id"] for row in rows]
+            entry = written.get(receipt.output.path.removeprefix("plan/"))
+            self._rows |= {row["video_id"]: (row, entry.mtime_ns if entry else 0) for row in rows}
+
+    def facts_of(self, video: Video) -> Facts | None:
+        """What the plan says of a video; None if that is nothing, or may be of another file under the same name."""
+        row, written_ns = self._rows.get(video.video_id, ({}, 0))
+        if video.seconds is not None:  # its list says so
+            return Facts(video.seconds, video.bytes, row.get("content", ""))
+        unchanged = video.bytes in (-1, row.get("bytes")) and video.mtime_ns < written_ns - _CLOCKS_NS
+        return Facts(row["seconds"], row["bytes"], row["content"]) if unchanged and row.get("content") else None
+
+
+def _weight(video: Video, facts: Facts) -> float:
+    """Seconds of footage, as far as they can be told."""
+    seconds = video.seconds if facts.seconds is None else facts.seconds
+    return max(video.bytes, facts.bytes, 0) / _BYTES_PER_S if seconds is None else seconds
+
+
+def _probed(context: BarrierContext, videos: Sequence[Video]) -> dict[str, Facts]:
+    """The facts of videos by id; of many, the cluster finds them out."""
+    uris = {video.video_id: video.uri for video in videos}
+    if len(uris) <= _FEW:
+        told = probe_apart([resolved(uri, context.run.storage.uri) for uri in uris.values()]) if uris else []
+        return dict(zip(uris, told, strict=True))
+    ids = sorted(uris)
+    parts = [ids[first : first + _PER_PROBE] for first in range(0, len(ids), _PER_PROBE)]
+    stage = ProbeFootage({f"{n:06d}": {video_id: uris[video_id] for video_id in part} for n, part in enumerate(parts)})
+    context.map_stage(stage, stage.shards())
+    facts = {}
+    for receipt in list(context.run.receipts("probes").values()):
+        facts |= {
+            row.key: Facts(row.fields["seconds"], row.fields["bytes"], row.fields["content"])
+            for row in context.run.rows(receipt)
+        }
+        withdraw(context.run, receipt)
+    return facts
 
 
 def _files(context: BarrierContext, shard: str) -> list[tuple[str, int]]:

@@ -129,7 +129,7 @@ class Probe:
         planner = Planner(self._graph, self._run)
         basis = planner.barrier_basis(node)
         assert basis is not None, "it loads no weights"
-        context = planner.context(node, basis, say=self._say)
+        context = planner.context(node, basis, say=self._say, map_stage=lambda *_: [])  # its own stages stay out
         run, inputs = self._run, context.inputs
         if any(self._pending(column) for column in node.step.reads):
             run, inputs = self._made, {column: self._stand_ins(column) for column in node.step.reads}

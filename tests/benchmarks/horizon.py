@@ -1,6 +1,7 @@
-"""The horizon check of one frame, projection and tilt, against the JPEG that is made of it."""
+"""The horizon check of one frame, projection and tilt, and the JPEG that is made of it: processor time of each."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import cv2
 import simplejpeg
@@ -10,7 +11,7 @@ from models.horizon import HorizonJudge
 from models.images import resize_rgb
 from models.projection import check_panorama
 from models.simulator.panoramas import labelled_panoramas
-from tests.benchmarks.measure import Result, one_core, paired, timed
+from tests.benchmarks.measure import Clock, Result, one_core, paired
 
 HEIGHT = 512
 LIMIT_MS = 8
@@ -25,16 +26,27 @@ def benchmark(repeats: int) -> Iterator[Result]:
     frames = [resize_rgb(panorama.rgb, HEIGHT, 2 * HEIGHT) for panorama in small]
     judge = HorizonJudge()
     with one_core():
-        check = timed(lambda: [judge.judge(rgb, check_panorama(rgb)) for rgb in frames])
-        jpeg = timed(
+        check = processor_time(lambda: [judge.judge(rgb, check_panorama(rgb)) for rgb in frames])
+        jpeg = processor_time(
             lambda: [simplejpeg.encode_jpeg(rgb, 95, colorspace="RGB", colorsubsampling="420") for rgb in frames]
         )
         pair = paired(check, jpeg, repeats)
-    milliseconds = 1000 * pair.work_s / FRAMES
+    milliseconds, jpeg_milliseconds = 1000 * min(pair.work) / FRAMES, 1000 * min(pair.against) / FRAMES
     yield Result(
         f"horizon check of a frame of {HEIGHT}×{2 * HEIGHT}",
         "its JPEG, both on one core",
         f"{milliseconds:.1f} ms",
         f"≤ {LIMIT_MS} ms",
-        f"{milliseconds:.1f} against {1000 * pair.against_s / FRAMES:.1f} ms",
+        f"{milliseconds:.1f} against {jpeg_milliseconds:.1f} ms, each in its fastest round",
     )
+
+
+def processor_time(function: Callable[[], object]) -> Clock:
+    """A clock around a function of one thread, which does not count what other processes do meanwhile."""
+
+    def clock() -> float:
+        started = time.thread_time()
+        function()
+        return time.thread_time() - started
+
+    return clock

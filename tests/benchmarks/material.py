@@ -15,7 +15,7 @@ from engine.receipts import Receipt
 from engine.recipe import Node
 from engine.rundir import RunDir
 from engine.runner import Runner
-from engine.shard import MapStep, run_shard
+from engine.shard import Attempt, MapStep, run_shard
 from engine.stage import Stage, Step
 from models.images import resize_rgb
 from models.simulator.panoramas import labelled_panoramas
@@ -61,6 +61,6 @@ def shard_work(stage: Stage, run: RunDir, assets: dict[str, str]) -> Iterator[Ca
     basis = MapStep(Node(stage.name, stage)).basis(inputs)
     stage.setup(assets)
     try:
-        yield lambda: run_shard(stage, SHARD, run, basis, inputs)
+        yield lambda: run_shard(Attempt(stage, SHARD, run, basis, inputs))
     finally:
         stage.teardown()

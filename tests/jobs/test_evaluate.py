@@ -8,14 +8,19 @@ import pytest
 from PIL import Image
 
 from engine.columns import TarColumn
+from engine.recipe import Node, RecipeError
+from engine.runner import check_nodes
 from engine.stage import Row
 from jobs.evaluate import Evaluate, format_table
 from models.dap import DapConfig, DapModel
 from models.depth_png import decode_depth_png, encode_depth_png
 from models.inference import DepthPredictor
+from models.labelers_fusion import Patches
+from models.patches import image_plane
 from stages.images import decode_images
 from stages.pack import Pack, Source
 from tests.jobs.packed import TINY
+from tests.models.tiny_depth import TINY as TINY_DEPTH
 from tests.runs import Bring, failure, finished, jpeg
 
 H, W = 16, 32
@@ -119,6 +124,32 @@ def test_the_same_bytes_twice_and_no_work_twice(run, model, tmp_path):
     assert again.receipts("reports")["evaluation"].output.sha256 == run.receipts("reports")["evaluation"].output.sha256
     once_more = finished(tmp_path, labelled(two()), pack(), evaluate({"tiny": model}))
     assert once_more.receipts("reports")["evaluation"].attempt == 1
+
+
+def four_metres(rgb: np.ndarray) -> np.ndarray:
+    """4 m away wherever it looks, told along the axis of a view of 90°."""
+    return 4 / image_plane(rgb.shape[:2], fov_deg=90).norm(dim=-1).numpy()
+
+
+def test_models_of_others_stand_beside_ours(model, tmp_path):
+    relative = tmp_path / "relative"
+    relative.mkdir()
+    TINY_DEPTH["depth-anything"](relative)
+    models = {"tiny": model, "four": f"python:{__name__}:four_metres", "relative": f"hf:{relative}"}
+    step = evaluate(models, alignments={"relative": "disparity"}, patches=Patches(size=16))
+    figures = figures_of(finished(tmp_path / "run", labelled(two()), pack(), step))
+    assert list(figures) == ["blind", *models]
+    four = figures["four"]["held out"]
+    assert four["abs_rel"] == pytest.approx((0 + 4.5 / 8.5) / 2, abs=1e-3)
+    assert (four["range_iou"], figures["relative"]["held out"]["alignment"]) == (None, "disparity")
+    unaligned = Node("evaluate", evaluate(models))
+    with pytest.raises(RecipeError, match="relative gives relative-disparity, which has no metres"):
+        check_nodes([unaligned])
+
+
+def test_settings_for_a_model_that_is_none():
+    with pytest.raises(ValueError, match="name 'tinny', which is none of the models"):
+        evaluate({"tiny": "x"}, alignments={"tinny": "median"})
 
 
 def test_a_split_that_nobody_has_is_one_clear_line(tmp_path):

@@ -28,7 +28,7 @@ steps:
               training: &training {steps: 1, backbone_lr: 1.0e-3, decoder_lr: 1.0e-3},
               batches: &batches {image_height: 32, batch_size: 2, num_workers: 0}, hardware: &cpu {accelerator: cpu}}
   plan: {step: plan, videos: "${videos}", videos_per_shard: 2, validation_share: 0.0}
-  extract: {step: extract, every_s: 0.5, height: 32}
+  extract: {step: extract, every_s: 0.5, height: 32, near_duplicate_bits: null}
   tag: {step: tag}
   label-1: {step: label, model: "run:models/labeler-1", round: 1}
   discriminator: {step: train-discriminator, model: discriminator, data: train-labelled, steps: 1,

@@ -16,6 +16,8 @@ BACKBONE = {
     "num_hidden_layers": 4,
     "num_attention_heads": 2,
 }
+DINOV2 = {"model_type": "dinov2", "image_size": 16, **BACKBONE}
+del DINOV2["intermediate_size"]
 HEADS = {"head_channels": (8, 8, 8, 8), "head_features": 8, "head_output_features": 8, "image_height": 32}
 
 
@@ -43,10 +45,72 @@ def test_a_new_model_starts_at_a_plausible_depth() -> None:
     assert 0.03 < output.beyond_range.median() < 0.3
 
 
-def test_outputs_are_float32_under_autocast() -> None:
+def test_bfloat16_gives_float32_near_the_same() -> None:
+    model = small()
+    exact = model(_panoramas())
     with torch.autocast("cpu", torch.bfloat16):
-        output = small()(_panoramas())
-    assert output.predicted_depth.dtype == output.beyond_range.dtype == torch.float32
+        output = model(_panoramas())
+    for one, other in ((output.predicted_depth, exact.predicted_depth), (output.beyond_range, exact.beyond_range)):
+        assert one.dtype == torch.float32
+        assert 0 < (one / other - 1).abs().max() < 0.05
+
+
+def _assert_compiles(fields: dict, heights: tuple[int, ...], *, training: bool = False) -> None:
+    torch._dynamo.reset()
+    model = DapModel.new(DapConfig(**{"backbone_config": BACKBONE, **HEADS, **fields})).train(training)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    for height in heights:
+        with torch.set_grad_enabled(training):
+            images = _panoramas(height=height)
+            assert torch.allclose(compiled(images).predicted_depth, model(images).predicted_depth)
+
+
+def test_the_network_compiles_without_a_break() -> None:
+    _assert_compiles({}, (32,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"decoder": "plain", "published_tokens": True},
+        {"decoder": "spherical"},
+        {"backbone_config": DINOV2, "range_threshold_m": None},
+    ],
+)
+def test_it_compiles_at_every_size(fields: dict, training: bool) -> None:
+    """The second shape is one that dynamo holds in symbols."""
+    _assert_compiles(fields, (32, 48), training=training)
+
+
+def test_the_range_mask_is_a_plug_in() -> None:
+    model = small()
+    before = model(_panoramas())
+    model.plug_range_mask(20.0, seed=1)
+    assert model.config.range_threshold_m == 20.0
+    other = model(_panoramas())
+    assert torch.equal(other.predicted_depth, before.predicted_depth)
+    assert not torch.equal(other.beyond_range, before.beyond_range)
+    assert 0.03 < other.beyond_range.median() < 0.3
+    model.plug_range_mask(None)
+    assert (model(_panoramas()).beyond_range == 0).all()
+    assert not [name for name in model.state_dict() if name.startswith("mask_head")]
+    with pytest.raises(ValueError, match=r"range_threshold_m 200 is not within \(0, 100\]"):
+        model.plug_range_mask(200.0)
+
+
+def test_a_model_without_a_range_mask_keeps_so(tmp_path: Path) -> None:
+    model = DapModel.new(DapConfig(backbone_config=BACKBONE, range_threshold_m=None, **HEADS)).eval()
+    model.save_pretrained(tmp_path)
+    loaded = DapModel.from_folder(tmp_path)
+    assert loaded.config.range_threshold_m is None
+    assert torch.equal(loaded(_panoramas()).predicted_depth, model(_panoramas()).predicted_depth)
+
+
+def test_a_size_that_patches_do_not_fill_is_one_line() -> None:
+    with pytest.raises(ValueError, match=r"^36×72 pixels are no multiples of the patch, 8$"):
+        small()(_panoramas(height=36))
 
 
 def test_weights_depend_on_the_seed_alone() -> None:
@@ -77,7 +141,11 @@ def test_a_folder_gives_back_the_same_network(tmp_path: Path) -> None:
     for load in (DapModel.from_folder, DapModel.from_pretrained, AutoModel.from_pretrained):
         assert torch.equal(load(tmp_path).eval()(_panoramas()).predicted_depth, model(_panoramas()).predicted_depth)
     assert isinstance(AutoConfig.from_pretrained(tmp_path), DapConfig)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    }
 
 
 def _drop(weights: dict) -> None:
@@ -136,17 +204,24 @@ def test_the_heads_read_the_published_blocks() -> None:
     assert stages(32) == [8, 16, 24, 32]
 
 
+def test_the_heads_follow_the_backbone() -> None:
+    config = DapConfig.of("dinov3_vitl16")
+    assert (config.head_features, config.head_channels) == (256, (256, 512, 1024, 1024))
+    assert DapConfig.of("dinov3_vitb16", head_features=32).head_features == 32
+    assert DapConfig.of("dinov2_vits14").image_size == (518, 1036)
+
+
 def test_a_height_that_patches_do_not_fill_is_refused() -> None:
     with pytest.raises(ValueError, match="no multiple of the patch"):
         DapConfig(image_height=100)
 
 
-@pytest.mark.parametrize("patch", [8, 12, 16])
-def test_the_spherical_head_turns_with_its_input(patch: int) -> None:
-    """By two cells of the patch grid, which are one cell of the coarsest level."""
+@pytest.mark.parametrize(("patch", "height"), [(8, 4), (12, 4), (14, 4), (16, 1), (14, 3), (16, 5)])
+def test_the_spherical_head_turns_with_its_input(patch: int, height: int) -> None:
+    """By two cells of the patch grid, which are one cell of the coarsest level, rounded up where the height is odd."""
     torch.manual_seed(0)
     head = DptHead(8, (8, 8, 8, 8), 8, 8, patch, "spherical").double()
-    maps = tuple(torch.randn(1, 8, 4, 8, dtype=torch.float64) for _ in range(4))
+    maps = tuple(torch.randn(1, 8, height, 2 * height, dtype=torch.float64) for _ in range(4))
     turned = head(tuple(features.roll(2, -1) for features in maps))
     assert torch.allclose(turned, head(maps).roll(2 * patch, -1))
 

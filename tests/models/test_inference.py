@@ -52,6 +52,41 @@ def test_neighbours_in_the_list_do_not_matter(folder: Path) -> None:
     assert predictor.predict([]) == []
 
 
+def _error_under_yaw(folder: Path, yaw_turns: int) -> float:
+    """Of a quarter turn."""
+    (rgb,) = _images((32, 64))
+    predictor = DepthPredictor(folder, "cpu", yaw_turns=yaw_turns)
+    straight, turned = (predictor.predict([image])[0] for image in (rgb, np.roll(rgb, 16, axis=1)))
+    pairs = [(turned.depth_m, straight.depth_m), (turned.beyond_range, straight.beyond_range)]
+    return max(float(np.abs(np.roll(one, -16, axis=1) / other - 1).max()) for one, other in pairs)
+
+
+def test_the_mean_over_turns_turns_with_the_panorama(tmp_path: Path) -> None:
+    """Which a single prediction of the plain decoder does not."""
+    small("plain").save_pretrained(tmp_path)
+    assert _error_under_yaw(tmp_path, 4) < 1e-5
+    assert _error_under_yaw(tmp_path, 1) > 1e-3
+    with pytest.raises(ValueError, match="yaw_turns must be at least 1, not 0"):
+        DepthPredictor(tmp_path, "cpu", yaw_turns=0)
+
+
+def test_distances_are_averaged_by_their_logarithms(folder: Path) -> None:
+    (rgb,) = _images((32, 64))
+    single = DepthPredictor(folder, "cpu")
+    half = np.roll(single.predict([np.roll(rgb, 32, axis=1)])[0].depth_m, -32, axis=1)
+    expected = np.sqrt(single.predict([rgb])[0].depth_m * half)
+    (mean,) = DepthPredictor(folder, "cpu", yaw_turns=2).predict([rgb])
+    assert np.allclose(mean.depth_m, expected, rtol=1e-5)
+
+
+def test_bfloat16_is_a_choice_on_every_device(folder: Path) -> None:
+    images = _images((32, 64), (32, 64))
+    exact, coarse = (DepthPredictor(folder, "cpu", precision=p).predict(images) for p in ("float32", "bfloat16"))
+    for one, other in zip(exact, coarse, strict=True):
+        assert other.depth_m.dtype == np.float32
+        assert 0 < np.abs(other.depth_m / one.depth_m - 1).max() < 0.05
+
+
 @pytest.mark.parametrize("image", [np.zeros((8, 16), np.uint8), np.zeros((8, 16, 3)), np.zeros((0, 16, 3), np.uint8)])
 def test_what_is_no_image_is_refused(folder: Path, image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected uint8 images"):

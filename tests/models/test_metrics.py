@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.metrics import NAMES, DepthMetrics, depth_metrics
 
@@ -113,3 +115,70 @@ def test_official_is_what_the_published_code_gives(shared_data: Path, seed: int)
     official = depth_metrics(prediction_m, target_m, mask)["official"]
     for name, value in reference.items():
         assert official[name.removeprefix("official_")] == pytest.approx(value, rel=1e-6)
+
+
+def test_pooled_figures_are_those_of_all_pixels_together() -> None:
+    prediction_m, target_m, mask = _images(3)
+    mask[0, :6] = False  # so that the images do not weigh the same
+    metric = DepthMetrics()
+    metric.update(prediction_m, target_m, mask)
+    pooled, together = metric.compute()["pooled"], depth_metrics(prediction_m, target_m, mask)
+    for name in NAMES:
+        for found, expected in ((pooled, together), *((pooled[v], together[v]) for v in ("official", "spherical"))):
+            assert found[name] == pytest.approx(expected[name], rel=1e-12)
+    assert pooled["rmse"] != pytest.approx(metric.compute()["rmse"], rel=1e-3)
+
+
+def test_bands_tell_errors_apart_by_true_distance() -> None:
+    target_m = np.array([[5.0, 10.0, 15.0, 40.0, 100.0, 120.0]])
+    prediction_m = target_m * np.array([[2, 1, 3, 1.5, 1.1, 9]])
+    metric = DepthMetrics()
+    metric.update(prediction_m, target_m, np.ones((1, 6), bool))
+    bands = metric.compute()["bands"]
+    assert list(bands) == ["0-10", "10-20", "20-50", "50-100"]
+    assert [band["abs_rel"] for band in bands.values()] == pytest.approx([0.5, 2, 0.5, 0.1])
+    assert [band["share"] for band in bands.values()] == pytest.approx([2 / 6, 1 / 6, 1 / 6, 1 / 6])
+    assert bands["0-10"]["spherical"]["rmse"] == pytest.approx(5 / math.sqrt(2))
+
+
+def test_a_band_without_a_pixel_has_no_figures() -> None:
+    metric = DepthMetrics()
+    metric.update(np.full((2, 4), 3.0), np.full((2, 4), 3.0), np.ones((2, 4), bool))
+    bands = metric.compute()["bands"]
+    assert (bands["0-10"]["delta1"], bands["20-50"]["share"]) == (1, 0)
+    assert math.isnan(bands["20-50"]["delta1"])
+
+
+@settings(max_examples=20)
+@given(order=st.permutations(range(6)), cuts=st.sets(st.integers(1, 5)))
+def test_order_and_batches_do_not_change_a_bit(order: list[int], cuts: set[int]) -> None:
+    maps = [torch.from_numpy(m) for m in _images(6, seed=4)]
+    whole, parts = DepthMetrics(), DepthMetrics()
+    whole.update(*maps)
+    for part in np.split(np.array(order), sorted(cuts)):
+        parts.update(*(m[part] for m in maps))
+    assert parts.compute() == whole.compute()
+
+
+def test_alignment_is_of_every_image_by_itself() -> None:
+    prediction_m, target_m, mask = _images(3)
+    turned_m = prediction_m * np.array([2.0, 0.25, 7.0])[:, None, None]
+    plain, aligned = DepthMetrics("median"), DepthMetrics("median")
+    plain.update(prediction_m, target_m, mask)
+    aligned.update(turned_m, target_m, mask)
+    assert aligned.compute()["abs_rel"] == pytest.approx(plain.compute()["abs_rel"], rel=1e-12)
+
+
+@pytest.mark.parametrize("shapes", [((2, 4), (2, 5)), ((1, 2, 4), (2, 2, 4)), ((4,), (4,))])
+def test_updates_with_maps_that_do_not_fit_are_refused(shapes: tuple) -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        DepthMetrics("median").update(np.ones(shapes[0]), np.ones(shapes[1]), np.ones(shapes[0], bool))
+
+
+def test_without_an_image_there_is_no_figure() -> None:
+    metric = DepthMetrics()
+    metric.update(np.ones((1, 2, 4)), np.full((1, 2, 4), np.inf), np.zeros((1, 2, 4), bool))
+    computed = metric.compute()
+    assert computed["samples"] == 0
+    assert math.isnan(computed["abs_rel"])
+    assert math.isnan(computed["pooled"]["spherical"]["delta1"])

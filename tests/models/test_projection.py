@@ -68,6 +68,18 @@ class TestOtherLayouts:
         assert check_panorama(boxed).reasons[0] == "black_bands"
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_pole_that_was_cut_off_is_missed_on_its_side_alone(seed):
+    whole = panorama(512, seed)
+    for check, cut in (
+        (check_panorama(whole), {"top": False, "bottom": False}),
+        (check_panorama(resized(whole[150:])), {"top": True, "bottom": False}),
+        (check_panorama(resized(whole[:-150])), {"top": False, "bottom": True}),
+    ):
+        assert {"top": check.top_cut > 2.5, "bottom": check.bottom_cut > 2.5} == cut
+        assert check.reasons == (("partial", "unstretched_poles") if any(cut.values()) else ())
+
+
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_blank(level):
     assert check_panorama(np.full((128, 256, 3), level, np.uint8)).reasons == ("blank",)

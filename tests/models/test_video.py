@@ -1,5 +1,6 @@
 """Frames come from where and when they say, and bad files say what is wrong with them."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.video import VideoError, choose_frames, has_open_groups, sample_frames
+from models.video import VideoError, choose_frames, nearest_frames, sample_frames
 from tests.footage import grey_ramp, panorama, ramp_index, write_video
 
 CODECS = {"libx264": "mp4", "libx265": "mov", "libvpx-vp9": "webm", "libsvtav1": "mkv"}
@@ -39,9 +40,8 @@ def test_seeking_and_decoding_through_give_the_same_frames(tmp_path, every_s, go
 
 
 def test_open_groups_of_pictures_do_not_shift_frames(tmp_path):
-    """Frames around a key frame of an open group come where they belong, whether decord could count there or not."""
+    """Frames around a key frame of an open group come where they belong."""
     video = write_video(tmp_path / "v.mp4", grey_ramp(45, height=64), codec="libx265", gop=7)
-    assert has_open_groups(str(video))
     for every_s in (0.1, 0.3, 0.9):
         for frame in sample_frames(str(video), every_s, 64):
             assert ramp_index(frame.rgb) == frame.frame_index
@@ -68,6 +68,23 @@ def test_one_frame_per_window(gaps_s, every_s):
     assert all(windows[index - 1] < windows[index] for index in chosen[1:])
 
 
+@given(st.lists(st.integers(5, 500), min_size=1, max_size=60), st.integers(20, 1000), st.data())
+def test_each_multiple_has_its_nearest_key_frame(gaps_cs, every_cs, data):
+    times_cs = np.cumsum(gaps_cs)
+    keys = np.array(sorted({0, *data.draw(st.lists(st.integers(0, len(times_cs) - 1)))}))
+    multiples_cs = np.arange(times_cs[0], times_cs[-1] + 1, every_cs)
+    nearest = [keys[np.argmin(np.abs(times_cs[keys] - multiple_cs))] for multiple_cs in multiples_cs]
+    assert nearest_frames(times_cs / 100, keys, every_cs / 100).tolist() == sorted(set(nearest))
+
+
+def test_key_frames_are_nearest_and_nothing_else_is_taken(tmp_path):
+    video = write_video(tmp_path / "v.mp4", grey_ramp(40), gop=8)  # a key frame every 0.8 s
+    frames = list(sample_frames(str(video), 1.0, 32, snap_to_keyframes=True))
+    assert [ramp_index(frame.rgb) for frame in frames] == [0, 8, 16, 32] == [frame.frame_index for frame in frames]
+    assert len(list(sample_frames(str(video), 0.1, 32, snap_to_keyframes=True))) == 5
+    assert len(list(sample_frames(str(video), 0.1, 32, snap_to_keyframes=True, max_frames=2))) == 2
+
+
 def test_max_frames_and_size(tmp_path):
     video = write_video(tmp_path / "v.mp4", [panorama(96)] * 10)
     frames = list(sample_frames(str(video), 0.1, 48, max_frames=3))
@@ -82,6 +99,18 @@ def test_display_aspect_counts_the_shape_of_pixels(tmp_path):
     assert frame.rgb.shape == (48, 96, 3)
 
 
+def test_reading_gives_signs_of_life_between_frames(tmp_path):
+    """Of forty packets there is one frame to wait for."""
+    signs = []
+    video = write_video(tmp_path / "v.mp4", grey_ramp(40), gop=50)
+    frames = sample_frames(str(video), 3.9, 32, alive=lambda: signs.append(len(signs)))
+    next(frames)
+    before = len(signs)
+    next(frames)
+    assert before >= 40
+    assert len(signs) - before >= 30
+
+
 def test_bad_files_have_codes(tmp_path):
     whole = write_video(tmp_path / "whole.mp4", grey_ramp(30)).read_bytes()
     (tmp_path / "empty.mp4").touch()
@@ -94,6 +123,8 @@ def test_bad_files_have_codes(tmp_path):
     assert error_code(tmp_path / "garbage.mp4") == "unreadable"
     assert error_code(tmp_path / "text.mp4") == "unreadable"
     assert error_code(tmp_path) == "unreadable"
+    os.mkfifo(tmp_path / "pipe.mp4")  # opening it would wait for ever
+    assert error_code(tmp_path / "pipe.mp4") == "unreadable"
 
 
 def test_a_cut_video_with_its_index_in_front_is_truncated(tmp_path):

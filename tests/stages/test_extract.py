@@ -3,6 +3,7 @@
 import csv
 import os
 import pickle
+import resource
 import signal
 from collections import Counter
 from pathlib import Path
@@ -11,19 +12,32 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from engine.recipe import RecipeError, build_settings
 from engine.stage import Drop, Row, Sample
 from models.erp import rotation_matrix
+from models.frame_hash import hash_distance, yaw_hash
 from models.horizon import inspect_file
 from models.simulator.panoramas import labelled_panoramas
 from models.sphere_view import turned
 from models.tilt import TiltEstimator
-from stages.extract import HOPELESS_AFTER, MIN_VALID_SHARE, Extract
+from models.video_verdict import HOPELESS_AFTER, MIN_VALID_SHARE
+from stages.extract import Extract
 from tests.footage import panorama, perspective, write_video
+
+MAY_REPEAT = {"near_duplicate", "frozen"}  # what a good video may lose
 
 
 def sample(path: Path | str, video_id: str | None = None) -> Sample:
     plan = {"uri": str(path), "bytes": 1, "split": "train"}
     return Sample(video_id or Path(path).stem, {"plan": plan})
+
+
+def outputs_of(video: Path, height: int = 192, **settings) -> list[Row | Drop]:
+    stage = Extract(**{"every_s": 0.5, "height": height, **settings})
+    stage.setup({"run": "", **stage.assets()})
+    outputs = list(stage.process([sample(video)]))
+    stage.teardown()
+    return outputs
 
 
 @pytest.fixture
@@ -34,9 +48,14 @@ def extract(tmp_path):
     stage.teardown()
 
 
+def places(count: int, height: int = 128, frames: int = 5) -> list[np.ndarray]:
+    """A look at one place after the other, each half a second long at ten frames a second."""
+    return [panorama(height, seed, turn=turn / 20) for seed in range(count) for turn in range(frames)]
+
+
 @pytest.fixture
 def good(tmp_path) -> Path:
-    return write_video(tmp_path / "good.mp4", [panorama(128, turn=i / 20) for i in range(20)])
+    return write_video(tmp_path / "good.mp4", places(4))
 
 
 def test_rows(extract, good):
@@ -52,7 +71,15 @@ def test_rows(extract, good):
         "height": 64,
         "split": "train",
     }
-    assert metadata["horizon"]["seam_gap"] < 1
+    assert metadata["horizon"]["seam_gap"] < 1.5
+
+
+def test_every_kept_frame_carries_its_measurements(extract, good):
+    metadata = [row.fields["json"] for row in extract.process([sample(good)])]
+    assert all(set(one["quality"]) == {"brightness", "flat_share", "sharpness"} for one in metadata)
+    assert len({one["hash"] for one in metadata}) == len(metadata)
+    assert all(len(one["hash"]) == 64 for one in metadata)
+    assert [one["shot"] for one in metadata] == sorted(one["shot"] for one in metadata)
 
 
 def test_same_bytes_twice(extract, good):
@@ -80,10 +107,46 @@ def test_bad_videos_are_dropped_whole_and_harm_nobody(extract, good, tmp_path):
 
 
 def test_a_bad_frame_of_a_good_video_is_dropped_alone(extract, tmp_path):
-    frames = [panorama(128)] * 5 + [np.zeros((128, 256, 3), np.uint8)] * 5 + [panorama(128)] * 5
+    frames = [panorama(128)] * 5 + [np.zeros((128, 256, 3), np.uint8)] * 5 + [panorama(128, 1)] * 5
     outputs = list(extract.process([sample(write_video(tmp_path / "v.mp4", frames))]))
     assert [type(output) for output in outputs] == [Row, Drop, Row]
-    assert (outputs[1].key, outputs[1].code) == ("v-00000005", "blank")
+    assert (outputs[1].key, outputs[1].code) == ("v-00000005", "black")
+
+
+def test_what_is_shown_once_more_is_dropped_also_turned_and_after_a_cut(extract, tmp_path):
+    frames = [panorama(128, 0)] * 10 + [panorama(128, 1)] * 5 + [panorama(128, 0, turn=2)] * 5
+    outputs = list(extract.process([sample(write_video(tmp_path / "v.mp4", frames))]))
+    codes = {output.key: output.code if isinstance(output, Drop) else "" for output in outputs}
+    assert codes.pop("v-00000005") in MAY_REPEAT  # how still depends on the codec
+    assert codes == {"v-00000000": "", "v-00000010": "", "v-00000015": "near_duplicate"}
+    extract.near_duplicate_bits = None
+    assert all(isinstance(output, Row) for output in extract.process([sample(tmp_path / "v.mp4")]))
+
+
+def test_a_dissolve_is_dropped_and_the_shots_count_on(extract, tmp_path):
+    bright, dark = (
+        np.clip(panorama(128, seed) * 0.5 + plus, 0, 255).astype(np.uint8) for seed, plus in ((0, 110), (1, 0))
+    )
+    middle = (bright // 2 + dark // 2).astype(np.uint8)
+    frames = [bright] * 5 + [middle] * 5 + [dark] * 5
+    first, blend, last = extract.process([sample(write_video(tmp_path / "v.mp4", frames))])
+    assert blend == Drop("v-00000005", "transition")
+    assert (first.fields["json"]["shot"], last.fields["json"]["shot"]) == (0, 1)
+
+
+def test_a_video_of_which_nothing_is_kept_is_one_drop(extract, tmp_path):
+    frames = [np.zeros((128, 256, 3), np.uint8)] * 20
+    assert list(extract.process([sample(write_video(tmp_path / "v.mp4", frames))])) == [
+        Drop("v", "black", "4 of 4 frames")
+    ]
+
+
+def test_the_most_frames_are_spread_over_the_video(extract, tmp_path):
+    extract.max_frames = 3
+    rows = list(extract.process([sample(write_video(tmp_path / "v.mp4", places(12)))]))
+    times_s = [row.fields["json"]["timestamp_s"] for row in rows]
+    assert len(times_s) == 3
+    assert times_s[0] < 2 < times_s[1] < 4 < times_s[2]
 
 
 def test_a_lucky_frame_does_not_save_a_bad_video(extract, tmp_path):
@@ -94,44 +157,52 @@ def test_a_lucky_frame_does_not_save_a_bad_video(extract, tmp_path):
 
 
 def test_hopeless_videos_are_not_decoded_to_the_end(tmp_path):
-    video = write_video(tmp_path / "v.mp4", [perspective(96)] * (3 * HOPELESS_AFTER))
-    stage = Extract(every_s=0.1, height=64)
-    stage.setup({"run": str(tmp_path)})
-    (drop,) = stage.process([sample(video)])
-    stage.teardown()
-    assert drop.detail.startswith(f"{HOPELESS_AFTER} of {HOPELESS_AFTER} frames")
+    video = write_video(tmp_path / "v.mp4", [perspective(96, seed) for seed in range(3 * HOPELESS_AFTER)])
+    (drop,) = outputs_of(video, height=64, every_s=0.1)
+    assert f"of {HOPELESS_AFTER} frames" in drop.detail
 
 
 def test_a_decoder_killed_mid_video_costs_one_video_and_can_be_retried(extract, good, monkeypatch):
     """Kills the child for real while it decodes the first of two videos."""
-    from stages import extract as module
+    from models import frame_examine as module
 
-    def kill_once(rgb, aspect):
+    def kill_once(rgb):
         monkeypatch.undo()
         os.kill(extract._decoder.pid, signal.SIGKILL)
-        return module.check_panorama(rgb, aspect)
+        return module.measure_frame(rgb)
 
-    monkeypatch.setattr(module, "check_panorama", kill_once)
-    extract.height = 1024  # larger than the socket's buffer: the child is still sending
-    outputs = list(extract.process([sample(good, "a"), sample(good, "b")]))
-    assert outputs[0] == Drop("a", "decode_crashed", outputs[0].detail, retryable=True)
-    assert [output.key for output in outputs[1:]] == [f"b-{i:08d}" for i in (0, 5, 10, 15)]
+    monkeypatch.setattr(module, "measure_frame", kill_once)
+    extract.every_s = 0.1  # more frames than are decoded ahead
+    first, *rest = extract.process([sample(good, "a"), sample(good, "b")])
+    assert first == Drop("a", "decode_crashed", first.detail, retryable=True)
+    assert [output.key for output in rest if isinstance(output, Row)] == [f"b-{i:08d}" for i in (0, 5, 10, 15)]
+
+
+@pytest.fixture
+def stereo(tmp_path) -> Path:
+    """Two eyes on top of each other, of a camera that goes from place to place; nothing declares it."""
+    eyes = [np.vstack([frame, np.roll(frame, 2, axis=1)]) for frame in places(4, frames=1) for _ in range(5)]
+    return write_video(tmp_path / "stereo.mp4", eyes)
+
+
+def test_one_eye_is_read_where_that_is_asked_for(stereo):
+    (drop,) = outputs_of(stereo, height=64)
+    assert (drop.key, drop.code) == ("stereo", "stereo_top_bottom")
+    rows = outputs_of(stereo, height=64, stereo="left_eye")
+    assert [row.key for row in rows] == [f"stereo-{i:08d}" for i in (0, 5, 10, 15)]
+    left = simplejpeg.decode_jpeg(rows[0].fields["jpg"])
+    assert left.shape == (64, 128, 3)
+    assert hash_distance(yaw_hash(left), yaw_hash(panorama(64, 0))) < 30
 
 
 @pytest.fixture
 def leaning(tmp_path) -> Path:
-    """A video of a simulated street, by a camera that leans 40° to its right."""
-    (street,) = labelled_panoramas(seed=990, count=1, look="synthetic", height=192, kinds=["outdoor"])
-    rgb = turned(street.rgb, rotation_matrix(roll_deg=40).numpy(), 192)
-    return write_video(tmp_path / "leaning.mp4", [rgb] * 10)
-
-
-def outputs_of(video: Path, **settings) -> list[Row | Drop]:
-    stage = Extract(every_s=0.5, height=192, **settings)
-    stage.setup({"run": "", **stage.assets()})
-    outputs = list(stage.process([sample(video)]))
-    stage.teardown()
-    return outputs
+    """A video of two simulated streets, by a camera that leans 40° to its right."""
+    streets = labelled_panoramas(seed=990, count=2, look="synthetic", height=192, kinds=["outdoor"] * 2)
+    lean = rotation_matrix(roll_deg=40).numpy()
+    return write_video(
+        tmp_path / "leaning.mp4", [frame for street in streets for frame in [turned(street.rgb, lean, 192)] * 5]
+    )
 
 
 def test_a_tilted_video_is_dropped_where_a_limit_is_set(leaning):
@@ -141,7 +212,7 @@ def test_a_tilted_video_is_dropped_where_a_limit_is_set(leaning):
 
 
 def test_the_estimate_is_in_the_metadata(leaning):
-    (row, _) = outputs_of(leaning, max_tilt_deg=90)
+    row = outputs_of(leaning, max_tilt_deg=90)[0]
     horizon = row.fields["json"]["horizon"]
     assert horizon["roll_deg"] == pytest.approx(40, abs=12)
     assert horizon["pitch_deg"] == pytest.approx(0, abs=12)
@@ -150,7 +221,7 @@ def test_the_estimate_is_in_the_metadata(leaning):
 
 
 def test_a_tilted_panorama_is_turned_upright_where_that_is_asked_for(leaning):
-    (row, _) = outputs_of(leaning, max_tilt_deg=15, level=True)
+    row = outputs_of(leaning, max_tilt_deg=15, level=True)[0]
     horizon = row.fields["json"]["horizon"]
     assert horizon["levelled"]
     assert horizon["roll_deg"] == pytest.approx(40, abs=12)  # as it was found
@@ -158,11 +229,40 @@ def test_a_tilted_panorama_is_turned_upright_where_that_is_asked_for(leaning):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"every_s": 0}, {"height": 2}, {"jpeg_quality": 0}, {"max_tilt_deg": 0}, {"level": True}]
+    "settings",
+    [
+        {"every_s": 0},
+        {"height": 2},
+        {"jpeg_quality": 0},
+        {"max_tilt_deg": 0},
+        {"level": True},
+        {"max_frames": 0},
+        {"min_sharpness": -0.1},
+        {"max_flat_share": 0},
+        {"near_duplicate_bits": 255},
+        {"stereo": "right_eye"},
+        {"snap_to_keyframes": "sometimes"},
+    ],
 )
-def test_wrong_settings(settings):
-    with pytest.raises(ValueError, match="extract"):
-        Extract(**settings)
+def test_wrong_settings_are_one_clear_line(settings):
+    with pytest.raises(RecipeError, match=r"^step 'extract': ") as caught:
+        build_settings(Extract, settings, where="step 'extract'")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_however_long_a_video_is(tmp_path):
+    """Ten times the frames, all kept: what grows is what a frame's row and metadata need, not its pixels."""
+    grown = []
+    for name, count in (("short", 30), ("long", 300)):
+        video = write_video(tmp_path / f"{name}.mp4", places(count, height=64, frames=1), gop=20)
+        stage = Extract(every_s=0.1, height=512, min_sharpness=0)
+        stage.setup({"run": ""})
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert sum(isinstance(output, Row) for output in stage.process([sample(video)])) > 0.8 * count
+        grown.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        stage.teardown()
+    assert grown[1] < 64 << 10  # KiB; the pixels of 270 frames would be 425 MB
 
 
 @pytest.mark.shared
@@ -193,9 +293,10 @@ def test_real_videos_through_the_stage(shared_data):
     stage.setup({"run": ""})
     for name, verdict in sorted(expect.items()):
         outputs = list(stage.process([sample(shared_data / "videos" / name, name.replace(".", "_"))]))
+        rows = [output for output in outputs if isinstance(output, Row)]
         if verdict == "keep":
-            assert outputs, name
-            assert all(isinstance(output, Row) for output in outputs), name
+            assert rows, name
+            assert {output.code for output in outputs if isinstance(output, Drop)} <= MAY_REPEAT, name
         elif verdict == "drop":
             assert [output.key for output in outputs] == [name.replace(".", "_")], name
             assert outputs[0].code, name

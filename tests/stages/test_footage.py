@@ -135,3 +135,38 @@ def test_file_uris_open_whatever_the_name(folder):
     for video in found:
         place, path = fs.FileSystem.from_uri(video.uri)
         assert place.open_input_stream(path).read() == video.relative.encode()
+
+
+def test_linked_folders_are_searched_and_a_circle_is_not(folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "far.mp4").write_bytes(b"far")
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "deep" / "back").symlink_to(folder)
+    (folder / "dangling.mp4").symlink_to(tmp_path / "gone.mp4")
+    before = {"b.mp4", "a.MOV", "deep/er/a.mp4", "my trip #1 (50%).mkv"}
+    assert relatives(folder) == before | {"linked/far.mp4"}
+
+
+def test_a_time_of_writing_is_known_where_there_is_a_listing(folder, s3_uri):
+    filesystem, root = fs.FileSystem.from_uri(s3_uri)
+    fs.copy_files(str(folder), f"{root}/videos", destination_filesystem=filesystem)
+    base, _, options = s3_uri.partition("?")
+    for source in (str(folder), str(folder / "*.mp4"), f"{base}/videos?{options}"):
+        assert all(video.mtime_ns > 10**18 for video in find_videos(source)), source
+
+
+def test_one_object_by_its_uri(folder, s3_uri):
+    filesystem, root = fs.FileSystem.from_uri(s3_uri)
+    fs.copy_files(str(folder / "b.mp4"), f"{root}/b.mp4", destination_filesystem=filesystem)
+    base, _, options = s3_uri.partition("?")
+    (video,) = find_videos(f"{base}/b.mp4?{options}")
+    assert (video.relative, video.bytes) == ("b.mp4", 5)
+
+
+def test_a_parquet_list_is_believed_as_far_as_it_makes_sense(tmp_path):
+    uris = [f"s3://bucket/{n}.mp4" for n in range(4)]
+    told = {"uri": uris, "seconds": [12.5, -1.0, float("nan"), None], "bytes": [7, None, -3, 9]}
+    pq.write_table(pa.table(told), tmp_path / "list.parquet")
+    found = {video.uri: (video.seconds, video.bytes) for video in find_videos(str(tmp_path / "list.parquet"))}
+    assert [found[uri] for uri in uris] == [(12.5, 7), (None, -1), (None, -1), (None, 9)]

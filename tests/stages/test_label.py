@@ -9,6 +9,7 @@ from engine.stage import Row
 from models.dap import DapConfig, DapModel
 from models.depth_png import decode_depth_png
 from models.inference import DepthPredictor
+from models.labelers_fusion import Patches
 from stages.images import decode_images
 from stages.label import Label, summarise_depth
 from tests.runs import FRAMES, Bring, finished, frame, hashes, rows_of
@@ -94,3 +95,50 @@ def test_rounds_stand_side_by_side_and_other_weights_label_anew(run, model, tmp_
 def test_a_model_that_is_nowhere_stops_the_recipe_before_any_work(model):
     with pytest.raises(RecipeError, match=r"step 'label': .*no such folder"):
         check_nodes([Node("label", Label(model=model))])
+
+
+def two_metres(rgb: np.ndarray) -> np.ndarray:
+    """2 m, and beyond the range in the upper row."""
+    depth_m = np.full(rgb.shape[:2], 2.0)
+    depth_m[0] = np.inf
+    return depth_m
+
+
+def test_a_function_of_one_s_own_labels(tmp_path):
+    model = f"python:{__name__}:two_metres"
+    run = finished(tmp_path, Bring(FRAMES, {"000000": [GOOD[0]]}), Label(model=model))
+    label = decode_depth_png(rows_of(run, "labels-1")["a-00"]["depth.png"])
+    assert label.beyond_range[0].all()
+    assert (label.depth_m[1:] == 2).all()
+
+
+def test_a_model_of_transformers_labels_if_it_knows_metres(tmp_path):
+    from tests.models.tiny_depth import TINY
+
+    for name in ("depth-anything", "depth-anything-metric"):
+        (tmp_path / name).mkdir()
+        TINY[name](tmp_path / name)
+    frames = Bring(FRAMES, {"000000": [GOOD[0]]})
+    label = Label(model=f"hf:{tmp_path / 'depth-anything-metric'}", device="cpu", patches=Patches(size=32))
+    run = finished(tmp_path / "run", frames, label)
+    assert decode_depth_png(rows_of(run, "labels-1")["a-00"]["depth.png"]).depth_m.shape == (32, 64)
+    moved = tmp_path / "moved"
+    (tmp_path / "depth-anything-metric").rename(moved)
+    finished(tmp_path / "run", frames, Label(model=f"hf:{moved}", device="cpu", patches=Patches(size=32)))
+    assert run.receipts("labels-1")["000000"].attempt == 1, "what counts is the content"
+    with pytest.raises(RecipeError, match="relative-disparity, which has no metres: it can be evaluated"):
+        check_nodes([Node("label", Label(model=f"hf:{tmp_path / 'depth-anything'}"))])
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("hf:nowhere", "not a hub id"), ("python:no.such:f", "no"), ("python:numpy", "python:MODULE:FUNCTION")],
+)
+def test_models_of_others_that_are_not_there(model, message):
+    with pytest.raises(RecipeError, match=message):
+        check_nodes([Node("label", Label(model=model))])
+
+
+def test_patches_are_for_models_of_others():
+    with pytest.raises(ValueError, match="ours see whole panoramas"):
+        Label(patches=Patches())

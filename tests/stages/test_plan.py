@@ -1,5 +1,11 @@
 """Plans: the same videos, the same plan; more videos extend it and move nothing."""
 
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +14,9 @@ from engine.columns import FolderColumn
 from engine.recipe import Node, RecipeError
 from engine.runner import check_nodes
 from engine.stage import Row
+from stages import plan as plan_module
 from stages.plan import Plan
+from tests.footage import grey_ramp, write_video
 from tests.runs import Bring, finished, hashes, rows_of
 
 
@@ -31,9 +39,9 @@ def videos(tmp_path):
 def test_every_video_is_in_one_shard_once(tmp_path, videos):
     run = finished(tmp_path / "run", Plan(videos=str(videos), videos_per_shard=3))
     assert {shard: receipt.samples_out for shard, receipt in run.receipts("plan").items()} == {
-        "000000": 3,
+        "000000": 2,
         "000001": 3,
-        "000002": 1,
+        "000002": 2,
     }
     rows = rows_of(run, "plan")
     assert sorted(row["uri"] for row in rows.values()) == [str(videos / f"clip.{n}.mp4") for n in range(7)]
@@ -67,11 +75,11 @@ def test_more_videos_extend_the_plan_and_leave_the_earlier_shards_as_they_are(tm
     after = finished(tmp_path / "run", Plan(videos=str(videos), videos_per_shard=3))
     assert {shard: sha256 for shard, sha256 in hashes(after, "plan").items() if shard in shards} == shards
     assert {shard: receipt.samples_out for shard, receipt in after.receipts("plan").items()} == {
-        "000000": 3,
+        "000000": 2,
         "000001": 3,
-        "000002": 1,
-        "000003": 3,
-        "000004": 1,
+        "000002": 2,
+        "000003": 2,
+        "000004": 2,
     }
     assert len(rows_of(after, "plan")) == 11
 
@@ -129,9 +137,12 @@ def test_no_videos_stop_the_recipe_before_any_work(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("settings", [{"videos_per_shard": 0}, {"validation_share": 1.0}, {"validation_share": -0.1}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"videos_per_shard": 0}, {"validation_share": 1.0}, {"validation_share": -0.1}, {"seconds_per_shard": 0}],
+)
 def test_wrong_settings(settings):
-    with pytest.raises(ValueError, match="videos_per_shard"):
+    with pytest.raises(ValueError, match="_per_shard"):
         Plan(videos="x", **settings)
 
 
@@ -145,3 +156,74 @@ def test_a_lost_receipt_loses_no_video(tmp_path):
     run.storage.delete("receipts/plan/000000.json")
     run = finished(tmp_path / "run", Plan(videos=str(tmp_path / "videos"), videos_per_shard=1))
     assert {row.key for receipt in run.receipts("plan").values() for row in run.rows(receipt)} == planned
+
+
+@pytest.fixture
+def clips(tmp_path) -> Path:
+    """Real videos of 1, 2, 3, 4 and 8 seconds, and a file that is none."""
+    (tmp_path / "clips").mkdir()
+    for seconds in (1, 2, 3, 4, 8):
+        write_video(tmp_path / "clips" / f"clip{seconds}.mp4", grey_ramp(2 * seconds), fps=2)
+    (tmp_path / "clips" / "noise.mp4").write_bytes(b"no video")
+    return tmp_path / "clips"
+
+
+def seconds_by_shard(run) -> dict[str, float]:
+    return {
+        shard: sum(s or 0 for s in run.table(receipt)["seconds"].to_pylist())
+        for shard, receipt in run.receipts("plan").items()
+    }
+
+
+def test_shards_hold_as_much_footage_as_each_other(tmp_path, clips):
+    run = finished(tmp_path / "run", Plan(videos=str(clips), seconds_per_shard=10))
+    rows = rows_of(run, "plan")
+    assert {row["uri"].rsplit("/", 1)[1]: row["seconds"] for row in rows.values()} == {
+        **{f"clip{seconds}.mp4": pytest.approx(seconds, abs=0.1) for seconds in (1, 2, 3, 4, 8)},
+        "noise.mp4": None,
+    }
+    assert sorted(seconds_by_shard(run).values()) == [pytest.approx(8, abs=0.2), pytest.approx(10, abs=0.2)]
+    assert not run.receipts("probes"), "what was found out is in the plan"
+
+
+def test_many_videos_are_probed_by_the_executor_and_planned_alike(tmp_path, clips, monkeypatch):
+    few = finished(tmp_path / "few", Plan(videos=str(clips), seconds_per_shard=10))
+    monkeypatch.setattr(plan_module, "_FEW", 1)
+    monkeypatch.setattr(plan_module, "_PER_PROBE", 2)
+    many = finished(tmp_path / "many", Plan(videos=str(clips), seconds_per_shard=10))
+    assert hashes(many, "plan") == hashes(few, "plan")
+    assert "probes" not in many.columns()
+
+
+def test_a_parquet_list_may_know_how_long_its_videos_are(tmp_path):
+    entries = {"uri": ["s3://far/a.mp4", "s3://far/b.mp4"], "seconds": [3000.0, 1000.0], "bytes": [7, None]}
+    pq.write_table(pa.table(entries), tmp_path / "list.parquet")
+    run = finished(tmp_path / "run", Plan(videos=str(tmp_path / "list.parquet")))
+    assert sorted(seconds_by_shard(run).values()) == [1000, 3000]
+    assert sorted(row["bytes"] for row in rows_of(run, "plan").values()) == [-1, 7]
+
+
+def later(path: Path, seconds: int) -> None:
+    """As if the file had been written later than it was."""
+    time_ns = path.stat().st_mtime_ns + seconds * 10**9
+    os.utime(path, ns=(time_ns, time_ns))
+
+
+def test_a_video_replaced_by_another_of_the_same_size_changes_its_row_and_no_place(tmp_path):
+    folder, run_dir = fill(tmp_path / "videos", "a.mp4", "b.mp4"), tmp_path / "run"
+    before = rows_of(finished(run_dir, Plan(videos=str(folder), videos_per_shard=1)), "plan")
+    shards = hashes(finished(run_dir, Plan(videos=str(folder), videos_per_shard=1)), "plan")
+    (folder / "a.mp4").write_bytes(b"y" * 5)
+    later(folder / "a.mp4", 5)
+    run = finished(run_dir, Plan(videos=str(folder), videos_per_shard=1))
+    changed = {shard for shard, sha256 in hashes(run, "plan").items() if sha256 != shards[shard]}
+    assert len(changed) == 1
+    assert rows_of(run, "plan").keys() == before.keys()
+
+
+def test_a_folder_that_was_written_anew_with_the_same_files_leaves_the_plan_as_it_is(tmp_path, clips):
+    before = hashes(finished(tmp_path / "run", Plan(videos=str(clips))), "plan")
+    shutil.copytree(clips, tmp_path / "copy", copy_function=shutil.copyfile)  # without the times
+    shutil.rmtree(clips)
+    (tmp_path / "copy").rename(clips)
+    assert hashes(finished(tmp_path / "run", Plan(videos=str(clips))), "plan") == before

@@ -1,0 +1,153 @@
+"""Labelled panoramas of a data set on disk: finding them, and reading one with its true ray distance.
+
+A data set is a name, a pattern of its image files, and functions that say where the depth of an image lies and how
+the two are read. Whatever is wrong with a root, a list or a file is a `DatasetError`: one line that names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from models.images import resize_rgb
+
+RANGE_M = 100.0
+"""What is truly farther counts as beyond the range."""
+
+
+class DatasetError(ValueError):
+    """A root, list or file that is not what it should be; `code` says in one word how, as drops do."""
+
+    def __init__(self, place: Path | str, problem: str, code: str = "bad_dataset") -> None:
+        super().__init__(f"{place}: {problem}")
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A panorama as found: where image and depth lie below the root, and its split, empty where there is none."""
+
+    key: str
+    image: str
+    depth: str
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A labelled panorama: image (H, W, 3) uint8, depth (H, W) in metres (nan missing, inf beyond), scene type."""
+
+    key: str
+    rgb: np.ndarray
+    depth_m: np.ndarray
+    scene: str
+
+
+class PanoramaSet(ABC):
+    """A kind of data set; objects hold no place, so that one serves any root."""
+
+    name: str
+
+    @abstractmethod
+    def find(self, root: Path, split: str | None = None) -> list[Entry]:
+        """All panoramas below the root, or those of a split, in a fixed order; raises DatasetError if there is none."""
+
+    @abstractmethod
+    def read(self, root: Path, entry: Entry) -> Labelled:
+        """Reads one; raises DatasetError if a file of it is missing, damaged, or not what it should be."""
+
+
+@dataclass(frozen=True)
+class FileSet(PanoramaSet):
+    """Panoramas as pairs of files. A split is one that `split_of` tells from an image's path, or a list file.
+
+    A list holds a pair `IMAGE DEPTH` a line, relative to the root; it may lie anywhere.
+    """
+
+    name: str
+    scene: str
+    pattern: str  # of the images below the root
+    depth_of: Callable[[Path, PurePosixPath], str]  # the root and an image below it, to the depth below the root
+    read_rgb: Callable[[Path], np.ndarray]
+    read_depth_m: Callable[[Path], np.ndarray]  # raw distances in metres; nan where missing
+    sees_far: bool = False  # what is not finite, or farther than the range, is beyond it; else it is missing
+    has_truth: Callable[[np.ndarray], np.ndarray] | None = None  # image to (H, W): False where its depth is void
+    split_of: Callable[[PurePosixPath], str] | None = None  # an image below the root to its split
+
+    def find(self, root: Path, split: str | None = None) -> list[Entry]:
+        if not root.is_dir():
+            raise DatasetError(root, "no such folder")
+        if split and (listed := _list_file(root, split)):
+            found = [self._entry(image, depth) for image, depth in _listed(listed)]
+        else:
+            found = [entry for entry in self._all(root) if split in (None, entry.split)]
+        if not found:
+            raise DatasetError(root, f"no panorama of the split {split!r}, which is no list file, either")
+        return sorted({entry.key: entry for entry in found}.values(), key=lambda entry: entry.key)
+
+    def _all(self, root: Path) -> Iterator[Entry]:
+        images = [path.relative_to(root) for path in root.glob(self.pattern)]
+        if not images:
+            raise DatasetError(root, f"holds no panorama of {self.name}: expected {self.pattern} there")
+        for image in sorted(map(PurePosixPath, images)):
+            yield self._entry(image, self.depth_of(root, image))
+
+    def _entry(self, image: PurePosixPath, depth: str) -> Entry:
+        return Entry(_key_of(image), str(image), depth, self.split_of(image) if self.split_of else "")
+
+    def read(self, root: Path, entry: Entry) -> Labelled:
+        rgb, depth_m = self.read_rgb(root / entry.image), self.read_depth_m(root / entry.depth)
+        rgb = _fitted(rgb, depth_m, root / entry.image, root / entry.depth)
+        depth_m = _within_range(depth_m, self.sees_far)
+        if self.has_truth:
+            depth_m[~self.has_truth(rgb)] = np.nan
+        return Labelled(entry.key, rgb, depth_m, self.scene)
+
+
+def _fitted(rgb: np.ndarray, depth_m: np.ndarray, image: Path, depth: Path) -> np.ndarray:
+    """The image at the depth map's size; both must be whole panoramas."""
+    for path, (height, width) in ((image, rgb.shape[:2]), (depth, depth_m.shape)):
+        if width != 2 * height:
+            raise DatasetError(path, f"is {width}×{height}, and no panorama of twice its height", "bad_shape")
+    return resize_rgb(rgb, *depth_m.shape)
+
+
+def _within_range(depth_m: np.ndarray, sees_far: bool) -> np.ndarray:
+    """Distances in metres with nan where missing, and inf beyond the range for a data set that sees that far."""
+    depth_m = depth_m.astype(np.float32)
+    depth_m[~(depth_m > 0)] = np.nan
+    depth_m[depth_m > RANGE_M] = np.inf if sees_far else np.nan
+    return depth_m
+
+
+def _key_of(image: PurePosixPath) -> str:
+    """A sample key that stays when the root moves: the end of the path in plain letters, and a hash of it all."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", str(image.with_suffix("")))[-80:].strip("-")
+    return f"{name or 'panorama'}-{hashlib.sha256(str(image).encode()).hexdigest()[:10]}"
+
+
+def _list_file(root: Path, split: str) -> Path | None:
+    return next((path for path in (Path(split), root / split) if path.is_file()), None)
+
+
+def _listed(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
+    try:
+        lines = path.read_text().splitlines()
+    except UnicodeDecodeError as error:
+        raise DatasetError(path, "is no text", "bad_list") from error
+    for number, line in enumerate(lines, start=1):
+        parts = line.split()
+        if not parts or line.startswith("#"):
+            continue
+        if len(parts) != 2:
+            raise DatasetError(f"{path}:{number}", "expected a pair IMAGE DEPTH", "bad_list")
+        for part in map(PurePosixPath, parts):
+            if part.is_absolute() or ".." in part.parts:
+                raise DatasetError(f"{path}:{number}", f"{part} leads out of the root", "bad_list")
+        yield PurePosixPath(parts[0]), parts[1]

@@ -1,0 +1,81 @@
+"""Our own shards, packed or labelled: tars with KEY.jpg, KEY.depth.png and KEY.json, which names the split."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import simplejpeg
+
+from models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
+from models.depth_png import decode_depth_png
+from models.shards import IndexedShard, index_shard, open_local
+
+
+class ShardFolder(PanoramaSet):
+    """The tar shards of a folder."""
+
+    name = "shards"
+
+    def find(self, root: Path, split: str | None = None) -> list[Entry]:
+        shards = sorted(root.glob("*.tar"))
+        if not shards:
+            raise DatasetError(root, "no tar shards there")
+        entries = [entry for shard in shards for entry in _entries(shard)]
+        found = [entry for entry in entries if split in (None, entry.split)]
+        if not found:
+            raise DatasetError(root, f"no panorama of the split {split!r}")
+        return found  # shard by shard: packed ones are shuffled, and by key each would be opened over and over
+
+    def read(self, root: Path, entry: Entry) -> Labelled:
+        shard = root / entry.image.split("/")[0]
+        rgb_data, depth_data = (_member(shard, entry.key, field) for field in ("jpg", "depth.png"))
+        try:
+            rgb = simplejpeg.decode_jpeg(rgb_data, colorspace="RGB")
+            depth_m = decode_depth_png(depth_data).depth_m
+        except ValueError as error:
+            raise DatasetError(shard, f"{entry.key}: {error}", "bad_sample") from error
+        if rgb.shape[:2] != depth_m.shape:
+            raise DatasetError(shard, f"{entry.key}: image and depth differ in size", "bad_shape")
+        return Labelled(entry.key, rgb, depth_m, _info(shard, entry.key).get("scene", "unknown"))
+
+
+SHARDS = ShardFolder()
+
+
+def _entries(shard: Path) -> list[Entry]:
+    return [
+        Entry(key, f"{shard.name}/{key}.jpg", f"{shard.name}/{key}.depth.png", _info(shard, key).get("split", ""))
+        for key in _numbers(str(shard))
+    ]
+
+
+def _info(shard: Path, key: str) -> dict[str, Any]:
+    try:
+        return json.loads(_member(shard, key, "json"))
+    except ValueError as error:
+        raise DatasetError(shard, f"{key}.json: {error}", "bad_sample") from error
+
+
+def _member(shard: Path, key: str, field: str) -> bytes:
+    indexed = _indexed(str(shard))
+    span = indexed.spans[_numbers(str(shard))[key]].get(field)
+    if span is None:
+        raise DatasetError(shard, f"has no {key}.{field}", "missing_file")
+    indexed.stream.seek(span.offset)
+    return indexed.stream.read(span.size)
+
+
+@lru_cache(maxsize=8)
+def _indexed(shard: str) -> IndexedShard:
+    try:
+        return index_shard(open_local(shard), shard)
+    except (OSError, ValueError) as error:
+        raise DatasetError(shard, " ".join(str(error).split()), "bad_shard") from error
+
+
+@lru_cache(maxsize=8)
+def _numbers(shard: str) -> dict[str, int]:
+    return {key: number for number, key in enumerate(_indexed(shard).keys)}

@@ -1,0 +1,34 @@
+"""Marigold (Ke et al., arXiv 2312.02145) through diffusers: depth up to scale and shift, by denoising."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from models.torchvision_ops import register_missing_operators
+
+register_missing_operators()  # before diffusers, which imports torchvision where it is installed
+
+
+class MarigoldDepth:
+    """A Marigold depth pipeline of a hub id or folder; noise is seeded anew for each picture."""
+
+    def __init__(self, place: str, device: str, seed: int = 0) -> None:
+        try:
+            from diffusers import MarigoldDepthPipeline  # pyright: ignore[reportMissingImports] - an extra
+        except ImportError as error:
+            raise ValueError(f"diffusers:{place} needs diffusers: install dap-engine[generate]") from error
+        self._device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self._seed = seed
+        self._pipeline = MarigoldDepthPipeline.from_pretrained(place, use_safetensors=True).to(self._device)
+        self._pipeline.set_progress_bar_config(disable=True)
+
+    def __call__(self, rgbs: list[np.ndarray]) -> list[np.ndarray]:
+        """Maps (H, W) float32 of images (H, W, 3) uint8: 0 near, 1 far."""
+        return [self._one(rgb) for rgb in rgbs]
+
+    def _one(self, rgb: np.ndarray) -> np.ndarray:
+        picture = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
+        generator = torch.Generator().manual_seed(self._seed)
+        found = self._pipeline(picture, generator=generator, output_type="np")
+        return found.prediction[0, ..., 0].astype(np.float32)

@@ -1,0 +1,52 @@
+"""A depth model behind a function of the user's: `python:MODULE:FUNCTION`.
+
+def FUNCTION(rgb):      # (H, W, 3) uint8
+    return depth_m      # (H, W) floats, positive; inf where it is beyond the range
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+
+def load_function(name: str) -> Callable[[np.ndarray], Any]:
+    """The function of a name `MODULE:FUNCTION`; ValueError in one line if there is none."""
+    module, colon, function = name.partition(":")
+    if not (module and colon and function):
+        raise ValueError(f"python:{name}: write it as python:MODULE:FUNCTION")
+    try:
+        found = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"python:{name}: {error}") from error
+    if not callable(found):
+        raise ValueError(f"python:{name} is no function")
+    return found
+
+
+def source_hash(name: str) -> str:
+    """A hash of the source of the function's module, which stands for it in a fingerprint."""
+    module = inspect.getmodule(load_function(name))
+    return hashlib.sha256(inspect.getsource(module).encode()).hexdigest() if module else ""
+
+
+class FunctionDepth:
+    """Calls the function for one picture at a time."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._function = name, load_function(name)
+
+    def __call__(self, rgbs: list[np.ndarray]) -> list[np.ndarray]:
+        """Maps (H, W) float32 of images (H, W, 3) uint8; ValueError if the function gives another shape."""
+        return [self._checked(rgb, self._function(rgb)) for rgb in rgbs]
+
+    def _checked(self, rgb: np.ndarray, values: Any) -> np.ndarray:
+        values = np.asarray(values, dtype=np.float32)
+        if values.shape != rgb.shape[:2]:
+            raise ValueError(f"python:{self._name} gave {values.shape} for a picture of {rgb.shape[:2]}")
+        return values

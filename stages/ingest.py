@@ -1,0 +1,124 @@
+"""Brings a data set of labelled panoramas into a run, so that any of them can be training data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from engine.columns import Column, TarColumn
+from engine.stage import Drop, Row, Sample, SourceStage
+from models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
+from models.datasets.catalogue import open_dataset
+from models.depth_png import encode_depth_png
+from models.images import resize_rgb
+
+
+@dataclass
+class Ingest(SourceStage):
+    """The panoramas of `dataset` below `root` to `labelled-<source_name>`.
+
+    `dataset` is a name of `models.datasets.catalogue`; `split` takes one of its splits, or those of a list file. What
+    is brought in is in its own split, or in `as_split` if that is given or the data set knows none.
+    """
+
+    name: ClassVar[str] = "ingest"
+
+    source_name: str
+    dataset: str
+    root: str
+    split: str | None = None
+    as_split: str | None = None
+    height: int | None = None  # pixels; as it is if not given
+    panoramas_per_shard: int = 100
+    jpeg_quality: int = 95
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.panoramas_per_shard < 1 or not 1 <= self.jpeg_quality <= 100:
+            raise ValueError("ingest: panoramas_per_shard must be at least 1, jpeg_quality 1 to 100")
+        if self.height is not None and self.height < 16:
+            raise ValueError("ingest: height must be at least 16")
+        open_dataset(self.dataset)
+
+    @property
+    def writes(self) -> Column:
+        return TarColumn(f"labelled-{self.source_name}", ("depth.png", "jpg", "json"))
+
+    def check(self) -> None:
+        self._check_same_keys()
+
+    def settings(self) -> dict[str, Any]:
+        """Without the places: what counts is what was found there."""
+        return {key: value for key, value in super().settings().items() if key not in ("root", "split")}
+
+    def external(self) -> dict[str, Any]:
+        listing = "".join(f"{e.image} {e.depth} {e.split} {self._bytes(e)}\n" for e in self._entries)
+        return {"dataset": hashlib.sha256(listing.encode()).hexdigest()}
+
+    def shards(self) -> Sequence[str]:
+        return [f"{number:06d}" for number in range(-(-len(self._entries) // self.panoramas_per_shard))]
+
+    def source(self, shard: str) -> Iterator[Sample]:
+        start = int(shard) * self.panoramas_per_shard
+        entries = self._entries[start : start + self.panoramas_per_shard]
+        return (Sample(entry.key, {"entry": {"entry": entry}}) for entry in entries)
+
+    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+        for sample in batch:
+            entry = sample["entry"]["entry"]
+            try:
+                yield Row(sample.key, self._fields(entry, self._set.read(self._root, entry)))
+            except DatasetError as error:
+                yield Drop(sample.key, error.code, str(error), retryable=error.code == "missing_file")
+
+    @property
+    def _root(self) -> Path:
+        return Path(self.root).resolve()  # workers have working folders of their own
+
+    @property
+    def _set(self) -> PanoramaSet:
+        return open_dataset(self.dataset)
+
+    @cached_property
+    def _entries(self) -> list[Entry]:
+        return sorted(self._set.find(self._root, self.split), key=lambda entry: entry.key)
+
+    def _check_same_keys(self) -> None:
+        keys = [entry.key for entry in self._entries]
+        if twice := next((key for key, other in pairwise(keys) if key == other), None):
+            raise ValueError(f"{self.root}: two panoramas have the key {twice!r}")
+
+    def _bytes(self, entry: Entry) -> list[int]:
+        """Sizes of the files of an entry, or of the shard that it is in; -1 where there is none."""
+        paths = [self._root / name for name in (entry.image, entry.depth)]
+        files = [path.parent if path.parent.is_file() else path for path in paths]
+        return [file.stat().st_size if file.is_file() else -1 for file in files]
+
+    def _fields(self, entry: Entry, item: Labelled) -> dict[str, Any]:
+        rgb, depth_m = _resized(item, self.height)
+        height, width = depth_m.shape
+        info = {"dataset": self.dataset, "file": entry.image, "scene": item.scene, "width": width, "height": height}
+        return {
+            "jpg": simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), quality=self.jpeg_quality, colorsubsampling="444"),
+            "depth.png": encode_depth_png(depth_m),
+            "json": {**info, "split": self.as_split or entry.split or "train"},
+        }
+
+
+def _resized(item: Labelled, height: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Image and depth at a height; distances are picked, not mixed, lest edges give such as nothing has."""
+    if height in (None, item.depth_m.shape[0]):
+        return item.rgb, item.depth_m
+    size = (2 * height, height)
+    return resize_rgb(item.rgb, height, 2 * height), cv2.resize(
+        item.depth_m, size, interpolation=cv2.INTER_NEAREST_EXACT
+    )

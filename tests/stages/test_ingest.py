@@ -1,0 +1,138 @@
+"""Data sets brought in: a column that training reads, damaged files dropped by code, nothing done twice."""
+
+import numpy as np
+import pytest
+import simplejpeg
+import yaml
+
+from engine.recipe import Node, RecipeError
+from engine.runner import check_nodes
+from jobs.__main__ import main
+from models.depth_png import decode_depth_png, encode_depth_png
+from stages.ingest import Ingest
+from tests.models.datasets import layouts
+from tests.models.datasets.layouts import LAYOUTS
+from tests.models.datasets.shards import write_shard
+from tests.runs import finished, hashes, rows_of
+
+
+def ingest(dataset: str, root, **settings) -> Ingest:
+    return Ingest(**{"source_name": "x", "dataset": dataset, "root": str(root)} | settings)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_becomes_a_labelled_column(name, tmp_path):
+    seeds = LAYOUTS[name](tmp_path / "data")
+    run = finished(tmp_path / "run", ingest(name, tmp_path / "data"))
+    rows = rows_of(run, "labelled-x")
+    expected = {layouts.depth_m(seed).tobytes(): layouts.rgb(seed) for seed in seeds}
+    assert len(rows) == len(seeds)
+    for row in rows.values():
+        rgb = expected.pop(decode_depth_png(row["depth.png"]).depth_m.tobytes())
+        found = simplejpeg.decode_jpeg(row["jpg"], colorspace="RGB")
+        assert abs(found.astype(int) - rgb).mean() < 8
+        assert (row["json"]["dataset"], row["json"]["width"], row["json"]["height"]) == (name, 16, 8)
+    assert not expected
+
+
+def test_shards_hold_no_more_than_asked_and_splits_are_those_of_the_set(tmp_path):
+    LAYOUTS["structured3d"](tmp_path / "data")
+    run = finished(tmp_path / "run", ingest("structured3d", tmp_path / "data", panoramas_per_shard=2))
+    assert {shard: r.samples_out for shard, r in run.receipts("labelled-x").items()} == {"000000": 2, "000001": 1}
+    assert sorted(row["json"]["split"] for row in rows_of(run, "labelled-x").values()) == ["test", "train", "val"]
+
+
+def test_one_split_of_it_as_another(tmp_path):
+    LAYOUTS["stanford2d3d"](tmp_path / "data")
+    run = finished(tmp_path / "run", ingest("stanford2d3d", tmp_path / "data", split="test", as_split="train"))
+    ((key, row),) = rows_of(run, "labelled-x").items()
+    assert key.startswith("area-5a-pano-rgb-camera-4")
+    assert row["json"]["split"] == "train"
+
+
+def test_damaged_and_missing_files_are_dropped_by_code(tmp_path):
+    LAYOUTS["structured3d"](tmp_path / "data")
+    depths = sorted((tmp_path / "data").rglob("depth.png"))
+    depths[0].write_bytes(depths[0].read_bytes()[:50])
+    depths[1].unlink()
+    run = finished(tmp_path / "run", ingest("structured3d", tmp_path / "data"))
+    receipt = run.receipts("labelled-x")["000000"]
+    assert (receipt.samples_out, receipt.drops) == (1, {"bad_depth": 1, "missing_file": 1})
+
+
+def test_a_smaller_height_keeps_distances_that_are_there(tmp_path):
+    folder = tmp_path / "data" / "scene"
+    values_m = np.kron(layouts.depth_m(1), np.ones((4, 4), np.float32))
+    layouts.write_image(folder / "0_spherical_1_emission_center_0.png", layouts.rgb(1, 32))
+    layouts.write_exr(folder / "0_spherical_1_depth_center_0.exr", values_m)
+    run = finished(tmp_path / "run", ingest("matterport3d", tmp_path / "data", height=16))
+    (row,) = rows_of(run, "labelled-x").values()
+    assert simplejpeg.decode_jpeg(row["jpg"]).shape == (16, 32, 3)
+    np.testing.assert_array_equal(decode_depth_png(row["depth.png"]).depth_m, values_m[::2, ::2])
+
+
+def test_the_same_set_elsewhere_is_the_same_and_a_changed_one_is_not(tmp_path):
+    for place in ("one", "two"):
+        LAYOUTS["structured3d"](tmp_path / place)
+    run = finished(tmp_path / "run", ingest("structured3d", tmp_path / "one"))
+    before = hashes(run, "labelled-x")
+    finished(tmp_path / "run", ingest("structured3d", tmp_path / "two"))
+    assert run.receipts("labelled-x")["000000"].attempt == 1
+    image = sorted((tmp_path / "two").rglob("rgb_rawlight.png"))[0]
+    layouts.write_image(image, layouts.rgb(50, 16))
+    finished(tmp_path / "run", ingest("structured3d", tmp_path / "two"))
+    assert run.receipts("labelled-x")["000000"].attempt == 2
+    assert hashes(run, "labelled-x") != before
+
+
+def test_shards_of_another_run(tmp_path):
+    (tmp_path / "data").mkdir()
+    sample = {"jpg": layouts.rgb(1), "depth.png": encode_depth_png(layouts.depth_m(1))}
+    samples = {"b": sample | {"json": {"split": "test", "scene": "outdoor"}}, "a": sample | {"json": {}}}
+    write_shard(tmp_path / "data" / "0.tar", samples)
+    run = finished(tmp_path / "run", ingest("shards", tmp_path / "data"))
+    rows = rows_of(run, "labelled-x")
+    assert {key: (row["json"]["split"], row["json"]["scene"]) for key, row in rows.items()} == {
+        "a": ("train", "unknown"),
+        "b": ("test", "outdoor"),
+    }
+    write_shard(tmp_path / "more.tar", {"c": samples["a"]})
+    (tmp_path / "more.tar").rename(tmp_path / "data" / "1.tar")
+    finished(tmp_path / "run", ingest("shards", tmp_path / "data"))
+    assert sorted(rows_of(run, "labelled-x")) == ["a", "b", "c"]
+    (tmp_path / "data" / "2.tar").write_bytes((tmp_path / "data" / "1.tar").read_bytes())
+    with pytest.raises(RecipeError, match="two panoramas have the key 'c'"):
+        check_nodes([Node("ingest", ingest("shards", tmp_path / "data"))])
+
+
+def test_from_the_command_line(tmp_path, capsys):
+    LAYOUTS["structured3d"](tmp_path / "data")
+    step = {"step": "ingest", "source_name": "rooms", "dataset": "structured3d", "root": str(tmp_path / "data")}
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"executor": "in-process", "steps": {"bring": step}}))
+    assert main(["run", str(recipe), "--run-dir", str(tmp_path / "run")]) == 0
+    assert main(["verify", "--run-dir", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "labelled-rooms" / "000000.tar").is_file()
+    capsys.readouterr()
+    command = ["run", str(recipe), "--run-dir", str(tmp_path / "other"), "--set", "bring.root=/nowhere"]
+    assert main(command) == 2
+    assert "/nowhere: no such folder" in capsys.readouterr().err
+
+
+def test_a_root_without_the_set_stops_the_recipe_before_any_work(tmp_path):
+    with pytest.raises(RecipeError, match="holds no panorama of deep360"):
+        check_nodes([Node("ingest", ingest("deep360", tmp_path))])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset": "kitti"}, "no data set 'kitti'"),
+        ({"panoramas_per_shard": 0}, "at least 1"),
+        ({"jpeg_quality": 0}, "jpeg_quality"),
+        ({"height": 8}, "height"),
+    ],
+)
+def test_wrong_settings(settings, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        ingest(**{"dataset": "deep360", "root": tmp_path} | settings)
