@@ -19,9 +19,9 @@ from jobs.evaluate_measure import Measurement, aligned_m
 from jobs.pictures import comparison_png
 from models.datasets.base import Labelled
 from models.depth_png import decode_depth_png
-from models.labelers import Estimate, Labeler, check_labeler, make_labeler, split_place, weights_of
-from models.labelers_fusion import Patches
-from models.labelers_outputs import METRIC, OutputSetting, check_alignment
+from models.labelers.fusion import Patches
+from models.labelers.load import Estimate, Labeler, check_labeler, make_labeler, split_place, weights_of
+from models.labelers.outputs import METRIC, OutputSetting, check_alignment
 from models.metrics_alignment import Alignment
 from stages.label import function_hashes
 from stages.pack import read_index
@@ -37,7 +37,7 @@ class Evaluate(Barrier):
     `models` maps the name shown to the weights, `data` the name shown to a labelled column, whose split `split` is
     used. The blind predictor learns from the training split of the packed column `blind`.
 
-    Models of others stand beside ours under their schemes (`models.labelers`), on whole panoramas or on `patches`.
+    Models of others stand beside ours under their schemes (`models.labelers.load`), on whole panoramas or on `patches`.
     `outputs` says what one gives if it does not, `alignments` how it is brought to the truth before it is measured,
     by the names of models: what is relative can be measured with one alone.
     """

@@ -21,9 +21,9 @@ from models.datasets.catalogue import DATASETS, open_dataset
 from models.embedded import EMBEDDED
 from models.equivariance import seam_ratio, yaw_error
 from models.inference import choose_device
-from models.labelers import DapLabeler, Estimate, Labeler, check_labeler, make_labeler
-from models.labelers_fusion import Patches
-from models.labelers_outputs import OUTPUT_SETTINGS, check_alignment
+from models.labelers.fusion import Patches
+from models.labelers.load import DapLabeler, Estimate, Labeler, check_labeler, make_labeler
+from models.labelers.outputs import OUTPUT_SETTINGS, check_alignment
 from models.metrics_alignment import ALIGNMENTS
 from models.metrics_table import BEYOND_RANGE_M
 

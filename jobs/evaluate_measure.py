@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from models.datasets.base import Labelled
-from models.labelers import Estimate
+from models.labelers.load import Estimate
 from models.metrics import NAMES, DepthMetrics
 from models.metrics_alignment import NEAREST_M, Alignment, align
 from models.metrics_boundary import BoundaryF1

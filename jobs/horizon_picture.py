@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from models.horizon import Judgement
+from models.horizon.judge import Judgement
+from models.horizon.tilt import up_vector
 from models.images import resize_rgb
-from models.tilt import up_vector
 
 _HEIGHT, _WIDTH = 256, 512
 _BAR = 22  # rows of the line of text

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from jobs.errors import UsageError
-from models.decoder import Decoder
-from models.horizon import IMAGE_SUFFIXES, read_image
-from models.video import VideoError
+from models.horizon.judge import IMAGE_SUFFIXES, read_image
+from models.video.decoder import Decoder
+from models.video.frames import VideoError
 
 MIN_SIDE, MAX_HEIGHT = 16, 8192
 

@@ -17,18 +17,18 @@ from engine.barrier import BarrierContext, BarrierError
 from engine.columns import Column, FolderColumn
 from engine.stage import Barrier
 from jobs.training import LINEAGE
-from models.horizon import IMAGE_SUFFIXES, read_image
-from models.sphere_view import rotation_to, turned
-from models.tilt import up_vector
-from models.tilt_network import VIEW_HEIGHT, TiltNetwork
-from models.tilt_pictures import TiltPictures
-from models.tilt_training import train_tilt
-from models.video import VideoError
+from models.horizon.judge import IMAGE_SUFFIXES, read_image
+from models.horizon.sphere_view import rotation_to, turned
+from models.horizon.tilt import up_vector
+from models.horizon.tilt_network import VIEW_HEIGHT, TiltNetwork
+from models.horizon.tilt_pictures import TiltPictures
+from models.horizon.tilt_training import train_tilt
+from models.video.frames import VideoError
 
 
 @dataclass
 class TrainHorizon(Barrier):
-    """Simulated panoramas, and level photographs if there are any, to `models/<model>`, weights of `models.tilt`.
+    """Simulated panoramas, and level photographs if there are any, to `models/<model>`, weights of the tilt network.
 
     `photographs` is a folder of level panoramas; those of one sub-folder, frames of a video say, count as one together.
     """

@@ -62,7 +62,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _horizon(arguments: argparse.Namespace) -> Iterator[Entry]:
-    from models.horizon import HorizonJudge, inspections
+    from models.horizon.judge import HorizonJudge, inspections
 
     judge = HorizonJudge(arguments.max_tilt)
     if arguments.out:

@@ -14,15 +14,15 @@ import simplejpeg
 from engine.assets import RUN_SCHEME
 from engine.columns import Column, TarColumn
 from engine.stage import Drop, Row, Sample, Stage
-from models.decoder import Decoder
-from models.frame_choice import Chosen, FrameChooser, evenly
-from models.frame_examine import Examiner
-from models.frame_hash import HASH_BITS, hash_text
-from models.horizon import HorizonJudge
-from models.tilt import EMBEDDED_WEIGHTS, TiltEstimator, levelled
-from models.video import Eye
-from models.video_file import VideoError
-from models.video_verdict import VideoVerdict
+from models.frames.choice import Chosen, FrameChooser, evenly
+from models.frames.examine import Examiner
+from models.frames.yaw_hash import HASH_BITS, hash_text
+from models.horizon.judge import HorizonJudge
+from models.horizon.tilt import EMBEDDED_WEIGHTS, TiltEstimator, levelled
+from models.video.decoder import Decoder
+from models.video.file import VideoError
+from models.video.frames import Eye
+from models.video.verdict import VideoVerdict
 from stages.fetch import local_copy
 
 CANDIDATES = 2  # frames looked at for each of `max_frames`, so that some may be dropped

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow.fs
 
 from engine.assets import RUN_SCHEME
-from models.video_file import VideoError
+from models.video.file import VideoError
 
 
 def resolved(uri: str, run_uri: str) -> str:

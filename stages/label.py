@@ -1,6 +1,6 @@
 """Labels every frame with the depth that a model predicts: the pseudo-labels of DAP's stages (arXiv 2512.16913).
 
-The model is ours, or one of others with metric depth under its scheme (`models.labelers`): hf:, python:.
+The model is ours, or one of others with metric depth under its scheme (`models.labelers.load`): hf:, python:.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from engine.columns import Column, TarColumn
 from engine.stage import Drop, Row, Sample, Stage
 from models.depth_png import encode_depth_png
 from models.embedded import EMBEDDED
-from models.labelers import check_labeler, make_labeler, split_place, weights_of
-from models.labelers_function import source_hash
-from models.labelers_fusion import Patches
-from models.labelers_outputs import OutputSetting, check_metric
+from models.labelers.function import source_hash
+from models.labelers.fusion import Patches
+from models.labelers.load import check_labeler, make_labeler, split_place, weights_of
+from models.labelers.outputs import OutputSetting, check_metric
 from stages.images import decode_images
 
 

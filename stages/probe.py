@@ -23,7 +23,7 @@ from av.error import FFmpegError
 from engine.assets import RUN_SCHEME
 from engine.columns import Column, ParquetColumn
 from engine.stage import Row, Sample, SourceStage
-from models.video_file import VIDEO_FORMATS
+from models.video.file import VIDEO_FORMATS
 from stages.fetch import local_path, resolved
 
 _SAMPLES, _SAMPLE_BYTES = 3, 64 << 10  # at the beginning, in the middle, at the end: what a new recording changes

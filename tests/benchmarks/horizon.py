@@ -7,9 +7,9 @@ import cv2
 import simplejpeg
 import torch
 
-from models.horizon import HorizonJudge
+from models.horizon.judge import HorizonJudge
+from models.horizon.projection import check_panorama
 from models.images import resize_rgb
-from models.projection import check_panorama
 from models.simulator.panoramas import labelled_panoramas
 from tests.benchmarks.measure import Clock, Result, one_core, paired
 

@@ -33,8 +33,9 @@ def _label(name: str, config: DapConfig, *, frames: int, batch_size: int, repeat
     with TemporaryDirectory() as folder:
         weights = f"{folder}/model"
         DapModel.new(config).save_pretrained(weights)
-        steps = Plan(videos=str(footage(512))), Extract(
-            every_s=SECONDS / frames, height=height, near_duplicate_bits=None
+        steps = (
+            Plan(videos=str(footage(512))),
+            Extract(every_s=SECONDS / frames, height=height, near_duplicate_bits=None),
         )
         run = finished_run(Path(folder) / "run", *steps)
         batches = _batches(run, batch_size)

@@ -15,7 +15,7 @@ from jobs.evaluate import Evaluate, format_table
 from models.dap import DapConfig, DapModel
 from models.depth_png import decode_depth_png, encode_depth_png
 from models.inference import DepthPredictor
-from models.labelers_fusion import Patches
+from models.labelers.fusion import Patches
 from models.patches import image_plane
 from stages.images import decode_images
 from stages.pack import Pack, Source

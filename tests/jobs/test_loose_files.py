@@ -10,7 +10,7 @@ from jobs.__main__ import main
 from models.depth_png import decode_depth_png
 from models.discriminator import Discriminator, DiscriminatorConfig
 from models.erp import rotation_matrix
-from models.sphere_view import turned
+from models.horizon.sphere_view import turned
 
 
 def document(capsys, *arguments: object):

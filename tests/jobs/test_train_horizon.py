@@ -6,7 +6,7 @@ import numpy as np
 import simplejpeg
 
 from jobs.__main__ import main
-from models.tilt import TiltEstimator
+from models.horizon.tilt import TiltEstimator
 from tests.footage import panorama
 
 SMALL = ("synthetic.panoramas=2", "field.panoramas=2", "train.steps=2", "finish.steps=2", "executor=in-process")

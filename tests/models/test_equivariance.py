@@ -9,7 +9,7 @@ from models.dpt_head import Decoder, DptHead
 from models.embedded import EMBEDDED, model_place
 from models.equivariance import seam_ratio, yaw_error
 from models.erp import longitudes
-from models.horizon import read_image
+from models.horizon.judge import read_image
 from models.images import resize_rgb
 from models.inference import DepthPredictor
 

@@ -15,12 +15,12 @@ import simplejpeg
 from engine.recipe import RecipeError, build_settings
 from engine.stage import Drop, Row, Sample
 from models.erp import rotation_matrix
-from models.frame_hash import hash_distance, yaw_hash
-from models.horizon import inspect_file
+from models.frames.yaw_hash import hash_distance, yaw_hash
+from models.horizon.judge import inspect_file
+from models.horizon.sphere_view import turned
+from models.horizon.tilt import TiltEstimator
 from models.simulator.panoramas import labelled_panoramas
-from models.sphere_view import turned
-from models.tilt import TiltEstimator
-from models.video_verdict import HOPELESS_AFTER, MIN_VALID_SHARE
+from models.video.verdict import HOPELESS_AFTER, MIN_VALID_SHARE
 from stages.extract import Extract
 from tests.footage import panorama, perspective, write_video
 
@@ -164,7 +164,7 @@ def test_hopeless_videos_are_not_decoded_to_the_end(tmp_path):
 
 def test_a_decoder_killed_mid_video_costs_one_video_and_can_be_retried(extract, good, monkeypatch):
     """Kills the child for real while it decodes the first of two videos."""
-    from models import frame_examine as module
+    from models.frames import examine as module
 
     def kill_once(rgb):
         monkeypatch.undo()

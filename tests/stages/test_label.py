@@ -9,7 +9,7 @@ from engine.stage import Row
 from models.dap import DapConfig, DapModel
 from models.depth_png import decode_depth_png
 from models.inference import DepthPredictor
-from models.labelers_fusion import Patches
+from models.labelers.fusion import Patches
 from stages.images import decode_images
 from stages.label import Label, summarise_depth
 from tests.runs import FRAMES, Bring, finished, frame, hashes, rows_of

@@ -1,0 +1,164 @@
+"""Depth models of any origin behind one interface, to label with and to compare with.
+
+    PATH | embedded             our own folder
+    hf:ID                       any depth-estimation model of transformers, by hub id or folder: MiDaS/DPT,
+                                Depth Anything V1/V2, Depth Pro, ZoeDepth, …
+    diffusers:ID                Marigold, through diffusers
+    python:MODULE:FUNCTION      anything else: FUNCTION(rgb), (H, W, 3) uint8, gives (H, W) floats: depth in metres,
+                                or what `output` says
+
+All but ours are made for perspective pictures. They see the panorama as it is, and what they give is taken for ray
+distance; or, with `Patches`, overlapping perspective views of it, whose depths along the viewing axis are turned to
+ray distances, brought to agree where they overlap, and fused on the sphere (`models.labelers.fusion`).
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.embedded import check_model_folder, model_place
+from models.labelers.fusion import Patches, fuse_on_sphere, views_of
+from models.labelers.outputs import METRIC, Output, OutputSetting
+
+SCHEMES = ("hf", "diffusers", "python")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+ImageDepth = Callable[[list[np.ndarray]], list[np.ndarray]]
+"""Images (H, W, 3) uint8 of any sizes to maps (H, W) float32 of theirs."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one panorama: a map (H, W) of what the labeler's `output` says, and the probability of being beyond the range.
+
+    The latter is None if the labeler does not tell.
+    """
+
+    values: np.ndarray
+    beyond_range: np.ndarray | None = None
+
+    def masked(self, threshold: float = 0.5) -> np.ndarray:
+        """The map with inf where the range is more probably exceeded than not."""
+        if self.beyond_range is None:
+            return self.values
+        return np.where(self.beyond_range > threshold, np.float32(np.inf), self.values)
+
+
+class Labeler(ABC):
+    """A loaded model."""
+
+    output: Output
+
+    @abstractmethod
+    def estimate(self, rgbs: list[np.ndarray]) -> list[Estimate]:
+        """Maps of panoramas (H, W, 3) uint8 of any sizes, in order."""
+
+
+class DapLabeler(Labeler):
+    """Our own network."""
+
+    output: Output = METRIC
+
+    def __init__(self, folder: str, device: str, batch_size: int, yaw_turns: int) -> None:
+        from models.inference import DepthPredictor
+
+        self.predictor = DepthPredictor(folder, device, batch_size=batch_size, yaw_turns=yaw_turns)
+
+    def estimate(self, rgbs: list[np.ndarray]) -> list[Estimate]:
+        return [Estimate(found.depth_m, found.beyond_range) for found in self.predictor.predict(rgbs)]
+
+
+class PerspectiveLabeler(Labeler):
+    """A model of perspective pictures, on panoramas as they are or on views of them."""
+
+    def __init__(self, depth_of: ImageDepth, output: Output, patches: Patches | None) -> None:
+        self.output: Output = output
+        self._depth_of, self._patches = depth_of, patches
+
+    def estimate(self, rgbs: list[np.ndarray]) -> list[Estimate]:
+        if self._patches is None:
+            return [Estimate(values) for values in self._depth_of(rgbs)]
+        return [self._on_views(rgb, self._patches) for rgb in rgbs]
+
+    def _on_views(self, rgb: np.ndarray, patches: Patches) -> Estimate:
+        maps = np.stack(self._depth_of(views_of(rgb, patches)))
+        return Estimate(fuse_on_sphere(maps, self.output, rgb.shape[0], patches))
+
+
+def split_place(place: str) -> tuple[str, str]:
+    """A model as named in a recipe to its scheme, empty for our own, and what stands behind it."""
+    scheme, colon, rest = place.partition(":")
+    return (scheme, rest) if colon and scheme in SCHEMES else ("", model_place(place))
+
+
+def weights_of(place: str) -> str | None:
+    """The folder or hub id of a model's weights; None for a function."""
+    scheme, rest = split_place(place)
+    return None if scheme == "python" else rest
+
+
+def check_labeler(place: str, output: OutputSetting = "auto") -> Output:
+    """What a named model gives; ValueError in one line if it cannot be there, or does not say."""
+    scheme, rest = split_place(place)
+    given: Output = METRIC if output == "auto" else output
+    if scheme == "python":
+        from models.labelers.function import load_function
+
+        load_function(rest)
+        return given
+    if not scheme:
+        check_model_folder(rest)
+        return METRIC
+    if not (Path(rest).is_dir() or _HUB_ID.fullmatch(rest)):
+        raise ValueError(f"{place}: no such folder, and not a hub id")
+    if scheme == "diffusers":
+        return "relative-depth"
+    from models.labelers.transformers import output_of
+
+    return output_of(rest, output)
+
+
+def make_labeler(
+    place: str,
+    *,
+    weights: str | None = None,
+    device: str = "auto",
+    batch_size: int = 8,
+    patches: Patches | None = None,
+    output: OutputSetting = "auto",
+    yaw_turns: int = 1,
+) -> Labeler:
+    """Loads a model; `weights` is where it lies by now, if not where `place` says. Raises ValueError or OSError.
+
+    `patches` and `output` are for models of others, `yaw_turns` (see `DepthPredictor`) is for ours.
+    """
+    scheme, rest = split_place(place)
+    rest = weights or rest
+    if scheme == "hf":
+        from models.labelers.transformers import TransformersDepth, our_folder
+
+        if ours := our_folder(rest):
+            scheme, rest = "", ours
+    if not scheme:
+        if patches or output not in ("auto", METRIC):
+            raise ValueError(f"{place}: our own model sees whole panoramas, and gives metric depth")
+        return DapLabeler(rest, device, batch_size, yaw_turns)
+    if yaw_turns != 1:
+        raise ValueError(f"{place}: only our own model predicts under several turns")
+    if scheme == "python":
+        from models.labelers.function import FunctionDepth
+
+        given: Output = METRIC if output == "auto" else output
+        return PerspectiveLabeler(FunctionDepth(rest), given, patches)
+    if scheme == "diffusers":
+        from models.labelers.marigold import MarigoldDepth
+
+        return PerspectiveLabeler(MarigoldDepth(rest, device), "relative-depth", patches)
+    network = TransformersDepth(rest, device, batch_size, output)
+    return PerspectiveLabeler(network, network.output, patches)

@@ -1,0 +1,100 @@
+"""Depth-estimation models of transformers, with their own processors: pixels in, a map of the picture's size out."""
+
+from __future__ import annotations
+
+import inspect
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import snapshot_download
+from PIL import Image
+
+from models.labelers.outputs import METRIC, Output, OutputSetting
+from models.torchvision_ops import register_missing_operators
+
+register_missing_operators()  # before transformers, which imports torchvision where it is installed
+
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForDepthEstimation  # noqa: E402
+
+from models.dap import DapConfig  # noqa: E402 - which makes it known to AutoConfig
+
+_OUTPUTS: dict[str, Output] = {
+    "dpt": "relative-disparity",  # as MiDaS trained it; what was finetuned to metres needs `output`
+    "zoedepth": "metric-depth",
+    "depth_pro": "metric-depth",
+    "glpn": "metric-depth",
+}
+_BY_CONFIG: dict[str, Output] = {"relative": "relative-disparity", "metric": "metric-depth"}
+
+
+def our_folder(place: str) -> str | None:
+    """The folder of a model of ours, fetched if it is on the hub; None if the model is another's."""
+    if not isinstance(_config(place), DapConfig):
+        return None
+    return place if Path(place).is_dir() else snapshot_download(place, allow_patterns=["*.json", "*.safetensors"])
+
+
+def output_of(place: str, wanted: OutputSetting = "auto") -> Output:
+    """What a model gives, by its configuration, unless it is said; ValueError in one line if nobody knows."""
+    config = _config(place)
+    if isinstance(config, DapConfig):
+        return METRIC
+    if type(config) not in AutoModelForDepthEstimation._model_mapping:
+        raise ValueError(f"hf:{place} is a {config.model_type!r}, and no depth-estimation model of transformers")
+    if wanted != "auto":
+        return wanted
+    said = _BY_CONFIG.get(getattr(config, "depth_estimation_type", ""))
+    known = said or _OUTPUTS.get(config.model_type)
+    if known is None:
+        raise ValueError(f"hf:{place} ({config.model_type}) does not say what it gives: set its output")
+    return known
+
+
+def _config(place: str) -> Any:
+    try:
+        return AutoConfig.from_pretrained(place)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"hf:{place}: {' '.join(str(error).split())[:300]}") from error
+
+
+class TransformersDepth:
+    """A model of a hub id or folder; weights are safetensors, and must be whole."""
+
+    def __init__(self, place: str, device: str, batch_size: int, output: OutputSetting = "auto") -> None:
+        self.output: Output = output_of(place, output)
+        self._batch_size = batch_size
+        self._device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        try:
+            self._processor: Any = AutoImageProcessor.from_pretrained(place, backend="pil")  # not every one has it
+        except ImportError as error:
+            raise ValueError(f"hf:{place}: its processor needs torchvision: install dap-engine[vlm]") from error
+        model, info = AutoModelForDepthEstimation.from_pretrained(
+            place, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        )
+        if lacking := sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]])):
+            raise ValueError(f"hf:{place}: {len(lacking)} weights are missing or do not fit: {', '.join(lacking[:3])}")
+        self._model = model.eval().to(self._device)
+
+    def __call__(self, rgbs: list[np.ndarray]) -> list[np.ndarray]:
+        """Maps (H, W) float32 of images (H, W, 3) uint8; neighbours of one size go through the network together."""
+        maps: list[np.ndarray] = []
+        for _, group in groupby(rgbs, key=lambda rgb: rgb.shape):
+            alike = list(group)
+            for start in range(0, len(alike), self._batch_size):
+                maps += self._batch(alike[start : start + self._batch_size])
+        return maps
+
+    @torch.inference_mode()
+    def _batch(self, rgbs: list[np.ndarray]) -> list[np.ndarray]:
+        images = [Image.fromarray(rgb) for rgb in rgbs]
+        inputs = self._processor(images=images, return_tensors="pt").to(self._device)
+        restore = self._processor.post_process_depth_estimation
+        sizes = [rgb.shape[:2] for rgb in rgbs]
+        source = {"source_sizes": sizes} if "source_sizes" in inspect.signature(restore).parameters else {}
+        found = restore(self._model(**inputs), target_sizes=sizes, **source)
+        return [
+            item["predicted_depth"].float().reshape(size).cpu().numpy() for item, size in zip(found, sizes, strict=True)
+        ]

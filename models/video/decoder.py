@@ -1,0 +1,204 @@
+"""Video decoding in a child process, so that no file can hang, bloat or crash the worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator
+from multiprocessing.connection import Connection
+from typing import Any
+
+from models.video.file import VideoError
+from models.video.frame_ring import FREE, FrameRing
+from models.video.frames import Eye, VideoFrame
+from models.video.spherical_metadata import Declared
+
+POLL_S = 0.1
+
+
+class Decoder:
+    """Samples frames as `sample_frames` does, in one persistent child, which is replaced when it has to be killed.
+
+    A child that reads no packet and sends no frame for `timeout_s` seconds is killed (VideoError `decode_timeout`), as
+    is one that grows beyond `memory_bytes` (`decode_memory`); one that dies by itself gives `decode_crashed`. It
+    decodes up to `frame_ring.SLOTS` frames ahead of who takes them. Not for several threads.
+    """
+
+    def __init__(self, *, timeout_s: float = 120.0, memory_bytes: int = 6 << 30, threads: int = 1) -> None:
+        self.timeout_s = timeout_s
+        self.memory_bytes = memory_bytes
+        self.threads = threads
+        self._child: _Child | None = None
+
+    def __enter__(self) -> Decoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, if there is one."""
+        return self._child.process.pid if self._child else None
+
+    def sample_frames(
+        self,
+        path: str,
+        every_s: float,
+        height: int,
+        *,
+        max_frames: int | None = None,
+        snap_to_keyframes: bool = False,
+        eye: Eye = "both",
+    ) -> Generator[VideoFrame]:
+        """Yields frames as they are decoded; raises VideoError. Abandoning the iterator ends the child."""
+        request = {"path": path, "every_s": every_s, "height": height, "max_frames": max_frames}
+        request |= {"snap_to_keyframes": snap_to_keyframes, "eye": eye, "threads": self.threads}
+        child, whole = self._living_child(), False
+        with _Watchdog(child.process, self.timeout_s, self.memory_bytes) as watchdog:
+            try:
+                ring = child.ask(request, height)
+                while (message := _hear(child.connection, watchdog))["kind"] == "frame":
+                    frame = _frame(message, ring)
+                    child.connection.send_bytes(FREE)
+                    yield frame
+                whole = True
+            except (EOFError, OSError) as error:
+                raise watchdog.explanation() from error
+            finally:
+                if not whole:
+                    self.close()
+        _raise_unless_end(message)
+
+    def close(self) -> None:
+        """Ends the child. Safe to call at any time; the next video starts a new one."""
+        child, self._child = self._child, None
+        if child:
+            child.end()
+
+    def _living_child(self) -> _Child:
+        if self._child is None or self._child.process.poll() is not None:
+            self.close()
+            self._child = _Child()
+        return self._child
+
+
+class _Child:
+    """The process, the socket to it, and the memory that pixels come through: without a name, so never left behind."""
+
+    def __init__(self) -> None:
+        self._memory = os.memfd_create("decoded-frames")
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "models.video.child", str(theirs.fileno()), str(self._memory)],
+                pass_fds=[theirs.fileno(), self._memory],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        self.connection = Connection(ours.detach())
+
+    def ask(self, request: dict[str, Any], height: int) -> FrameRing:
+        """Makes room for frames of this height before the request goes out."""
+        ring = FrameRing(self._memory, height)
+        self.connection.send_bytes(json.dumps(request).encode())
+        return ring
+
+    def end(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()
+        os.close(self._memory)
+
+
+def _receive(connection: Connection, watchdog: _Watchdog) -> bytes:
+    watchdog.expect()
+    try:
+        return connection.recv_bytes()
+    finally:
+        watchdog.rest()
+
+
+def _hear(connection: Connection, watchdog: _Watchdog) -> dict[str, Any]:
+    """The next message that is more than a sign of life."""
+    while (message := json.loads(_receive(connection, watchdog)))["kind"] == "alive":
+        pass
+    return message
+
+
+def _frame(message: dict[str, Any], ring: FrameRing) -> VideoFrame:
+    declared = message["declared"]
+    return VideoFrame(
+        frame_index=message["frame_index"],
+        timestamp_s=message["timestamp_s"],
+        display_aspect=message["display_aspect"],
+        rgb=ring.slot(message["number"]).copy(),
+        declared=Declared(**{**declared, "bounds": tuple(declared["bounds"])}) if declared else None,
+    )
+
+
+def _raise_unless_end(message: dict[str, Any]) -> None:
+    if message["kind"] == "error":
+        raise VideoError(message["code"], message["detail"])
+    if message["kind"] == "bug":
+        raise RuntimeError(f"the video decoder failed:\n{message['traceback']}")
+
+
+class _Watchdog(threading.Thread):
+    """Kills the child when it is silent for too long while awaited, or too big at any time."""
+
+    def __init__(self, process: subprocess.Popen, timeout_s: float, memory_bytes: int) -> None:
+        super().__init__(daemon=True, name="decoder-watchdog")
+        self._process = process
+        self._timeout_s = timeout_s
+        self._memory_bytes = memory_bytes
+        self._deadline: float | None = None
+        self._done = threading.Event()
+        self._reason: VideoError | None = None
+
+    def __enter__(self) -> _Watchdog:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
+
+    def expect(self) -> None:
+        """The clock runs: the child owes a message."""
+        self._deadline = time.monotonic() + self._timeout_s
+
+    def rest(self) -> None:
+        """The clock stops: it is the worker's turn."""
+        self._deadline = None
+
+    def explanation(self) -> VideoError:
+        """Why the child is gone."""
+        if self._reason:
+            return self._reason
+        return VideoError("decode_crashed", f"the decoder died with status {self._process.wait()}")
+
+    def run(self) -> None:
+        while not self._done.wait(POLL_S):
+            deadline = self._deadline
+            if deadline is not None and time.monotonic() > deadline:
+                self._reason = VideoError("decode_timeout", f"no frame and no progress for {self._timeout_s:g} s")
+            elif _resident_bytes(self._process.pid) > self._memory_bytes:
+                self._reason = VideoError("decode_memory", f"more than {self._memory_bytes / 2**30:.1f} GiB")
+            if self._reason:
+                self._process.kill()
+                return
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):  # already gone: the pipe will tell
+        return 0

@@ -1,0 +1,119 @@
+"""Frames of a video at regular presentation times, in this process. Hostile files belong in models/video/decoder.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from models.video.decode import decode_at
+from models.video.file import VideoError, header_of, open_video
+from models.video.file import read_header as read_header
+from models.video.index import Alive, VideoIndex, index_video, nobody
+from models.video.picture import Halving, Picture
+from models.video.spherical_metadata import Declared, declared_projection
+
+Eye = Literal["both", "left", "top_half", "left_half"]
+
+MIN_DECODED = 0.9  # share of the frames asked for that must come out; a stream may hold packets without a picture
+CLOCK_SLACK_S = 1e-3  # containers round times to a millisecond
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """One frame, uint8 RGB (H, 2H, 3). `display_aspect` is the width / height that the video asks to be shown with.
+
+    `declared` is what the file says about its projection, the same for all its frames; None if it says nothing.
+    """
+
+    frame_index: int
+    timestamp_s: float
+    display_aspect: float
+    rgb: np.ndarray
+    declared: Declared | None = None
+
+
+def sample_frames(
+    path: str,
+    every_s: float,
+    height: int,
+    *,
+    max_frames: int | None = None,
+    threads: int = 1,
+    snap_to_keyframes: bool = False,
+    eye: Eye = "both",
+    alive: Alive = nobody,
+) -> Iterator[VideoFrame]:
+    """Yields the first frame at or after every multiple of `every_s` seconds, scaled to (height, 2 * height).
+
+    Times are presentation timestamps: frame counts and rates of containers are often wrong. With `snap_to_keyframes`
+    it is the key frame nearest to every multiple, each once, which decodes nothing else. Of more than `max_frames`, as
+    many are taken, spread over the whole. `eye` "left" crops to the left eye where the file declares two pictures in
+    one; "top_half" and "left_half" crop to these. `alive` is called with every packet read, between frames and before
+    the first. Raises VideoError.
+    """
+    if every_s <= 0 or height <= 0:
+        raise ValueError(f"every_s and height must be positive, not {every_s} and {height}")
+    with open_video(path) as (container, stream):
+        header, declared = header_of(stream), declared_projection(path)
+        index = index_video(container, stream, alive)
+    picture = Picture(height, header.pixel_aspect, _halving(eye, declared))
+    wanted, decoded = spread(_choose(index, every_s, snap_to_keyframes), max_frames), 0
+    for place, frame in decode_at(path, index, wanted, threads, alive):
+        decoded += 1
+        yield VideoFrame(
+            frame_index=place,
+            timestamp_s=round(float(index.pts[place].item() * index.time_base), 6),
+            display_aspect=picture.display_aspect(frame),
+            rgb=picture.rgb(frame),
+            declared=declared,
+        )
+    if decoded < MIN_DECODED * len(wanted):
+        raise VideoError("decode_failed", f"{decoded} of {len(wanted)} frames could be decoded")
+
+
+def choose_frames(timestamps_s: np.ndarray, every_s: float) -> np.ndarray:
+    """Indices of the first frame of every window of `every_s` seconds; windows without a frame are left out."""
+    order = np.argsort(timestamps_s, kind="stable")
+    elapsed_s = timestamps_s[order] - timestamps_s[order[0]]
+    _, first = np.unique(np.floor((elapsed_s + CLOCK_SLACK_S) / every_s), return_index=True)
+    return np.sort(order[first])
+
+
+def spread(places: np.ndarray, most: int | None) -> np.ndarray:
+    """At most so many of them (None: all), evenly over the whole: the middle one of each of as many parts."""
+    if most is None or len(places) <= most:
+        return places
+    return places[(2 * np.arange(most) + 1) * len(places) // (2 * most)]
+
+
+def nearest_frames(timestamps_s: np.ndarray, candidates: np.ndarray, every_s: float) -> np.ndarray:
+    """Of the candidates (rising indices), the nearest to every multiple of `every_s` seconds, each once.
+
+    Multiples count from the first frame to the last; of two candidates that are equally near, the earlier is taken.
+    """
+    elapsed_s = timestamps_s - timestamps_s[0]
+    times_s = elapsed_s[candidates]
+    middles_s = (times_s[:-1] + times_s[1:]) / 2
+    nearer_than_s = np.append(middles_s, elapsed_s[-1])  # a candidate is the nearest to what lies up to here
+    last_multiples_s = np.floor((nearer_than_s + CLOCK_SLACK_S) / every_s) * every_s
+    return candidates[last_multiples_s > np.append(-np.inf, middles_s + CLOCK_SLACK_S)]
+
+
+def _choose(index: VideoIndex, every_s: float, snap_to_keyframes: bool) -> np.ndarray:
+    if snap_to_keyframes and len(index.key_places):
+        return nearest_frames(index.timestamps_s, index.key_places, every_s)
+    return choose_frames(index.timestamps_s, every_s)
+
+
+def _halving(eye: Eye, declared: Declared | None) -> Halving | None:
+    """Which half of the picture is wanted, if not the whole."""
+    if eye == "top_half":
+        return Halving("top_bottom", first=True)
+    if eye == "left_half":
+        return Halving("side_by_side", first=True)
+    if eye == "left" and declared and declared.stereo in ("top_bottom", "side_by_side"):
+        return Halving(declared.stereo, first=declared.left_first)
+    return None
