@@ -9,22 +9,10 @@ DEVICE = choose_device("auto")
 ON_GPU = DEVICE.type == "cuda"
 NAME = "ViT-L" if ON_GPU else "ViT-S"
 
-_VIT_L = {
-    "backbone_config": {
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "num_register_tokens": 4,
-    },
-    "head_channels": (256, 512, 1024, 1024),
-    "head_features": 256,
-}
-
 
 def config(image_height: int) -> DapConfig:
     """DAP as published on a GPU, its small variant on a CPU."""
-    return DapConfig(image_height=image_height, **(_VIT_L if ON_GPU else {}))
+    return DapConfig.of("dinov3_vitl16" if ON_GPU else "dinov3_vits16", image_height=image_height)
 
 
 def autocast() -> torch.autocast:
