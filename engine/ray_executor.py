@@ -13,7 +13,7 @@ from typing import Any
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 from ray.util import metrics
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -161,6 +161,10 @@ class _Watch:
         if now - self._heard_s < _SILENCE_S + 3 * self._longest_s or now - self._looked_s < 1:
             return False
         self._looked_s = now
+        return self.has_lost_a_node()
+
+    def has_lost_a_node(self) -> bool:
+        """Whether a node that was there at the beginning is gone."""
         return not self._nodes <= self._alive()
 
     @staticmethod
@@ -187,8 +191,10 @@ def _run_plan(segment: Sequence[MapStep], progress: _ChainProgress, run: RunDir)
                 return True
             if watch.is_stuck():
                 return False
-    except RayActorError:  # of the plan or its board: the process or its node was killed
-        return False
+    except RayError as error:
+        if isinstance(error, RayActorError) or watch.has_lost_a_node():
+            return False  # of the plan or its board, or of what Ray Data itself kept on the node
+        raise
     finally:
         ray.kill(plan)  # takes the workers with it
         ray.kill(board)

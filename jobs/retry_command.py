@@ -10,6 +10,7 @@ from engine.plan import is_map
 from engine.put_back import PutBack, put_back
 from engine.recipe import Node
 from engine.rundir import RunDir
+from engine.stage import Barrier
 from jobs.errors import EXIT_DONE, UsageError
 from jobs.job import Job, open_saved_job
 from jobs.run_command import run_job
@@ -23,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Puts the work back and runs its step on the shards that hold it; later steps follow with the next `dap run`."""
+    """Puts the work back and runs its step on the shards that hold it; later steps follow with the next `dap run`.
+
+    What lists the inputs comes before it: a video may have been mended.
+    """
     job = open_saved_job(RunDir(arguments.run_dir))
     node = _maker(job, arguments.column)
     shards = _put_back(job.run, arguments.column, PutBack.of(arguments.code))
@@ -34,7 +38,8 @@ def main(arguments: argparse.Namespace) -> int:
     print(
         f"put back in {arguments.column}: drops of {len(shards)} shards, {len(failed)} failed shards", file=sys.stderr
     )
-    return run_job(dataclasses.replace(job, nodes=[node]), shards | failed)
+    lists = [need for need in job.graph.needs(node) if isinstance(need.step, Barrier) and need.step.only_lists]
+    return run_job(dataclasses.replace(job, nodes=[*lists, node]), shards | failed)
 
 
 def _maker(job: Job, column: str) -> Node:

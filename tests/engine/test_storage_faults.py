@@ -218,7 +218,7 @@ def test_an_upload_that_breaks_off_leaves_what_was_there(faulty, proxy, s3_uri):
 def test_an_upload_that_is_interrupted_is_whole_or_not_there(faulty, proxy, s3_uri, sent):
     """pyarrow's own streams would complete it as far as it got."""
     code = "import sys; from engine.storage import Storage; Storage(sys.argv[1]).write_bytes('x', b'n' * 3_000_000)"
-    proxy.bytes_per_s = 4_000_000
+    proxy.bytes_per_s = 1_500_000
     seen = threading.Event()
     proxy.fault = lambda request: (seen.set() if request.method == "PUT" else None) or Fault.NONE
     writer = subprocess.Popen([sys.executable, "-c", code, faulty.uri], stderr=subprocess.DEVNULL)

@@ -1,6 +1,7 @@
 """What operators do about drops and failures: budgets, `dap retry`, logs, metrics."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -25,10 +26,15 @@ def videos(footage, tmp_path):
 
 
 def spoil(video):
-    """Returns what undoes it."""
-    good = video.read_bytes()
+    """Returns what undoes it, as a copy does that keeps times."""
+    good, status = video.read_bytes(), video.stat()
     video.write_bytes(b"\0" * len(good))
-    return lambda: video.write_bytes(good)
+
+    def mend():
+        video.write_bytes(good)
+        os.utime(video, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    return mend
 
 
 def curate(place, videos, *settings, only="plan,extract"):
@@ -52,7 +58,7 @@ def test_retry_puts_drops_of_a_code_back_and_does_only_them(dap, videos, tmp_pat
     retried = dap("retry", "--run-dir", place, "--column", "frames", "--code", code)
     assert retried.returncode == 0, retried.stderr
     assert "put back in frames: drops of 1 shards, 0 failed shards" in retried.stderr
-    assert "done: 1 outputs made" in retried.stderr
+    assert "extract: 1 of 3 to do" in retried.stderr
     assert drops_of(dap, place) == {}
     assert dap(*curate(place, videos, only="plan,extract,tag")).returncode == 0
     assert content_hashes(place) == content_hashes(calm)

@@ -24,6 +24,8 @@ CONFIG = {
     "checkpoint_every": 2,
 }
 
+MODEL_FILES = ["config.json", "lineage.json", "model.safetensors", "preprocessor_config.json"]
+
 
 @pytest.fixture
 def data(tmp_path) -> Path:
@@ -49,7 +51,7 @@ def test_it_writes_a_model_folder_once(config, data, tmp_path, capsys):
     lineage = json.loads((tmp_path / "out" / "lineage.json").read_text())
     assert lineage["settings"]["training"]["steps"] == 4
     assert set(lineage["validation"]) == {"validation/abs_rel", "validation/rmse", "validation/delta1"}
-    assert visible(tmp_path / "out") == ["config.json", "lineage.json", "model.safetensors"]
+    assert visible(tmp_path / "out") == MODEL_FILES
     before = hash_local(tmp_path / "out")
     assert train(config, data, tmp_path / "out", "hardware.precision=32-true", "checkpoint_every=3") == 0
     assert "up to date" in capsys.readouterr().err
@@ -87,7 +89,7 @@ def test_torchrun_trains_on_two_processes_and_writes_one_model(config, data, tmp
     )
     assert done.returncode == 0, done.stderr
     DapModel.from_folder(tmp_path / "out")
-    assert visible(tmp_path / "out") == ["config.json", "lineage.json", "model.safetensors"]
+    assert visible(tmp_path / "out") == MODEL_FILES
     assert done.stderr.count("step 4/4") == done.stderr.count("validation/abs_rel") == 1
     assert train(config, data, tmp_path / "out") == 0  # where it ran is no part of what it is
 
@@ -99,7 +101,7 @@ def test_data_and_models_may_lie_on_an_object_store(config, tmp_path, s3_uri):
         store.write_bytes(f"train-rooms/{file.name}", file.read_bytes())
     uris = [f"{base}/{name}?{options}" for name in ("train-rooms", "models/out")]
     assert main(["train", str(config), "--data", uris[0], "--out", uris[1]]) == 0
-    assert list(store.list("models/out")) == ["config.json", "lineage.json", "model.safetensors"]
+    assert list(store.list("models/out")) == MODEL_FILES
 
 
 @pytest.mark.parametrize(

@@ -207,10 +207,11 @@ def test_a_deal_that_names_other_places(capsys, run):
     rows = table.to_pylist()
     rows[0]["depth"], rows[1]["depth"] = rows[1]["depth"], rows[0]["depth"]
     write_table(run, "train-selected", pa.Table.from_pylist(rows, table.schema), "deal", forge=True)
-    place, recipe = "labelled-sim/000001.tar", "was made by another recipe than run.yaml (setting deal_sha256 changed)"
+    key, shard, place = rows[0]["key"], rows[0]["shard"], rows[0]["depth"]["path"]
+    recipe = "was made by another recipe than run.yaml (setting deal_sha256 changed)"
     assert problems(capsys, run) == [
-        f"train-selected/deal.parquet: synthetic_4_000001_03.depth.png is not where it says in {place}",
-        f"train-selected/train-000000.tar: the depth.png of 'synthetic_4_000001_03' is not the one of {place}",
+        f"train-selected/deal.parquet: {key}.depth.png is not where it says in {place}",
+        f"train-selected/{shard}.tar: the depth.png of {key!r} is not the one of {place}",
         f"train-selected/train-000000: {recipe}",
         f"train-selected/train-000001: {recipe}",
     ]
