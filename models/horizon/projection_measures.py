@@ -17,6 +17,7 @@ DARK_LEVEL = 30  # of the brightest channel, counts as black: JPEG and limited-r
 SAME_COLOUR = 10  # grey levels in any channel; a lens stop is even, walls and skies are shaded
 NOISE_LEVEL = 0.5  # grey levels added to ratios, so that the rounding noise of a flat picture decides nothing
 SECOND_COLUMN_PRICE = 1.4
+CLOSED_SEAM = 1.0  # below, the seam is closed by any limit, and the second column is not looked at
 STEREO_SHIFT = 4  # columns searched of 128 per eye: 3 % of the width, 11 degrees of disparity
 STEREO_TILE = 16
 
@@ -40,9 +41,11 @@ def contrast(gray: Gray) -> float:
 def seam_gap(rgb: Rgb) -> float:
     """How badly the left and right border fit: about 0.5 for a closed panorama, 10 for unrelated borders.
 
-    The outermost column may be spoilt by a codec's padding, so the next one gets a chance too, at a higher price.
+    The outermost column may be spoilt by a codec's padding, so where they do not fit, the next one gets a
+    chance too, at a higher price.
     """
-    return min(_gap(rgb, margin=0), SECOND_COLUMN_PRICE * _gap(rgb, margin=1))
+    gap = _gap(rgb, margin=0)
+    return gap if gap < CLOSED_SEAM else min(gap, SECOND_COLUMN_PRICE * _gap(rgb, margin=1))
 
 
 def _gap(rgb: Rgb, margin: int) -> float:

