@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from jobs.errors import EXIT_DONE, UsageError
 from jobs.evaluate import drawn_m
 from jobs.evaluate_measure import Measurement, json_ready
 from jobs.evaluate_report import Worst, figures_tables, save
-from jobs.loose import output_folder
+from jobs.loose import check_device, output_folder
 from models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
 from models.datasets.catalogue import DATASETS, open_dataset
 from models.embedded import EMBEDDED
@@ -59,12 +61,14 @@ def main(arguments: argparse.Namespace) -> int:
     """Prints the figures and saves them."""
     if arguments.batch_size < 1:
         raise UsageError("--batch-size must be at least 1")
+    check_device(arguments.device)
     dataset, root = open_dataset(arguments.dataset), Path(arguments.root)
     try:
         entries = dataset.find(root, arguments.split)
-        labeler = _load(arguments)
-        out = output_folder(arguments.out)
-        document, rows, worst = _measure(dataset, root, entries, labeler, arguments)
+        with redirect_stdout(sys.stderr):  # what a model of others has to say
+            labeler = _load(arguments)
+            out = output_folder(arguments.out)
+            document, rows, worst = _measure(dataset, root, entries, labeler, arguments)
     except DatasetError as error:
         raise UsageError(str(error)) from error
     save(out, document, rows, worst)

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from jobs.errors import UsageError
 from models.horizon.judge import IMAGE_SUFFIXES, read_image
+from models.inference import choose_device
 from models.video.decoder import Decoder
 from models.video.frames import VideoError
 
@@ -84,3 +86,11 @@ def read_pictures(file: str, every_s: float, height: int) -> Iterator[Picture]:
                 yield Picture(file, frame.rgb, frame.timestamp_s)
     except VideoError as error:
         raise UsageError(f"{file}: {error.code}: {error.detail}") from error
+
+
+def check_device(name: str) -> None:
+    """Raises UsageError unless torch can use the device."""
+    try:
+        torch.empty(0, device=choose_device(name))
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise UsageError(f"--device {name}: {str(error).splitlines()[0]}") from error

@@ -13,12 +13,20 @@ import torch
 import trimesh
 
 from jobs.errors import EXIT_DONE, UsageError
-from jobs.loose import Picture, check_distinct_names, check_files, check_sampling, output_folder, read_pictures
+from jobs.loose import (
+    Picture,
+    check_device,
+    check_distinct_names,
+    check_files,
+    check_sampling,
+    output_folder,
+    read_pictures,
+)
 from jobs.pictures import colour_depth
 from models.depth_png import encode_depth_png
 from models.embedded import EMBEDDED, model_place
 from models.erp import point_map
-from models.inference import DepthPredictor, Precision, choose_device
+from models.inference import DepthPredictor, Precision
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
     check_files(arguments.files)
     check_distinct_names(arguments.files)
     check_sampling(arguments.every, arguments.height)
-    _check_device(arguments.device)
+    check_device(arguments.device)
     if arguments.yaw_turns < 1:
         raise UsageError(f"--yaw-turns must be at least 1, not {arguments.yaw_turns}")
     out = output_folder(arguments.out)
@@ -60,13 +68,6 @@ def main(arguments: argparse.Namespace) -> int:
             depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
             _write(out, picture, depth_m, arguments.ply)
     return EXIT_DONE
-
-
-def _check_device(name: str) -> None:
-    try:
-        torch.empty(0, device=choose_device(name))
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise UsageError(f"--device {name}: {str(error).splitlines()[0]}") from error
 
 
 def _write(out: Path, picture: Picture, depth_m: np.ndarray, ply: bool) -> None:

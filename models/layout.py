@@ -79,8 +79,7 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
     except OSError:
         raise
     except Exception as error:  # damaged pickles fail in every way
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{file} is no file of weights: {reason}") from error
+        raise ValueError(f"{file} is no file of weights: damaged, or of more than tensors") from error
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise ValueError(f"{file} is no state dict: it holds other things than named tensors")
     if all(name.startswith("module.") for name in weights):

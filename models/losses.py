@@ -157,7 +157,7 @@ def range_mask_loss(probability: Tensor, beyond_range: Tensor, weight: Tensor, *
 
     The paper's equation has the squared error as L_pixel (`kind` "squared"), its text weighted cross entropy ("bce").
     """
-    probability = probability.to(working_dtype(probability.dtype))
+    probability = probability.to(working_dtype(probability.dtype)).where(weight > 0, 0.5)
     truth = beyond_range.to(probability.dtype)
     if kind == "squared":
         pixel = weighted_mean((probability - truth).square(), weight, dims=(-3, -2, -1))

@@ -61,7 +61,7 @@ class Ingest(SourceStage):
         return {key: value for key, value in super().settings().items() if key not in ("root", "split")}
 
     def external(self) -> dict[str, Any]:
-        listing = "".join(f"{e.image} {e.depth} {e.split} {self._bytes(e)}\n" for e in self._entries)
+        listing = "".join(f"{e.image} {e.depth} {e.split} {self._stats(e)}\n" for e in self._entries)
         return {"dataset": hashlib.sha256(listing.encode()).hexdigest()}
 
     def shards(self) -> Sequence[str]:
@@ -97,11 +97,11 @@ class Ingest(SourceStage):
         if twice := next((key for key, other in pairwise(keys) if key == other), None):
             raise ValueError(f"{self.root}: two panoramas have the key {twice!r}")
 
-    def _bytes(self, entry: Entry) -> list[int]:
-        """Sizes of the files of an entry, or of the shard that it is in; -1 where there is none."""
+    def _stats(self, entry: Entry) -> list[tuple[int, int]]:
+        """Sizes and times in ns of the files of an entry, or of the shard that it is in; those that are there."""
         paths = [self._root / name for name in (entry.image, entry.depth)]
         files = [path.parent if path.parent.is_file() else path for path in paths]
-        return [file.stat().st_size if file.is_file() else -1 for file in files]
+        return [(file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
 
     def _fields(self, entry: Entry, item: Labelled) -> dict[str, Any]:
         rgb, depth_m = _resized(item, self.height)

@@ -45,5 +45,5 @@ DEEP360 = FileSet(
     read_rgb=_rgb,
     read_depth_m=_depth_m,
     sees_far=True,
-    split_of=lambda image: image.parts[1],
+    split_of=lambda image: image.parts[1] if len(image.parts) > 2 else "",
 )

@@ -42,11 +42,14 @@ class FunctionDepth:
         self._name, self._function = name, load_function(name)
 
     def __call__(self, rgbs: list[np.ndarray]) -> list[np.ndarray]:
-        """Maps (H, W) float32 of images (H, W, 3) uint8; ValueError if the function gives another shape."""
-        return [self._checked(rgb, self._function(rgb)) for rgb in rgbs]
+        """Maps (H, W) float32 of images (H, W, 3) uint8; ValueError if the function fails or gives another shape."""
+        return [self._checked(rgb) for rgb in rgbs]
 
-    def _checked(self, rgb: np.ndarray, values: Any) -> np.ndarray:
-        values = np.asarray(values, dtype=np.float32)
+    def _checked(self, rgb: np.ndarray) -> np.ndarray:
+        try:
+            values = np.asarray(self._function(rgb), dtype=np.float32)
+        except Exception as error:
+            raise ValueError(f"python:{self._name} raised {type(error).__name__}: {error}") from error
         if values.shape != rgb.shape[:2]:
             raise ValueError(f"python:{self._name} gave {values.shape} for a picture of {rgb.shape[:2]}")
         return values

@@ -217,7 +217,12 @@ def test_an_upload_that_breaks_off_leaves_what_was_there(faulty, proxy, s3_uri):
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_an_upload_that_is_interrupted_is_whole_or_not_there(faulty, proxy, s3_uri, sent):
     """pyarrow's own streams would complete it as far as it got."""
-    code = "import sys; from engine.storage import Storage; Storage(sys.argv[1]).write_bytes('x', b'n' * 3_000_000)"
+    code = """
+import signal, sys
+from engine.storage import Storage
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start what is in the background without it
+Storage(sys.argv[1]).write_bytes('x', b'n' * 3_000_000)
+"""
     proxy.bytes_per_s = 1_500_000
     seen = threading.Event()
     proxy.fault = lambda request: (seen.set() if request.method == "PUT" else None) or Fault.NONE

@@ -40,6 +40,15 @@ def some_nan(rgb: np.ndarray) -> np.ndarray:
     return np.where(rgb[..., 0] == rgb[0, 0, 0], np.nan, 5.0)
 
 
+def talkative(rgb: np.ndarray) -> np.ndarray:
+    print("thinking ...")
+    return five_metres(rgb)
+
+
+def broken(rgb: np.ndarray) -> np.ndarray:
+    raise KeyError("depth")
+
+
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("here")
@@ -63,6 +72,19 @@ def fails(capsys, *arguments: object) -> str:
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1, captured.err
     return captured.err
+
+
+def test_what_a_model_prints_is_no_part_of_the_document(capsys, tmp_path):
+    seeds = LAYOUTS["structured3d"](tmp_path)
+    document = evaluate(capsys, "--model", f"{OURS}talkative", "--dataset", "structured3d", "--root", tmp_path)
+    assert document["samples"] == len(seeds)
+
+
+def test_a_function_that_fails_and_a_device_that_is_not_there(capsys, tmp_path):
+    LAYOUTS["structured3d"](tmp_path)
+    data = ("--dataset", "structured3d", "--root", tmp_path)
+    assert f"{OURS}broken raised KeyError: 'depth'" in fails(capsys, "--model", f"{OURS}broken", *data)
+    assert "--device nowhere" in fails(capsys, "--model", f"{OURS}five_metres", "--device", "nowhere", *data)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

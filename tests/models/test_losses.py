@@ -281,6 +281,16 @@ def test_gradients_of_the_range_mask(kind: str) -> None:
     assert torch.autograd.gradcheck(lambda p: range_mask_loss(p, target_m > 10, weight, kind=kind), probability)
 
 
+@pytest.mark.parametrize("kind", ["bce", "squared"])
+def test_a_range_mask_that_is_nan_where_nothing_is_known_counts_for_nothing(kind: str) -> None:
+    probability, target_m, weight = _random()
+    probability, weight = probability / 25, (weight > 0.5).to(weight)
+    odd = torch.where(weight > 0, probability, torch.nan)
+    assert range_mask_loss(odd, target_m > 10, weight, kind=kind) == range_mask_loss(
+        probability, target_m > 10, weight, kind=kind
+    )
+
+
 def test_hinge_is_0_beyond_the_margin_alone() -> None:
     assert hinge_loss(torch.tensor([1.5, 2.0]), torch.tensor([-1.0, -3.0])) == 0
     assert hinge_loss(torch.tensor([0.5]), torch.tensor([0.25])).item() == pytest.approx(0.5 + 1.25)

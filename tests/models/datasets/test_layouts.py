@@ -141,3 +141,9 @@ def test_our_own_shards(tmp_path):
     assert [item.key for item in read_all("shards", tmp_path, "test")] == ["b"]
     with pytest.raises(DatasetError, match="no panorama of the split 'val'"):
         read_all("shards", tmp_path, "val")
+
+
+def test_a_list_may_name_files_in_the_root_itself(tmp_path):
+    (tmp_path / "pairs.txt").write_text("image.png depth.npz\n")
+    (entry,) = open_dataset("deep360").find(tmp_path, str(tmp_path / "pairs.txt"))
+    assert (entry.image, entry.depth) == ("image.png", "depth.npz")
