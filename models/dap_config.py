@@ -117,6 +117,14 @@ class DapConfig(PreTrainedConfig):
         return self.backbone_config
 
     @property
+    def masks_the_range(self) -> bool:
+        """Whether what the range mask tells of is farther than any distance that the model predicts.
+
+        A mask for a nearer threshold is no reason to take a distance away.
+        """
+        return self.range_threshold_m == self.max_depth_m
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """Native (height, width) of the input."""
         height = self.image_height or NATIVE_HEIGHT

@@ -25,7 +25,10 @@ def choose_device(device: str) -> torch.device:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of one panorama, at its size: ray distance (H, W) in metres, and the probability of being beyond the range."""
+    """Of one panorama, at its size: ray distance (H, W) in metres, and the probability of being beyond the range.
+
+    The latter is 0 for models without a range mask, or with one for a threshold nearer than their range.
+    """
 
     depth_m: np.ndarray
     beyond_range: np.ndarray
@@ -93,7 +96,8 @@ class DepthPredictor:
     def _maps(self, pixels: Tensor) -> Tensor:
         with self._autocast():
             output = self.model(pixels)
-        return torch.stack([output.predicted_depth, output.beyond_range], dim=1)
+        beyond = output.beyond_range if self.model.config.masks_the_range else torch.zeros_like(output.beyond_range)
+        return torch.stack([output.predicted_depth, beyond], dim=1)
 
     def _autocast(self) -> AbstractContextManager:
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()

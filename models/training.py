@@ -156,6 +156,8 @@ class DapTraining(LightningModule):
 def masked_depth_m(model: DapModel, pixel_values: Tensor) -> Tensor:
     """Predicted distances (B, H, W) with inf where the range is more probably exceeded than not."""
     output = model(pixel_values)
+    if not model.config.masks_the_range:
+        return output.predicted_depth
     return torch.where(output.beyond_range > 0.5, torch.inf, output.predicted_depth)
 
 

@@ -71,7 +71,9 @@ class DapLabeler(Labeler):
         self.predictor = DepthPredictor(folder, device, batch_size=batch_size, yaw_turns=yaw_turns)
 
     def estimate(self, rgbs: list[np.ndarray]) -> list[Estimate]:
-        return [Estimate(found.depth_m, found.beyond_range) for found in self.predictor.predict(rgbs)]
+        masks = self.predictor.model.config.masks_the_range
+        found = self.predictor.predict(rgbs)
+        return [Estimate(one.depth_m, one.beyond_range if masks else None) for one in found]
 
 
 class PerspectiveLabeler(Labeler):

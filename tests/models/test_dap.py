@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,8 +22,8 @@ del DINOV2["intermediate_size"]
 HEADS = {"head_channels": (8, 8, 8, 8), "head_features": 8, "head_output_features": 8, "image_height": 32}
 
 
-def small(decoder: Decoder = "spherical", seed: int = 0) -> DapModel:
-    return DapModel.new(DapConfig(backbone_config=BACKBONE, decoder=decoder, **HEADS), seed).eval()
+def small(decoder: Decoder = "spherical", seed: int = 0, **fields: Any) -> DapModel:
+    return DapModel.new(DapConfig(backbone_config=BACKBONE, decoder=decoder, **HEADS, **fields), seed).eval()
 
 
 def _panoramas(count: int = 2, height: int = 32) -> torch.Tensor:

@@ -7,6 +7,7 @@ import torch
 from models.depth_png import decode_depth_png, encode_depth_png
 from models.discriminator import Discriminator, DiscriminatorConfig
 from models.inference import DepthPredictor, Prediction, QualityScorer
+from models.labelers.load import make_labeler
 from tests.models.test_dap import small
 
 
@@ -41,6 +42,16 @@ def test_at_the_native_size_it_is_the_model_itself(folder: Path) -> None:
         expected = small()(pixel_values).predicted_depth[0].numpy()
     (prediction,) = DepthPredictor(folder, "cpu").predict([rgb])
     assert np.allclose(prediction.depth_m, expected, rtol=1e-5)
+
+
+def test_a_mask_for_a_nearer_threshold_takes_no_distance_away(tmp_path: Path) -> None:
+    images = _images((32, 64))
+    for threshold_m, masked in ((100.0, True), (20.0, False)):
+        small(range_threshold_m=threshold_m, initial_beyond_range=0.999).save_pretrained(tmp_path)
+        (prediction,) = DepthPredictor(tmp_path, "cpu").predict(images)
+        (estimate,) = make_labeler(str(tmp_path), device="cpu").estimate(images)
+        assert np.isinf(prediction.masked_depth_m()).any() == np.isinf(estimate.masked()).any() == masked
+        assert (estimate.beyond_range is None) == (not masked)
 
 
 def test_neighbours_in_the_list_do_not_matter(folder: Path) -> None:
