@@ -20,7 +20,7 @@ from stages.tag import Tag
 from tests.benchmarks.material import finished_run, footage
 from tests.benchmarks.measure import Result, paired
 
-VIDEOS = 24
+VIDEOS = 48
 HEIGHT = 256
 POOLS = {"extract": Pool(num_cpus=1.0), "tag": Pool(num_cpus=0.5), "label": Pool(num_cpus=0.5)}
 
