@@ -76,7 +76,7 @@ class FileSet(PanoramaSet):
     depth_of: Callable[[Path, PurePosixPath], str]  # the root and an image below it, to the depth below the root
     read_rgb: Callable[[Path], np.ndarray]
     read_depth_m: Callable[[Path], np.ndarray]  # raw distances in metres; nan where missing
-    sees_far: bool = False  # what is not finite, or farther than the range, is beyond it; else it is missing
+    sees_far: bool = False  # what is farther than the range, inf too, is beyond it; else it is missing
     has_truth: Callable[[np.ndarray], np.ndarray] | None = None  # image to (H, W): False where its depth is void
     split_of: Callable[[PurePosixPath], str] | None = None  # an image below the root to its split
 

@@ -65,13 +65,14 @@ def test_the_weights_know_none_of_the_unseen():
     assert not any(name in lineage for name in CHOSEN_ON)
 
 
+@pytest.mark.xfail(strict=True, reason="not reached: 23 of 25, for two panoramas lie on their side to the network")
 def test_upright_panoramas_are_kept(panoramas, judge, table):
     verdicts = {name: verdict(judge, rgb, 2.0) for name, rgb in panoramas.items()}
     for name, seen in verdicts.items():
         table.append(f"  {name:64} {seen.tilt.tilt_deg if seen.tilt else -1:5.1f}° {' '.join(seen.reasons) or 'kept'}")
     kept = np.mean([seen.valid for seen in verdicts.values()])
     table.append(f"upright: {kept:.1%} of {len(verdicts)} kept at a limit of {MAX_TILT_DEG:.0f}° (wanted: 95 %)")
-    assert kept >= 0.9  # 95 % is what is wanted, and was not reached: two lie on their side to the network
+    assert kept >= 0.95
 
 
 def test_turned_panoramas_are_measured_and_rejected(panoramas, judge, table):
