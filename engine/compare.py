@@ -19,7 +19,7 @@ def why_pending(
         inputs: column to hash of what each shard reads; None where some of it is missing.
     """
     receipts, fingerprints = done.receipts, Fingerprints(basis)
-    stated = receipts.lookup(shards, "fingerprint").to_pylist()
+    stated = receipts.lookup(shards, "fingerprint")
     for shard, fingerprint, hashes in zip(shards, stated, inputs, strict=True):
         if hashes is None:
             yield "its input is missing"
@@ -38,6 +38,6 @@ def why_pending(
 
 def input_hashes(columns: Mapping[str, Receipts], shards: Sequence[str]) -> Iterator[dict[str, str] | None]:
     """The hashes of what each shard reads, by column; None where a receipt is missing."""
-    hashes = [receipts.lookup(shards, "sha256").to_pylist() for receipts in columns.values()]
+    hashes = [receipts.lookup(shards, "sha256") for receipts in columns.values()]
     for row in zip(*hashes, strict=True) if hashes else [()] * len(shards):
         yield None if None in row else dict(zip(columns, row, strict=True))

@@ -1,16 +1,19 @@
 """Reading all receipts of a column: one listing, an index, and only those receipts that the index does not know.
 
-The index, `receipts/<column>.index`, is a cache and never the truth: an entry counts only while the listing shows the
-very size and time that its receipt had when it was read. It may be deleted at any time, and is ignored when it is
-damaged. A store's clock may tick but once a second, so a receipt as young as the newest of its listing could yet be
-replaced by one of the same size and time: such a one stays out of the index.
+The index is a cache and never the truth: a row counts only while the listing shows the very size and time that its
+receipt had when it was read. It may be deleted at any time, and what is damaged of it is ignored. It consists of parts,
+`.index/<column>/<sha256 of its content>.parquet`, so that it grows with a run without being written anew. A store's
+clock may tick but once a second, so a receipt as young as the newest one known could yet be replaced by one of the same
+size and time: such a one stays out of the index.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions when it is imported)
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -18,13 +21,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engine.columns import ColumnError
-from engine.listing import Listing, index_path, receipt_path
+from engine.listing import Listing, index_folder, receipt_path
 from engine.receipt_table import SCHEMA, Receipts, receipt_row
-from engine.receipts import Receipt, read_receipt
-from engine.storage import Entry, Storage
+from engine.receipts import read_receipt
+from engine.storage import LISTED, Entry, Storage
 
 WORTH_INDEXING = 1000  # receipts; opening fewer one by one takes no time to speak of
-_DIGEST_BYTES = 32  # sha256 of the parquet file that follows it
+MOST_PARTS = 16  # of an index, when a run begins
+_SUFFIX = ".parquet"
 _YOUNG_NS = 2_000_000_000
 _READ_AT_ONCE = 1000
 _ROWS_AT_ONCE = 10_000
@@ -33,19 +37,17 @@ _REPEATING = ["origin", "inputs.key_value.key", "drops.key_value.key"]
 
 def read_receipts(storage: Storage, column: str) -> Receipts:
     """All receipts of a column that can be read; the others are named."""
-    listing = Listing.of(storage, column)
-    table = _confirmed(_load_index(storage, column), listing.receipts)
-    known = set(table["shard"].to_pylist())
-    tables, damaged = [table], dict[str, str]()
-    for rows in _opened(storage, column, [shard for shard in listing.receipts if shard not in known], damaged):
-        tables.append(pa.Table.from_pylist([receipt_row(r, listing.receipts[r.shard]) for r in rows], schema=SCHEMA))
-    if len(tables) > 1:  # what comes from the index is sorted
-        table = pa.concat_tables(tables).unify_dictionaries().sort_by("shard")
-    opened = len(table) - len(known)
+    listing, damaged = Listing.of(storage, column), dict[str, str]()
+    parts = _parts(storage, column)
+    known = _confirmed(_load(storage, column, parts), listing.receipts)
+    unknown = listing.receipts.filter(pc.invert(pc.is_in(listing.receipts["shard"], value_set=known["shard"])))
+    opened = pa.concat_tables([SCHEMA.empty_table(), *_opened(storage, column, unknown, damaged)])
+    table = _sorted(pa.concat_tables([known, opened]).unify_dictionaries()) if len(opened) else known
     return Receipts(
         column,
         table,
-        opened=opened,
+        opened=len(opened),
+        parts=parts,
         damaged=damaged,
         failed=listing.failed,
         put_back=listing.marks,
@@ -54,78 +56,101 @@ def read_receipts(storage: Storage, column: str) -> Receipts:
 
 
 def write_index(storage: Storage, receipts: Receipts) -> None:
-    """Writes the index of a column anew, if enough of its receipts were not in it to be worth the while."""
-    if receipts.opened < WORTH_INDEXING:
+    """Makes one part of the index of a column, if enough receipts are not in it, or if it has become many parts."""
+    if receipts.opened < WORTH_INDEXING and len(receipts.parts) <= MOST_PARTS:
         return
-    newest_ns = max(receipts.table["receipt_mtime_ns"].to_pylist())
-    settled = receipts.table.filter(pc.field("receipt_mtime_ns") < newest_ns - _YOUNG_NS)
-    sink = pa.BufferOutputStream()
-    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": _REPEATING, "row_group_size": _ROWS_AT_ONCE}
-    pq.write_table(settled, sink, **options)
-    data = sink.getvalue().to_pybytes()
-    storage.write_bytes(index_path(receipts.column), hashlib.sha256(data).digest() + data)
+    written = _write_part(storage, receipts.column, _settled(receipts.table))
+    for part in set(receipts.parts) - {written}:
+        storage.delete(f"{index_folder(receipts.column)}/{part}")
 
 
 class IndexKeeper:
-    """Keeps the indices near what is there while a run goes on; the work is in proportion to the receipts written."""
+    """Adds to the indices while a run goes on. What it holds, and what it does at a time, is the same in every run."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._written: Counter[str] = Counter()  # since the index was written
-        self._total: Counter[str] = Counter()
+        self._new: defaultdict[str, list[str]] = defaultdict(list)  # shards, by column
 
-    def wrote(self, column: str) -> None:
-        """A receipt was written: the index is renewed whenever the column has grown by a quarter."""
-        self._written[column] += 1
-        if self._written[column] >= max(WORTH_INDEXING, self._total[column] // 4):
-            self.refresh(column)
+    def wrote(self, column: str, shard: str) -> None:
+        """A receipt was written: so many of them become a part of the index, less those that are too young."""
+        self._new[column].append(shard)
+        if len(self._new[column]) >= 2 * WORTH_INDEXING:
+            self._new[column] = self._add_part(column, self._new[column])
 
-    def refresh(self, column: str) -> None:
-        """Renews the index of a column now, if that is worth the while."""
-        receipts = read_receipts(self._storage, column)
-        write_index(self._storage, receipts)
-        self._written[column], self._total[column] = 0, len(receipts)
-
-
-def _load_index(storage: Storage, column: str) -> Iterator[pa.RecordBatch]:
-    """The index as it was written; nothing where it is missing, damaged, or of another version."""
-    try:
-        stored = memoryview(storage.read_bytes(index_path(column)))
-    except FileNotFoundError:
-        return
-    digest, data = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
-    if hashlib.sha256(data).digest() == digest:
-        file = pq.ParquetFile(pa.BufferReader(data))
-        if file.schema_arrow.equals(SCHEMA):
-            yield from file.iter_batches(_ROWS_AT_ONCE, use_threads=False)
+    def _add_part(self, column: str, shards: list[str]) -> list[str]:
+        """Returns the shards that are left for the next part."""
+        entries = self._storage.infos([receipt_path(column, shard) for shard in shards])
+        there = {shard: entry for shard, entry in zip(shards, entries, strict=True) if entry}
+        figures = [entry.bytes for entry in there.values()], [entry.mtime_ns for entry in there.values()]
+        listed = pa.table([[*there], *figures], schema=LISTED)
+        table = pa.concat_tables([SCHEMA.empty_table(), *_opened(self._storage, column, listed, {})])
+        settled = _settled(_sorted(table))
+        _write_part(self._storage, column, settled)
+        return pc.filter(table["shard"], pc.invert(pc.is_in(table["shard"], value_set=settled["shard"]))).to_pylist()
 
 
-def _confirmed(index: Iterable[pa.RecordBatch], listed: dict[str, Entry]) -> pa.Table:
-    """The rows of an index whose receipts are still those that were read."""
-    kept = []
-    for batch in index:
-        rows = zip(*(batch[name].to_pylist() for name in ("shard", "receipt_bytes", "receipt_mtime_ns")), strict=True)
-        kept.append(batch.filter(pa.array([listed.get(shard) == Entry(*entry) for shard, *entry in rows], pa.bool_())))
-    return pa.Table.from_batches(kept, SCHEMA)
+def _settled(table: pa.Table) -> pa.Table:
+    """The rows of receipts that are older than the newest one by more than a clock's tick."""
+    times_ns = table["receipt_mtime_ns"]
+    return table.filter(pc.less(times_ns, pc.subtract(pc.max(times_ns), _YOUNG_NS)))
 
 
-def _opened(storage: Storage, column: str, shards: Sequence[str], damaged: dict[str, str]) -> Iterator[list[Receipt]]:
-    """The receipts of some shards, read one by one, in lists of bounded length; those that are damaged go apart."""
-    for first in range(0, len(shards), _READ_AT_ONCE):
-        part, found = shards[first : first + _READ_AT_ONCE], list[Receipt]()
-        for shard, data in zip(part, _read_those_there(storage, column, part), strict=True):
+def _sorted(table: pa.Table) -> pa.Table:
+    return table.take(pc.sort_indices(table["shard"]))
+
+
+def _write_part(storage: Storage, column: str, table: pa.Table) -> str:
+    """Returns the name of the part."""
+    sink = pa.BufferOutputStream()
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": _REPEATING, "row_group_size": _ROWS_AT_ONCE}
+    pq.write_table(table, sink, **options)
+    data = sink.getvalue().to_pybytes()
+    name = hashlib.sha256(data).hexdigest() + _SUFFIX
+    storage.write_bytes(f"{index_folder(column)}/{name}", data)
+    return name
+
+
+def _parts(storage: Storage, column: str) -> list[str]:
+    return [name for name in storage.list(index_folder(column)) if name.endswith(_SUFFIX)]
+
+
+def _load(storage: Storage, column: str, parts: Sequence[str]) -> pa.Table:
+    """The index as it was written, less what is missing by now, damaged, or of another version."""
+    tables = [SCHEMA.empty_table()]
+    contents = _read_those_there(storage, [f"{index_folder(column)}/{part}" for part in parts])
+    for part, data in zip(parts, contents, strict=True):
+        if data is not None and hashlib.sha256(data).hexdigest() == part.removesuffix(_SUFFIX):
+            file = pq.ParquetFile(pa.BufferReader(data))
+            tables += [file.read(use_threads=False)] if file.schema_arrow.equals(SCHEMA) else []
+    return pa.concat_tables(tables).unify_dictionaries()
+
+
+def _confirmed(index: pa.Table, listed: pa.Table) -> pa.Table:
+    """The rows of an index whose receipts are still those that were read, sorted by shard, one for each."""
+    there = listed.take(pc.index_in(index["shard"], value_set=listed["shard"]))
+    same = (pc.equal(there[name], index[f"receipt_{name}"]) for name in ("bytes", "mtime_ns"))
+    kept = index.filter(pc.and_(*same))
+    return kept.take(pc.index_in(listed["shard"], value_set=kept["shard"]).drop_null())
+
+
+def _opened(storage: Storage, column: str, listed: pa.Table, damaged: dict[str, str]) -> Iterator[pa.Table]:
+    """The receipts of some shards, read one by one, in tables of bounded length; those that are damaged go apart."""
+    for first in range(0, len(listed), _READ_AT_ONCE):
+        shards, sizes, times_ns = (column.to_pylist() for column in listed.slice(first, _READ_AT_ONCE).columns)
+        contents = _read_those_there(storage, [receipt_path(column, shard) for shard in shards])
+        rows = []
+        for shard, entry, data in zip(shards, map(Entry, sizes, times_ns), contents, strict=True):
             try:
-                found += [read_receipt(data, column, shard)] if data is not None else []
+                rows += [receipt_row(read_receipt(data, column, shard), entry)] if data is not None else []
             except ColumnError as error:
                 damaged[shard] = str(error)
-        yield found
+        yield pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _read_those_there(storage: Storage, column: str, shards: Sequence[str]) -> list[bytes | None]:
-    """The bytes of receipts; None for one that a worker has taken away since the listing."""
-    paths = [receipt_path(column, shard) for shard in shards]
+def _read_those_there(storage: Storage, paths: Sequence[str]) -> list[bytes | None]:
+    """The bytes of small objects; None for one that was taken away since the listing."""
     try:
-        return list(storage.read_many(paths))
+        return list(storage.read_many(list(paths)))
     except FileNotFoundError:
         return [_read_if_there(storage, path) for path in paths]
 

@@ -1,12 +1,18 @@
 """Names in the receipts folder: where a shard's receipt, failure and mark lie, and how a listing tells them apart."""
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions when it is imported)
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from engine.storage import Entry, Storage
 
 _RECEIPT, _FAILURE, _MARK, _CLAIMS = ".json", ".error.json", ".retry.json", ".claims"
+_JSON, _OTHER_JSON = r"^[^/]*\.json$", r"\.(error|retry)\.json$"
 
 
 def receipt_path(column: str, shard: str) -> str:
@@ -34,9 +40,9 @@ def is_claim(path: str) -> bool:
     return f"{_CLAIMS}/" in path
 
 
-def index_path(column: str) -> str:
-    """Place of the index of a column's receipts."""
-    return f"receipts/{column}.index"
+def index_folder(column: str) -> str:
+    """Place of the index of a column's receipts, which consists of parts."""
+    return f".index/{column}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Listing:
     A failure that is older than the receipt of its shard is over: its attempt was followed by a better one.
     """
 
-    receipts: dict[str, Entry] = field(default_factory=dict)  # sorted by shard
+    receipts: pa.Table  # shard, bytes, mtime_ns; sorted by shard
     failures: dict[str, Entry] = field(default_factory=dict)  # tracebacks
     marks: dict[str, Entry] = field(default_factory=dict)  # of what was put back
     claims: dict[str, Entry] = field(default_factory=dict)  # of attempts that may be at work
@@ -54,17 +60,28 @@ class Listing:
     @staticmethod
     def of(storage: Storage, column: str) -> Listing:
         """Lists the folder once."""
-        found = Listing()
-        kinds = {_FAILURE: found.failures, _MARK: found.marks, _RECEIPT: found.receipts, _CLAIMS: found.claims}
-        for name, entry in storage.entries(f"receipts/{column}").items():
-            name = name.partition("/")[0] if is_claim(name) else name
+        table = storage.listing(f"receipts/{column}")
+        is_json, is_other = (pc.match_substring_regex(table["name"], pattern) for pattern in (_JSON, _OTHER_JSON))
+        is_receipt = pc.and_not(is_json, is_other)
+        found = Listing(_by_shard(table.filter(is_receipt)))
+        kinds = {_FAILURE: found.failures, _MARK: found.marks, _CLAIMS: found.claims}
+        for row in table.filter(pc.invert(is_receipt)).to_pylist():
+            name = row["name"].partition("/")[0] if is_claim(row["name"]) else row["name"]
             suffix = next((suffix for suffix in kinds if name.endswith(suffix)), None)
             if suffix and "/" not in name:
-                kinds[suffix][name.removesuffix(suffix)] = entry
-        return Listing(dict(sorted(found.receipts.items())), found.failures, found.marks, found.claims)
+                kinds[suffix][name.removesuffix(suffix)] = Entry(row["bytes"], row["mtime_ns"])
+        return found
 
     @property
     def failed(self) -> list[str]:
         """Shards whose last attempt failed, sorted."""
-        nothing = Entry(0, -1)
-        return sorted(s for s, e in self.failures.items() if e.mtime_ns >= self.receipts.get(s, nothing).mtime_ns)
+        shards = sorted(self.failures)
+        place = pc.index_in(pa.array(shards, pa.string()), value_set=self.receipts["shard"])
+        done_ns = self.receipts["mtime_ns"].take(place).to_pylist()
+        return [s for s, ns in zip(shards, done_ns, strict=True) if ns is None or self.failures[s].mtime_ns >= ns]
+
+
+def _by_shard(files: pa.Table) -> pa.Table:
+    shards = pc.utf8_slice_codeunits(files["name"], 0, -len(_RECEIPT))
+    table = files.set_column(0, "shard", shards)
+    return table.take(pc.sort_indices(table["shard"]))

@@ -45,6 +45,7 @@ class Planner:
         """`keeps_index`: whether to write the index of a column anew if many of its receipts had to be opened."""
         self._graph, self._run, self._keeps_index = graph, run, keeps_index
         self._columns: dict[str, Vouched] = {}
+        self._followed: dict[str, tuple[str, ...]] = {}  # the shards of a source or a barrier, by node
         self._assets: dict[str, Asset | None] = {}
 
     def plan(self, nodes: Sequence[Node]) -> list[NodePlan]:
@@ -105,11 +106,12 @@ class Planner:
         return self._assets[uri]
 
     def _shards(self, node: Node) -> tuple[str, ...] | None:
-        """The shards a map stage follows."""
+        """The shards a map stage follows; None if they are not known yet."""
         root = self._graph.root(node)
-        if isinstance(root.step, SourceStage):
-            return tuple(root.step.shards())
-        return tuple(self.receipts(root.step.produces)) or None
+        if root.name not in self._followed:
+            source = root.step.shards() if isinstance(root.step, SourceStage) else self.receipts(root.step.produces)
+            self._followed[root.name] = tuple(source)
+        return self._followed[root.name] or (() if isinstance(root.step, SourceStage) else None)
 
     def _plan_if_reachable(self, node: Node, upstream: Sequence[NodePlan]) -> NodePlan:
         """The node's plan; where what it points at is out of reach, or gone, that is all there is to say."""
@@ -129,10 +131,10 @@ class Planner:
             return _waiting(node, shards, "its weights are still to be made")
         follows = {shard: f"follows {plan.node.name}" for plan in reversed(upstream) for shard in plan.pending}
         inputs = input_hashes({column: self.receipts(column) for column in node.step.reads}, shards)
-        there, wanted = self._look_at(node.step.writes.name), set(shards)
+        there = self._look_at(node.step.writes.name)
         reasons = why_pending(there, shards, basis, inputs)
         why = ((shard, follows.get(shard, reason)) for shard, reason in zip(shards, reasons, strict=True))
-        strays = tuple(shard for shard in there.stated if shard not in wanted)
+        strays = tuple(there.stated.without(shards))
         return _judged(node, shards, {shard: reason for shard, reason in why if reason}, strays)
 
     def _barrier_plan(self, node: Node) -> NodePlan:

@@ -87,7 +87,7 @@ class RayExecutor:
         Raises:
             ClusterError: plans are lost one after the other, or a stage does not fit any more.
         """
-        progress = _ChainProgress(shards)
+        progress = _ChainProgress(chain, shards)
         self.check([step.node for step in chain])
         while progress.steps_done < len(chain):
             steps = chain[progress.steps_done :]
@@ -112,30 +112,30 @@ class RayExecutor:
 
 
 class _ChainProgress:
-    """How far a chain has come; outlives the plans that bring it further."""
+    """How far a chain has come; outlives the plans that bring it further, and does not grow."""
 
-    def __init__(self, shards: Sequence[str]) -> None:
+    def __init__(self, chain: Sequence[MapStep], shards: Sequence[str]) -> None:
         self.steps_done = 0
-        self._shards = shards
-        self._told: dict[str, set[str]] = {}  # shards by step
+        self._told = dict.fromkeys(shards, 0)  # a bit for each step
+        self._bits = {step.node.name: 1 << number for number, step in enumerate(chain)}
         self._stopped: set[str] = set()
         self._lost = 0
 
     def add(self, outcome: Outcome) -> bool:
         """Takes an outcome in; False if it is known: its worker was lost before the plan knew."""
-        told = self._told.setdefault(outcome.node, set())
-        if outcome.shard in told:
+        if self._told[outcome.shard] & self._bits[outcome.node]:
             return False
-        told.add(outcome.shard)
+        self._told[outcome.shard] |= self._bits[outcome.node]
         self._lost = 0
         if outcome.status in ("failed", "waiting"):
             self._stopped.add(outcome.shard)
         return True
 
-    def rows(self, segment: Sequence[MapStep]) -> list[dict[str, Any]]:
-        """What a plan over the steps has to bring through; `stopped` are shards that an earlier step did not."""
-        done = self._told.get(segment[-1].node.name, set())
-        return [{"shard": shard, "stopped": shard in self._stopped} for shard in self._shards if shard not in done]
+    def left(self, segment: Sequence[MapStep]) -> tuple[list[str], list[bool]]:
+        """The shards that a plan over the steps has to bring through; and which of them an earlier step did not."""
+        last = self._bits[segment[-1].node.name]
+        shards = [shard for shard, told in self._told.items() if not told & last]
+        return shards, [shard in self._stopped for shard in shards]
 
     def lost_again(self) -> bool:
         """Counts a lost plan; True if that happens too often."""
@@ -178,7 +178,7 @@ def _run_plan(segment: Sequence[MapStep], progress: _ChainProgress, run: RunDir)
     board: Any = _Board.options(scheduling_strategy=here).remote()
     plan: Any = _Plan.options(scheduling_strategy=here).remote()
     orders = [Order.of(step, run) for step in segment]
-    running, watch = plan.execute.remote(orders, progress.rows(segment), run, board), _Watch()
+    running, watch = plan.execute.remote(orders, *progress.left(segment), run, board), _Watch()
     try:
         while True:
             ended, _ = ray.wait([running], timeout=_LISTEN_EVERY_S)
@@ -227,9 +227,10 @@ class _Board:
 class _Plan:
     """Executes a Ray Data plan. As an actor of its own it can be killed, and takes its pools with it."""
 
-    def execute(self, orders: Sequence[Order], rows: list[dict[str, Any]], run: RunDir, board: Any) -> None:
-        """Brings the rows through the stages."""
+    def execute(self, orders: Sequence[Order], shards: list[str], stopped: list[bool], run: RunDir, board: Any) -> None:
+        """Brings the shards through the stages; those that are `stopped` only by name."""
         _quiet_ray_data()
+        rows = [{"shard": shard, "stopped": is_stopped} for shard, is_stopped in zip(shards, stopped, strict=True)]
         dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS))
         for order in orders:
             dataset = _add_stage(dataset, order, run, board, len(rows))

@@ -1,15 +1,17 @@
 """The receipts of one column as a table: a few hundred bytes a shard, and a Receipt only while someone looks at it."""
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions when it is imported)
 from __future__ import annotations
 
 import json
-import sys
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.columns import canonical_json
 from engine.receipts import Basis, Receipt, digest_hashes
@@ -37,7 +39,7 @@ SCHEMA = pa.schema(
 )
 _PLAIN = ("shard", "samples_in", "samples_out", "seconds", "attempt")
 _ORIGIN = ("step", "version", "settings", "external", "assets")
-_ROWS_AT_ONCE = 64
+_ROWS_AT_ONCE, _SHARDS_AT_ONCE = 64, 10_000
 
 
 def receipt_row(receipt: Receipt, entry: Entry) -> dict[str, Any]:
@@ -66,6 +68,7 @@ class Receipts(Mapping[str, Receipt]):
         table: pa.Table,
         *,
         opened: int = 0,
+        parts: Sequence[str] = (),
         damaged: Mapping[str, str] | None = None,
         failed: Collection[str] = (),
         put_back: Collection[str] = (),
@@ -74,39 +77,40 @@ class Receipts(Mapping[str, Receipt]):
         """`table` has SCHEMA and is sorted by shard."""
         self.column, self.table = column, table
         self.opened = opened  # how many had to be read one by one
+        self.parts = parts  # names of the parts of the index that was used
         self.damaged = dict(damaged or {})  # shard -> what is wrong with its receipt
         self.failed = frozenset(failed)  # shards whose last attempt failed
         self.put_back = frozenset(put_back)  # shards that are marked to be tried again
         self.claimed = frozenset(claimed)  # shards that another attempt may be about to replace
-        self._shards: list[str] = table["shard"].to_pylist()
+        self._shards = table["shard"].combine_chunks()
         self._origins: dict[str, dict[str, Any]] = {}
-        self._decoded: tuple[int, list[dict[str, Any]]] = (-1, [])
+        self._decoded: dict[str, dict[str, Any]] = {}
 
     def __len__(self) -> int:
         return len(self._shards)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._shards)
+        return _each(self._shards)
 
     def __contains__(self, shard: object) -> bool:
-        return self._find(shard) is not None
+        return isinstance(shard, str) and (shard in self._decoded or self._find(shard) is not None)
 
     def __getitem__(self, shard: str) -> Receipt:
-        number = self._find(shard)
-        if number is None:
-            raise KeyError(shard)
-        batch, row = divmod(number, _ROWS_AT_ONCE)  # whoever asks for one will ask for the next
-        if batch != self._decoded[0]:
-            self._decoded = batch, self.table.slice(batch * _ROWS_AT_ONCE, _ROWS_AT_ONCE).to_pylist()
-        return self._receipt(self._decoded[1][row])
+        if shard not in self._decoded:
+            self._decoded = self._around(shard)
+        return self._receipt(self._decoded[shard])
 
-    def lookup(self, shards: Sequence[str], name: str) -> pa.ChunkedArray:
-        """A field of the table for each of some shards; null for those that have no receipt."""
-        return self.table[name].take(pa.array([self._find(shard) for shard in shards], pa.int64()))
+    def lookup(self, shards: Sequence[str], name: str) -> Iterator[Any]:
+        """A field of the table for each of some shards; None for those that have no receipt."""
+        for first in range(0, len(shards), _SHARDS_AT_ONCE):
+            some = pa.array(shards[first : first + _SHARDS_AT_ONCE], pa.string())
+            yield from self.table[name].take(pc.index_in(some, value_set=self._shards)).to_pylist()
 
-    def only(self, mask: pa.Array) -> Receipts:
-        """Those receipts whose row of `mask` is true."""
-        kept = self.table.filter(mask)
+    def without(self, shards: Sequence[str]) -> Receipts:
+        """The receipts of all other shards."""
+        if not shards:
+            return self
+        kept = self.table.filter(pc.invert(pc.is_in(self.table["shard"], value_set=pa.array(shards, pa.string()))))
         return Receipts(
             self.column, kept, damaged=self.damaged, failed=self.failed, put_back=self.put_back, claimed=self.claimed
         )
@@ -114,14 +118,14 @@ class Receipts(Mapping[str, Receipt]):
     @cached_property
     def digest(self) -> str:
         """What stands for the whole column in the basis of a barrier."""
-        return digest_hashes(zip(self._shards, self.table["sha256"].to_pylist(), strict=True))
+        return digest_hashes(zip(self, _each(self.table["sha256"]), strict=True))
 
     @property
     def samples(self) -> tuple[int, int]:
         """Samples in and out. Where there are tar shards, tables and indices beside them hold none."""
-        in_tar = [path.endswith(".tar") for path in self.table["path"].to_pylist()]
-        counted = self.table.filter(pa.array(in_tar)) if any(in_tar) else self.table
-        return sum(counted["samples_in"].to_pylist()), sum(counted["samples_out"].to_pylist())
+        in_tar = pc.ends_with(self.table["path"], ".tar")
+        counted = self.table.filter(in_tar) if pc.any(in_tar).as_py() else self.table
+        return tuple(pc.sum(counted[name], min_count=0).as_py() for name in ("samples_in", "samples_out"))
 
     @property
     def drops(self) -> dict[str, int]:
@@ -132,11 +136,17 @@ class Receipts(Mapping[str, Receipt]):
         )
         return {row["code"]: row["samples_sum"] for row in counted.sort_by("code").to_pylist()}
 
-    def _find(self, shard: object) -> int | None:
-        if not isinstance(shard, str):
-            return None
-        number = bisect_left(self._shards, shard)
-        return number if self._shards[number : number + 1] == [shard] else None
+    def _find(self, shard: str) -> int | None:
+        number = bisect_left(range(len(self)), shard, key=lambda n: self._shards[n].as_py())
+        return number if self._shards[number : number + 1].to_pylist() == [shard] else None
+
+    def _around(self, shard: str) -> dict[str, dict[str, Any]]:
+        """The rows of a shard and of those beside it: whoever asks for one will ask for the next."""
+        number = self._find(shard)
+        if number is None:
+            raise KeyError(shard)
+        rows = self.table.slice(number - number % _ROWS_AT_ONCE, _ROWS_AT_ONCE).to_pylist()
+        return {row["shard"]: row for row in rows}
 
     def _receipt(self, row: Mapping[str, Any]) -> Receipt:
         basis = Basis(**self._origin(row["origin"]), inputs=dict(row["inputs"]))
@@ -165,10 +175,7 @@ class Vouched(NamedTuple):
 
 
 def vouched_for(
-    receipts: Receipts,
-    outputs: Mapping[str, Entry],
-    drops: Mapping[str, Entry] | None,
-    fits: Callable[[Receipt], bool],
+    receipts: Receipts, outputs: pa.Table, drops: pa.Table | None, fits: Callable[[Receipt], bool]
 ) -> Vouched:
     """Compares receipts with a listing of their column, by size.
 
@@ -176,39 +183,54 @@ def vouched_for(
     may have been written by an attempt that had been given up for lost. Claimed shards are looked into: `fits` says
     whether they are what their receipts say.
     """
-    column, found = receipts.column, _places(receipts.column, outputs)
+    column, table = receipts.column, receipts.table
+    flaws = _flaws(table, _places(column, outputs), by_time=drops is not None)
+    if drops is not None:
+        dropped = table.filter(pc.is_valid(table["drops_output"]))
+        flaws = _flaws(_of_drops(dropped), _places(f"drops/{column}", drops), by_time=True) | flaws
     refused = dict.fromkeys(receipts.damaged, "its receipt is damaged")
-    names = ("shard", "path", "bytes", "receipt_mtime_ns", "drops_output")
-    for shard, path, size, mtime_ns, dropped in zip(*(receipts.table[n].to_pylist() for n in names), strict=True):
-        latest_ns = sys.maxsize if drops is None else mtime_ns
-        flaw = _flaw(found.get(path, _NOTHING), size, latest_ns)  # a folder without files is nowhere
-        if drops is not None and dropped and not flaw:
-            place = dropped["path"].removeprefix(f"drops/{column}/")
-            flaw = _flaw(drops.get(place, _NOTHING), dropped["bytes"], latest_ns)
-        if not flaw and shard in receipts.claimed and not fits(receipts[shard]):
-            flaw = "was replaced by another attempt"
-        if flaw:
-            refused[shard] = f"its output {flaw}"
-    mask = pa.array([shard not in refused for shard in receipts], pa.bool_())
-    return Vouched(receipts, receipts.only(mask) if refused else receipts, refused)
+    refused |= {shard: f"its output {flaw}" for shard, flaw in sorted(flaws.items())}
+    for shard in sorted(receipts.claimed - refused.keys()):
+        if shard in receipts and not fits(receipts[shard]):
+            refused[shard] = "its output was replaced by another attempt"
+    return Vouched(receipts, receipts.without([*refused]), refused)
 
 
-def _flaw(there: Entry, size: int, latest_ns: int) -> str:
-    if there.bytes != size:
-        return "is missing" if there == _NOTHING else "has another size than was written"
-    return "is newer than its receipt" if there.mtime_ns > latest_ns else ""
+def _flaws(table: pa.Table, found: pa.Table, *, by_time: bool) -> dict[str, str]:
+    """What is wrong with objects that receipts name by path and size, as far as a listing tells; by shard."""
+    there = found.take(pc.index_in(table["path"], value_set=found["path"]))
+    sizes, times_ns = (there[name].fill_null(0) for name in ("bytes", "mtime_ns"))  # a folder without files is nowhere
+    differs = pc.not_equal(sizes, table["bytes"])
+    newer = pc.greater(times_ns, table["receipt_mtime_ns"])
+    flawed = pc.or_(differs, newer) if by_time else differs
+    shards, *facts = (facts.filter(flawed).to_pylist() for facts in (table["shard"], differs, there["bytes"]))
+    return {shard: _flaw(*each) for shard, *each in zip(shards, *facts, strict=True)}
 
 
-def _places(column: str, outputs: Mapping[str, Entry]) -> dict[str, Entry]:
-    """What lies where, by path in the run: files, and folders with all that is below them."""
-    found: dict[str, Entry] = {}
-    for name, entry in outputs.items():
-        found[f"{column}/{name}"] = entry
-        top, slash, _ = name.partition("/")
-        if slash:
-            before = found.get(f"{column}/{top}", _NOTHING)
-            found[f"{column}/{top}"] = Entry(before.bytes + entry.bytes, max(before.mtime_ns, entry.mtime_ns))
-    return found
+def _flaw(differs: bool, size: int | None) -> str:
+    if not differs:
+        return "is newer than its receipt"
+    return "is missing" if size is None else "has another size than was written"
 
 
-_NOTHING = Entry(0, 0)
+def _of_drops(table: pa.Table) -> pa.Table:
+    """The same receipts, naming their drops in place of their outputs."""
+    path, _, size = table["drops_output"].combine_chunks().flatten()
+    names = ["shard", "receipt_mtime_ns", "path", "bytes"]
+    return pa.table([table["shard"], table["receipt_mtime_ns"], path, size], names=names)
+
+
+def _places(folder: str, listed: pa.Table) -> pa.Table:
+    """What lies where, as path, bytes and mtime_ns: a folder's files, and folders in it with all that is below them."""
+    tops = pc.replace_substring_regex(listed["name"], pattern="/.*", replacement="")
+    table = listed.set_column(0, "path", pc.binary_join_element_wise(folder, tops, "/"))
+    if not pc.any(pc.match_substring(listed["name"], "/")).as_py():
+        return table
+    sums = table.group_by("path", use_threads=False)
+    return sums.aggregate([("bytes", "sum"), ("mtime_ns", "max")]).rename_columns(["path", "bytes", "mtime_ns"])
+
+
+def _each(values: pa.Array | pa.ChunkedArray) -> Iterator[Any]:
+    """The values as Python's, some at a time."""
+    for first in range(0, len(values), _SHARDS_AT_ONCE):
+        yield from values.slice(first, _SHARDS_AT_ONCE).to_pylist()

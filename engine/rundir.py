@@ -73,8 +73,8 @@ class RunDir:
 
     def vouched(self, column: str, *, by_time: bool) -> Vouched:
         """The receipts of a column that agree with a listing of its outputs; the column is listed once."""
-        outputs = self.storage.entries(column)  # before the claims: who has replaced one of them had a claim to it
-        drops = self.storage.entries(f"drops/{column}") if by_time else None
+        outputs = self.storage.listing(column)  # before the claims: who has replaced one of them had a claim to it
+        drops = self.storage.listing(f"drops/{column}") if by_time else None
         return vouched_for(self.receipts(column), outputs, drops, self.fits)
 
     def columns(self) -> list[str]:

@@ -6,8 +6,6 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import pyarrow as pa
-
 from engine.assets import AssetCache, check_asset, resolve_asset
 from engine.barrier import BarrierError
 from engine.budget import Spending
@@ -40,6 +38,16 @@ class RunResult:
         return any(outcome.status == "failed" and outcome.node != self.stopped_at for outcome in self.unfinished)
 
 
+@dataclass(frozen=True)
+class _ChainWork:
+    """What is to be done on a chain."""
+
+    steps: Sequence[MapStep]
+    shards: Sequence[str]  # for which a step has something to do
+    to_do: Mapping[str, set[str]]  # shards by step
+    spending: Mapping[str, Spending]  # by step
+
+
 class Runner:
     """Runs selected nodes of one graph in one run directory. The executor is made only when there is work for it."""
 
@@ -64,12 +72,8 @@ class Runner:
             ResourceError: a stage that has work needs more than the cluster has; nothing was begun.
         """
         try:
-            planner = Planner(self._graph, self._run, keeps_index=True)
-            plans = planner.plan(nodes)
-            self._sweep_claims(plans, planner)
-            if all(plan.done and not plan.strays for plan in plans):
-                return self._nothing_to_do(plans)
-            self._refuse_what_does_not_fit(plans)
+            if not self._look_ahead(nodes):
+                return self._result
             for group in self._graph.chains(nodes):
                 done = self._run_chain(group) if is_map(group[0]) else self._run_barrier(group[0])
                 if not done:
@@ -81,47 +85,63 @@ class Runner:
             if self._executor:
                 self._executor.close()
 
+    def _look_ahead(self, nodes: Sequence[Node]) -> bool:
+        """Whether there is anything to do; refuses what cannot be done. What it sees is let go before work begins."""
+        planner = Planner(self._graph, self._run, keeps_index=True)
+        plans = planner.plan(nodes)
+        self._sweep_claims(plans, planner)
+        if all(plan.done and not plan.strays for plan in plans):
+            self._say_nothing_is_to_do(plans)
+            return False
+        self._refuse_what_does_not_fit(plans)
+        return True
+
     def _sweep_claims(self, plans: Sequence[NodePlan], planner: Planner) -> None:
         for plan in plans:
             column = plan.node.step.writes.name
             if is_map(plan.node) and planner.stated(column).claimed:
                 sweep_claims(self._run, column)
 
-    def _nothing_to_do(self, plans: Sequence[NodePlan]) -> RunResult:
+    def _say_nothing_is_to_do(self, plans: Sequence[NodePlan]) -> None:
         for plan in plans:
             self._announce(plan)
             self._progress.finish(plan.node.name)
-        return self._result
 
     def _refuse_what_does_not_fit(self, plans: Sequence[NodePlan]) -> None:
         if at_work := [plan.node for plan in plans if plan.node.workers and not plan.done]:
             self._get_executor().check(at_work)
 
     def _run_chain(self, chain: Sequence[Node]) -> bool:
-        """Brings a chain of map stages up to date; False if there is nothing to run it on."""
+        """Brings a chain of map stages up to date; False if there is nothing to run it on, or a budget is spent."""
+        work = self._prepare(chain)
+        if work is None:
+            return False
+        if work.shards and not self._result.over_budget:
+            self._consume(self._get_executor().run_chain(work.steps, work.shards, self._run), work)
+        for node in chain:
+            self._progress.finish(node.name)
+        return not self._result.over_budget
+
+    def _prepare(self, chain: Sequence[Node]) -> _ChainWork | None:
+        """What is to be done; None if there is nothing to run the chain on. What was read to tell is let go."""
         planner = Planner(self._graph, self._run)
         barriers = {need.name: need for node in chain for need in self._graph.needs(node) if not is_map(need)}
         if missing := self._missing_input(list(barriers.values()), planner):
-            return self._cannot_begin(chain[0], missing)
+            self._cannot_begin(chain[0], missing)
+            return None
         plans = planner.plan(chain)
         if unknown := next((plan for plan in plans if plan.shards is None), None):
-            return self._cannot_begin(
-                chain[0], f"{unknown.node.name}: its shards are not known: " + "; ".join(unknown.reasons)
-            )
+            why = f"{unknown.node.name}: its shards are not known: " + "; ".join(unknown.reasons)
+            self._cannot_begin(chain[0], why)
+            return None
         steps = [MapStep(node, planner.assets(node) or {}) for node in chain]
         pending = sorted({shard for plan in plans for shard in plan.pending if self._is_wanted(shard)})
         for plan in plans:
             self._withdraw_strays(plan, planner)
             self._announce(plan)
-        spending = {plan.node.name: self._spent(plan, planner, set(pending)) for plan in plans}
+        spending = {plan.node.name: self._spent(plan, planner, pending) for plan in plans}
         self._check_budgets(plans, spending)
-        if pending and not self._result.over_budget:
-            to_do = {plan.node.name: set(plan.pending) for plan in plans}
-            self._consume(self._get_executor().run_chain(steps, pending, self._run), spending, to_do)
-        for node in chain:
-            self._index.refresh(node.step.writes.name)
-            self._progress.finish(node.name)
-        return not self._result.over_budget
+        return _ChainWork(steps, pending, {plan.node.name: set(plan.pending) for plan in plans}, spending)
 
     def _check_budgets(self, plans: Sequence[NodePlan], spending: Mapping[str, Spending]) -> None:
         """A stage that has passed its budget stays beyond it, until the recipe gives it more or work is put back."""
@@ -132,10 +152,9 @@ class Runner:
     def _stop(self, node: str, column: str, passed: str) -> None:
         self._result.over_budget, self._result.over_column = f"{node}: {passed}", column
 
-    def _spent(self, plan: NodePlan, planner: Planner, pending: set[str]) -> Spending:
+    def _spent(self, plan: NodePlan, planner: Planner, pending: Sequence[str]) -> Spending:
         """What a stage has used of its budget in shards that stay out of this run."""
-        receipts = planner.receipts(plan.node.step.writes.name)
-        kept = receipts.only(pa.array([shard not in pending for shard in receipts], pa.bool_()))
+        kept = planner.receipts(plan.node.step.writes.name).without(pending)
         return Spending(plan.node.budget, kept.samples[1], sum(kept.drops.values()))
 
     def _is_wanted(self, shard: str) -> bool:
@@ -155,20 +174,19 @@ class Runner:
         done = total - len(plan.pending)
         self._progress.start(plan.node.name, total, done, plan.reasons, by_shard=is_map(plan.node))
 
-    def _consume(
-        self, outcomes: Iterable[Outcome], spending: Mapping[str, Spending], to_do: Mapping[str, set[str]]
-    ) -> None:
+    def _consume(self, outcomes: Iterable[Outcome], work: _ChainWork) -> None:
         """Takes in what comes of the shards, until a stage has passed its budget."""
         for outcome in outcomes:
-            if outcome.shard in to_do[outcome.node]:
+            if outcome.shard in work.to_do[outcome.node]:
                 self._progress.update(outcome)
-            self._result.worked += outcome.status == "done"
             if outcome.status == "done":
-                self._index.wrote(outcome.column)
+                self._result.worked += 1
+                self._index.wrote(outcome.column, outcome.shard)
             if outcome.status in ("failed", "waiting"):
                 self._result.unfinished.append(outcome)
-            spending[outcome.node].add(outcome)
-            if passed := spending[outcome.node].passed():
+            spending = work.spending[outcome.node]
+            spending.add(outcome)
+            if passed := spending.passed():
                 self._stop(outcome.node, outcome.column, passed)
                 return
 
@@ -177,7 +195,8 @@ class Runner:
         assert isinstance(node.step, Barrier)
         planner = Planner(self._graph, self._run)
         if missing := self._missing_input(self._graph.needs(node), planner):
-            return self._cannot_begin(node, missing)
+            self._cannot_begin(node, missing)
+            return False
         (plan,) = planner.plan([node])
         self._announce(plan)
         if plan.pending:
@@ -230,11 +249,10 @@ class Runner:
             raise BarrierError(f"{len(failed)} shards failed, first {failed[0].shard}:\n{failed[0].error}")
         return outcomes
 
-    def _cannot_begin(self, node: Node, why: str) -> bool:
+    def _cannot_begin(self, node: Node, why: str) -> None:
         """Something before it is missing: nothing has failed here that would have to be written down."""
         self._result.unfinished.append(Outcome(node.name, node.step.writes.name, node.name, "failed", error=why))
         self._progress.say(node.name, why)
-        return False
 
     def _failed_at_once(self, node: Node, error: str) -> bool:
         column = node.step.writes.name

@@ -3,6 +3,8 @@
 What fails for a while is repeated for a while; what fails for good is a StorageError that names the object's URI.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions when it is imported)
 from __future__ import annotations
 
 import contextlib
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import fs
 
 from engine.faults import Patience, StorageError, cause
@@ -48,6 +51,9 @@ class Entry:
 
     bytes: int
     mtime_ns: int
+
+
+LISTED = pa.schema([("name", pa.string()), ("bytes", pa.int64()), ("mtime_ns", pa.int64())])
 
 
 @dataclass(frozen=True)
@@ -113,13 +119,24 @@ class Storage:
         info = self.info(path)
         return info.bytes if info else None
 
-    def entries(self, folder: str) -> dict[str, Entry]:
-        """All objects below a folder, by path relative to it, sorted; empty if there is no such folder. One listing."""
+    def listing(self, folder: str) -> pa.Table:
+        """All objects below a folder: name (path relative to it), bytes, mtime_ns, sorted by name; in one listing.
+
+        Empty if there is no such folder. Some 40 bytes an object, of which there may be hundreds of thousands.
+        """
         base = self.locate(folder).rstrip("/")
         selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
         infos = self._try(folder, lambda: self._store.filesystem.get_file_info(selector))
-        ordered = sorted((info for info in infos if info.type == fs.FileType.File), key=lambda info: info.path)
-        return {info.path[len(base) + 1 :]: Entry(info.size, info.mtime_ns) for info in ordered}
+        files = [info for info in infos if info.type == fs.FileType.File]
+        names = [info.path[len(base) + 1 :] for info in files]
+        sizes, mtimes_ns = [info.size for info in files], [info.mtime_ns for info in files]
+        table = pa.table([names, sizes, mtimes_ns], schema=LISTED)
+        return table.take(pc.sort_indices(table["name"]))
+
+    def entries(self, folder: str) -> dict[str, Entry]:
+        """The objects of `listing` by name: for folders of moderate size."""
+        names, *figures = (column.to_pylist() for column in self.listing(folder).columns)
+        return dict(zip(names, map(Entry, *figures), strict=True))
 
     def list(self, folder: str) -> dict[str, int]:
         """Sizes of all objects below a folder, by path relative to it, sorted; empty if there is no such folder."""
@@ -149,10 +166,11 @@ class Storage:
 
     def read_many(self, paths: list[str]) -> list[bytes]:
         """Small objects, read side by side, in the order asked for."""
-        if self.is_local:
-            return [self.read_bytes(path) for path in paths]
-        with ThreadPoolExecutor(32) as pool:
-            return list(pool.map(self.read_bytes, paths))
+        return self._side_by_side(self.read_bytes, paths)
+
+    def infos(self, paths: list[str]) -> list[Entry | None]:
+        """`info` of several objects, in the order asked for."""
+        return self._side_by_side(self.info, paths)
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Writes a whole object: readers see the old one or the new one."""
@@ -239,6 +257,12 @@ class Storage:
     def _publish_file(self, local: Path, path: str) -> None:
         location = self.locate(path)
         self._try(path, lambda: self._store.put(local, location))
+
+    def _side_by_side(self, look: Callable[[str], T], paths: list[str]) -> list[T]:
+        if self.is_local:
+            return [look(path) for path in paths]
+        with ThreadPoolExecutor(32) as pool:
+            return list(pool.map(look, paths))
 
     def _try(self, path: str, operation: Callable[[], T]) -> T:
         return self._patience.run(operation, self._name(path))

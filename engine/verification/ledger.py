@@ -16,7 +16,7 @@ from engine.receipts import digest_hashes
 from engine.verification.inspection import listed, repeated
 from engine.verification.shard_check import Claim, Findings, Seen
 
-_UNVOUCHED = frozenset({"receipts", "checkpoints", "logs", ".tmp"})  # folders whose objects have no receipt by design
+_UNVOUCHED = frozenset({"receipts", "checkpoints", "logs", ".index", ".tmp"})  # folders without receipts by design
 _AT_TOP = frozenset({"run.yaml"})
 _PLACES = (("", "."), ("", "/"), ("drops/", "."))  # of a shard's objects: before and after its name
 

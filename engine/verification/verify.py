@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from engine.graph import Graph
-from engine.listing import Listing, error_path, index_path, is_claim, receipt_path, retry_path
+from engine.listing import Listing, error_path, is_claim, receipt_path, retry_path
 from engine.rundir import RunDir
 from engine.verification.ledger import Ledger
 from engine.verification.recipe_check import Knowledge, RecipeCheck
@@ -72,7 +72,7 @@ def _by_shard(listings: Mapping[str, Listing]) -> dict[str, list[str]]:
     """The columns that have a receipt of a shard id, for each of them."""
     shards: dict[str, list[str]] = defaultdict(list)
     for column, listing in listings.items():
-        for shard in listing.receipts:
+        for shard in listing.receipts["shard"].to_pylist():
             shards[shard].append(column)
     return shards
 
@@ -86,11 +86,10 @@ def _failures(run: RunDir, listings: Mapping[str, Listing]) -> Iterator[str]:
 
 
 def _strays(paths: Iterable[str], listings: Mapping[str, Listing]) -> Iterator[str]:
-    """What lies among the receipts and is none, nor a failure, a mark, or an index."""
+    """What lies among the receipts and is none, nor a failure or a mark."""
     known: set[str] = set()
     for column, listing in listings.items():
-        known.add(index_path(column))
-        known.update(receipt_path(column, shard) for shard in listing.receipts)
+        known.update(receipt_path(column, shard) for shard in listing.receipts["shard"].to_pylist())
         known.update(error_path(column, shard) for shard in listing.failures)
         known.update(retry_path(column, shard) for shard in listing.marks)
     unknown = (path for path in paths if path.startswith("receipts/") and path not in known)

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import engine.index
 from engine.columns import ColumnError
 from engine.index import IndexKeeper, read_receipts, write_index
-from engine.listing import error_path, index_path, receipt_path, retry_path
+from engine.listing import error_path, index_folder, receipt_path, retry_path
 from engine.receipt_table import SCHEMA, Receipts, receipt_row
 from engine.receipts import Receipt, read_receipt
 from engine.rundir import RunDir
@@ -47,6 +47,11 @@ def one_by_one(run: RunDir) -> tuple[dict[str, Receipt], set[str]]:
         except ColumnError:
             damaged.add(shard)
     return whole, damaged
+
+
+def index_parts(run: RunDir) -> list[Path]:
+    """The files that the index of the column consists of."""
+    return sorted(Path(run.uri, index_folder("x")).glob("*"))
 
 
 def indexed(run: RunDir, count: int = 12) -> dict[str, Receipt]:
@@ -102,6 +107,7 @@ class Changes(RuleBasedStateMachine):
     def begin(self):
         self.folder = Path(mkdtemp())
         self.run, self.now_s = RunDir(str(self.folder)), 1_000_000
+        self.keeper = IndexKeeper(self.run.storage)
 
     def teardown(self):
         shutil.rmtree(self.folder)
@@ -129,10 +135,14 @@ class Changes(RuleBasedStateMachine):
     def keep_index(self):
         write_index(self.run.storage, self.run.receipts("x"))
 
-    @precondition(lambda self: (self.folder / index_path("x")).exists())
+    @rule(shard=st.sampled_from(SHARDS))
+    def tell_keeper(self, shard):
+        self.keeper.wrote("x", shard)
+
+    @precondition(lambda self: index_parts(self.run))
     @rule(share=st.floats(0, 1), byte=st.integers(0, 255))
     def damage_index(self, share, byte):
-        path = self.folder / index_path("x")
+        path = index_parts(self.run)[0]
         data = bytearray(path.read_bytes())
         data[int(share * (len(data) - 1))] = byte
         path.write_bytes(data)
@@ -177,7 +187,7 @@ def test_a_receipt_replaced_within_the_same_second_is_seen(tmp_path, few):
 def test_a_deleted_index_is_written_again(tmp_path, few):
     run = RunDir(str(tmp_path))
     made = indexed(run)
-    run.storage.delete(index_path("x"))
+    shutil.rmtree(tmp_path / index_folder("x"))
     assert opened(run) == len(made)
     write_index(run.storage, run.receipts("x"))
     assert opened(run) == 1
@@ -188,21 +198,22 @@ def test_a_deleted_index_is_written_again(tmp_path, few):
 def test_what_is_no_index_is_ignored_and_replaced(tmp_path, few, content):
     run = RunDir(str(tmp_path))
     made = indexed(run)
-    path = tmp_path / index_path("x")
+    (path,) = index_parts(run)
     if content == "another":
         pq.write_table(pa.table({"shard": list(made)}), path)
-        path.write_bytes(hashlib.sha256(path.read_bytes()).digest() + path.read_bytes())
+        path.rename(path.with_name(hashlib.sha256(path.read_bytes()).hexdigest() + ".parquet"))
     else:
         path.write_bytes(path.read_bytes()[:-2000] if content == "half" else content)
     assert dict(run.receipts("x")) == made
     write_index(run.storage, run.receipts("x"))
     assert opened(run) == 1
+    assert len(index_parts(run)) == 1
 
 
 def test_no_flipped_bit_of_an_index_is_believed(tmp_path, few):
     run = RunDir(str(tmp_path))
     made = indexed(run)
-    path = tmp_path / index_path("x")
+    (path,) = index_parts(run)
     whole = path.read_bytes()
     for position in range(0, len(whole), 41):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << position % 8]) + whole[position + 1 :])
@@ -255,23 +266,49 @@ def test_a_receipt_taken_away_after_the_listing_is_absent(tmp_path, monkeypatch)
     assert list(run.receipts("x")) == [shard for shard in SHARDS if shard != "03"]
 
 
-def test_an_index_that_grows_with_its_column_costs_little(tmp_path, monkeypatch):
-    """Never are more than a quarter left to open, and all that was ever written is a few times the column."""
+def test_an_index_grows_with_its_column(tmp_path, monkeypatch):
+    """Few receipts are ever left to open, none is opened twice for it, and a new run makes one part of many."""
     monkeypatch.setattr(engine.index, "WORTH_INDEXING", 5)
-    run, rows = RunDir(str(tmp_path)), []
-    monkeypatch.setattr(engine.index, "write_index", lambda _, found: (write_index(_, found), rows.append(len(found))))
+    monkeypatch.setattr(engine.index, "MOST_PARTS", 4)
+    run, keeper, read = RunDir(str(tmp_path)), IndexKeeper(RunDir(str(tmp_path)).storage), []
+    read_many = type(run.storage).read_many
+    made = {f"{number:04d}": receipt("x", f"{number:04d}", number) for number in range(60)}
+    for number, one in enumerate(made.values()):
+        put(run, one, at_s=1000 + 10 * number)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(run.storage), "read_many", lambda *args: (read.extend(args[1]), read_many(*args))[1])
+            keeper.wrote("x", one.shard)
+        assert opened(run) <= 10
+    assert len(read) <= len(made) + len(index_parts(run))
+    assert len(index_parts(run)) > 4
+    write_index(run.storage, run.receipts("x"))
+    assert len(index_parts(run)) == 1
+    assert dict(run.receipts("x")) == made
+
+
+def test_a_receipt_of_two_parts_is_one(tmp_path, few):
+    run = RunDir(str(tmp_path))
+    made = indexed(run)
     keeper = IndexKeeper(run.storage)
-    for number in range(100):
-        put(run, receipt("x", f"{number:04d}"), at_s=1000 + 10 * number)
-        keeper.wrote("x")
-        assert opened(run) <= max(5, number // 4) + 1
-    assert sum(rows) < 6 * 100
-    keeper.refresh("x")
-    assert opened(run) <= 5
+    for shard in (*made, *made):
+        keeper.wrote("x", shard)
+    assert len(index_parts(run)) > 1
+    assert list(run.receipts("x")) == sorted(made)
+
+
+def test_what_is_gone_or_damaged_by_then_stays_out_of_the_index(tmp_path, few):
+    run = RunDir(str(tmp_path))
+    put(run, receipt("x", "00"), at_s=1000)
+    run.storage.write_bytes(receipt_path("x", "01"), b"{")
+    keeper = IndexKeeper(run.storage)
+    for shard in ("00", "01", "02", "03"):
+        keeper.wrote("x", shard)
+    found = run.receipts("x")
+    assert (list(found), list(found.damaged)) == (["00"], ["01"])
 
 
 def test_a_small_column_has_no_index(tmp_path):
     run = RunDir(str(tmp_path))
     put(run, receipt("x", "00"), at_s=1000)
     write_index(run.storage, run.receipts("x"))
-    assert run.storage.info(index_path("x")) is None
+    assert index_parts(run) == []

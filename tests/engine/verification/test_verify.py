@@ -19,7 +19,7 @@ from rich.console import Console
 from engine.columns import Column, ParquetColumn, TarColumn
 from engine.executor import InProcessExecutor
 from engine.graph import Graph, build_graph
-from engine.listing import error_path, index_path, receipt_path
+from engine.listing import error_path, index_folder, receipt_path
 from engine.progress import Progress
 from engine.recipe import Node, load_recipe
 from engine.rundir import RunDir
@@ -102,7 +102,7 @@ def test_an_unfinished_run_is_healthy_as_far_as_it_goes(copy_of, until):
 
 def test_what_has_no_receipt_by_design_is_no_orphan(copy_of):
     run = copy_of()
-    for path in ("logs/worker-1.log", "checkpoints/m.ckpt", ".tmp/locks/01", index_path("numbers")):
+    for path in ("logs/worker-1.log", "checkpoints/m.ckpt", ".tmp/locks/01", index_folder("numbers") + "/x"):
         run.storage.write_bytes(path, b"x")
     run.storage.write_bytes("receipts/products/0001.retry.json", b'{"code": null}')
     assert problems(run) == []
