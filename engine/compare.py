@@ -27,7 +27,7 @@ def why_pending(
             yield done.refused[shard]
         elif fingerprint is None:
             yield "its last attempt failed" if shard in receipts.failed else "new"
-        elif fingerprint != fingerprints.of(hashes):
+        elif fingerprint.hex() != fingerprints.of(hashes):
             wanted = dataclasses.replace(basis, inputs=dict(hashes))
             yield ", ".join(wanted.differences(receipts[shard].basis)) or "changed"
         elif shard in receipts.put_back:
@@ -40,4 +40,4 @@ def input_hashes(columns: Mapping[str, Receipts], shards: Sequence[str]) -> Iter
     """The hashes of what each shard reads, by column; None where a receipt is missing."""
     hashes = [receipts.lookup(shards, "sha256") for receipts in columns.values()]
     for row in zip(*hashes, strict=True) if hashes else [()] * len(shards):
-        yield None if None in row else dict(zip(columns, row, strict=True))
+        yield None if None in row else {name: sha256.hex() for name, sha256 in zip(columns, row, strict=True)}

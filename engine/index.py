@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -32,7 +32,7 @@ _SUFFIX = ".parquet"
 _YOUNG_NS = 2_000_000_000
 _READ_AT_ONCE = 1000
 _ROWS_AT_ONCE = 10_000
-_REPEATING = ["origin", "inputs.key_value.key", "drops.key_value.key"]
+_REPEATING = ["origin", "drops.key_value.key"]
 
 
 def read_receipts(storage: Storage, column: str) -> Receipts:
@@ -114,23 +114,28 @@ def _parts(storage: Storage, column: str) -> list[str]:
     return [name for name in storage.list(index_folder(column)) if name.endswith(_SUFFIX)]
 
 
-def _load(storage: Storage, column: str, parts: Sequence[str]) -> pa.Table:
-    """The index as it was written, less what is missing by now, damaged, or of another version."""
-    tables = [SCHEMA.empty_table()]
-    contents = _read_those_there(storage, [f"{index_folder(column)}/{part}" for part in parts])
-    for part, data in zip(parts, contents, strict=True):
+def _load(storage: Storage, column: str, parts: Sequence[str]) -> Iterator[pa.Table]:
+    """The index as it was written, some rows at a time, less what is missing by now, damaged, or of another version."""
+    for part in parts:
+        data = _read_if_there(storage, f"{index_folder(column)}/{part}")
         if data is not None and hashlib.sha256(data).hexdigest() == part.removesuffix(_SUFFIX):
             file = pq.ParquetFile(pa.BufferReader(data))
-            tables += [file.read(use_threads=False)] if file.schema_arrow.equals(SCHEMA) else []
-    return pa.concat_tables(tables).unify_dictionaries()
+            if file.schema_arrow.equals(SCHEMA):
+                yield from (file.read_row_group(n, use_threads=False) for n in range(file.num_row_groups))
 
 
-def _confirmed(index: pa.Table, listed: pa.Table) -> pa.Table:
+def _confirmed(index: Iterable[pa.Table], listed: pa.Table) -> pa.Table:
     """The rows of an index whose receipts are still those that were read, sorted by shard, one for each."""
-    there = listed.take(pc.index_in(index["shard"], value_set=listed["shard"]))
-    same = (pc.equal(there[name], index[f"receipt_{name}"]) for name in ("bytes", "mtime_ns"))
-    kept = index.filter(pc.and_(*same))
-    return kept.take(pc.index_in(listed["shard"], value_set=kept["shard"]).drop_null())
+    kept = pa.concat_tables([SCHEMA.empty_table(), *(_unchanged(rows, listed) for rows in index)])
+    order = pc.index_in(listed["shard"], value_set=kept["shard"]).drop_null()
+    in_order = order.equals(pa.chunked_array([pa.array(range(len(kept)), pa.int32())]))
+    return (kept if in_order else kept.take(order)).unify_dictionaries()
+
+
+def _unchanged(rows: pa.Table, listed: pa.Table) -> pa.Table:
+    there = listed.take(pc.index_in(rows["shard"], value_set=listed["shard"]))
+    same = (pc.equal(there[name], rows[f"receipt_{name}"]) for name in ("bytes", "mtime_ns"))
+    return rows.filter(pc.and_(*same))
 
 
 def _opened(storage: Storage, column: str, listed: pa.Table, damaged: dict[str, str]) -> Iterator[pa.Table]:

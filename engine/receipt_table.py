@@ -17,17 +17,18 @@ from engine.columns import canonical_json
 from engine.receipts import Basis, Receipt, digest_hashes
 from engine.storage import Entry, Output
 
-_OUTPUT = pa.struct([("path", pa.string()), ("sha256", pa.string()), ("bytes", pa.int64())])
+_HASH = pa.binary(32)  # half of its hexadecimal form
+_OUTPUT = pa.struct([("path", pa.string()), ("sha256", _HASH), ("bytes", pa.int64())])
 SCHEMA = pa.schema(
     [
         ("shard", pa.string()),
         ("receipt_bytes", pa.int64()),  # of the receipt itself, as listed
         ("receipt_mtime_ns", pa.int64()),
-        ("fingerprint", pa.string()),
-        ("origin", pa.dictionary(pa.int32(), pa.string())),  # JSON of the basis less its inputs; few differ
-        ("inputs", pa.map_(pa.string(), pa.string())),
+        ("fingerprint", _HASH),
+        ("origin", pa.dictionary(pa.int32(), pa.string())),  # JSON of the basis, its inputs by name alone; few differ
+        ("inputs", pa.list_(_HASH)),
         ("path", pa.string()),
-        ("sha256", pa.string()),
+        ("sha256", _HASH),
         ("bytes", pa.int64()),
         ("samples_in", pa.int64()),
         ("samples_out", pa.int64()),
@@ -45,18 +46,26 @@ _ROWS_AT_ONCE, _SHARDS_AT_ONCE = 64, 10_000
 def receipt_row(receipt: Receipt, entry: Entry) -> dict[str, Any]:
     """A receipt, and what a listing says of it, as a row of the table."""
     basis, output = receipt.basis, receipt.output
-    origin = {name: value for name, value in vars(basis).items() if name in _ORIGIN}
+    origin = {name: value for name, value in vars(basis).items() if name in _ORIGIN} | {"inputs": [*basis.inputs]}
     return {
         **{name: getattr(receipt, name) for name in _PLAIN},
         "receipt_bytes": entry.bytes,
         "receipt_mtime_ns": entry.mtime_ns,
-        "fingerprint": receipt.fingerprint,
+        "fingerprint": bytes.fromhex(receipt.fingerprint),
         "origin": canonical_json(origin).decode(),
-        "inputs": list(basis.inputs.items()),
-        **vars(output),
+        "inputs": [bytes.fromhex(sha256) for sha256 in basis.inputs.values()],
+        **_packed(output),
         "drops": list(receipt.drops.items()),
-        "drops_output": vars(receipt.drops_output) if receipt.drops_output else None,
+        "drops_output": _packed(receipt.drops_output) if receipt.drops_output else None,
     }
+
+
+def _packed(output: Output) -> dict[str, Any]:
+    return {**vars(output), "sha256": bytes.fromhex(output.sha256)}
+
+
+def _unpacked(row: Mapping[str, Any]) -> Output:
+    return Output(row["path"], row["sha256"].hex(), row["bytes"])
 
 
 class Receipts(Mapping[str, Receipt]):
@@ -101,7 +110,7 @@ class Receipts(Mapping[str, Receipt]):
         return self._receipt(self._decoded[shard])
 
     def lookup(self, shards: Sequence[str], name: str) -> Iterator[Any]:
-        """A field of the table for each of some shards; None for those that have no receipt."""
+        """A field of the table for each of some shards, hashes as bytes; None for those that have no receipt."""
         for first in range(0, len(shards), _SHARDS_AT_ONCE):
             some = pa.array(shards[first : first + _SHARDS_AT_ONCE], pa.string())
             yield from self.table[name].take(pc.index_in(some, value_set=self._shards)).to_pylist()
@@ -118,7 +127,8 @@ class Receipts(Mapping[str, Receipt]):
     @cached_property
     def digest(self) -> str:
         """What stands for the whole column in the basis of a barrier."""
-        return digest_hashes(zip(self, _each(self.table["sha256"]), strict=True))
+        hashes = (sha256.hex() for sha256 in _each(self.table["sha256"]))
+        return digest_hashes(zip(self, hashes, strict=True))
 
     @property
     def samples(self) -> tuple[int, int]:
@@ -149,15 +159,17 @@ class Receipts(Mapping[str, Receipt]):
         return {row["shard"]: row for row in rows}
 
     def _receipt(self, row: Mapping[str, Any]) -> Receipt:
-        basis = Basis(**self._origin(row["origin"]), inputs=dict(row["inputs"]))
-        vars(basis)["fingerprint"] = row["fingerprint"]  # was compared with the basis when the receipt was read
+        origin = self._origin(row["origin"])
+        hashes = (sha256.hex() for sha256 in row["inputs"])
+        basis = Basis(**{**origin, "inputs": dict(zip(origin["inputs"], hashes, strict=True))})
+        vars(basis)["fingerprint"] = row["fingerprint"].hex()  # was compared with the basis when the receipt was read
         return Receipt(
             column=self.column,
             **{name: row[name] for name in _PLAIN},
             basis=basis,
-            output=Output(row["path"], row["sha256"], row["bytes"]),
+            output=_unpacked(row),
             drops=dict(row["drops"]),
-            drops_output=Output(**row["drops_output"]) if row["drops_output"] else None,
+            drops_output=_unpacked(row["drops_output"]) if row["drops_output"] else None,
         )
 
     def _origin(self, text: str) -> dict[str, Any]:

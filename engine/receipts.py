@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -14,6 +15,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from engine.columns import ColumnError, canonical_json
 from engine.stage import Step
 from engine.storage import Output
+
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,12 @@ class Receipt:
         """What the output was made from; equal fingerprints mean equal bytes."""
         return self.basis.fingerprint
 
+    @property
+    def hashes(self) -> list[str]:
+        """What it says of the content of objects, sha256."""
+        outputs = [self.output, self.drops_output] if self.drops_output else [self.output]
+        return [*(output.sha256 for output in outputs), *self.basis.inputs.values()]
+
     def to_bytes(self) -> bytes:
         """Readable JSON; the fingerprint stands first, for people."""
         return json.dumps({"fingerprint": self.fingerprint, **dataclasses.asdict(self)}, indent=1).encode()
@@ -115,11 +124,11 @@ class Receipt:
             values = json.loads(data)
             stated = values.pop("fingerprint")
             receipt: Receipt = _build(Receipt, values)
-            fits = receipt.fingerprint == stated
+            fits = receipt.fingerprint == stated and all(map(_HASH.fullmatch, receipt.hashes))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise ColumnError(f"damaged receipt: {error}") from error
         if not fits:
-            raise ColumnError(f"damaged receipt of {receipt.column}/{receipt.shard}: its fingerprint does not fit")
+            raise ColumnError(f"damaged receipt of {receipt.column}/{receipt.shard}: its hashes do not fit")
         return receipt
 
 

@@ -6,6 +6,8 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from engine.assets import AssetCache, check_asset, resolve_asset
 from engine.barrier import BarrierError
 from engine.budget import Spending
@@ -116,6 +118,7 @@ class Runner:
         work = self._prepare(chain)
         if work is None:
             return False
+        pa.default_memory_pool().release_unused()  # all that was read to prepare it, and a chain may take days
         if work.shards and not self._result.over_budget:
             self._consume(self._get_executor().run_chain(work.steps, work.shards, self._run), work)
         for node in chain:

@@ -32,6 +32,7 @@ from engine.scratch import scratch_in, sweep
 
 _SCRATCH = ".tmp"
 _CHUNK_BYTES = 4 << 20
+_INFOS_AT_ONCE = 10_000
 
 T = TypeVar("T")
 
@@ -127,10 +128,9 @@ class Storage:
         base = self.locate(folder).rstrip("/")
         selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
         infos = self._try(folder, lambda: self._store.filesystem.get_file_info(selector))
-        files = [info for info in infos if info.type == fs.FileType.File]
-        names = [info.path[len(base) + 1 :] for info in files]
-        sizes, mtimes_ns = [info.size for info in files], [info.mtime_ns for info in files]
-        table = pa.table([names, sizes, mtimes_ns], schema=LISTED)
+        some_at_a_time = (infos[first : first + _INFOS_AT_ONCE] for first in range(0, len(infos), _INFOS_AT_ONCE))
+        tables = [_listed(some, len(base) + 1) for some in some_at_a_time]
+        table = pa.concat_tables([LISTED.empty_table(), *tables])
         return table.take(pc.sort_indices(table["name"]))
 
     def entries(self, folder: str) -> dict[str, Entry]:
@@ -270,6 +270,13 @@ class Storage:
     def _name(self, path: str) -> str:
         """The object's address as messages name it."""
         return self.locate(path) if self.is_local else _below(self._public_uri, path)
+
+
+def _listed(infos: list[fs.FileInfo], base: int) -> pa.Table:
+    """The files among them; their names begin at `base`."""
+    files = [info for info in infos if info.type == fs.FileType.File]
+    names, sizes = [info.path[base:] for info in files], [info.size for info in files]
+    return pa.table([names, sizes, [info.mtime_ns for info in files]], schema=LISTED)
 
 
 def _below(uri: str, path: str) -> str:

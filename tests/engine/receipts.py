@@ -20,10 +20,11 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
     max_leaves=5,
 )
 _SETTINGS = st.dictionaries(_TEXT, _JSON, max_size=3)
-_HASHES = st.dictionaries(_TEXT, _TEXT, max_size=3)
-_OUTPUTS = st.builds(Output, _TEXT, _TEXT, _COUNT)
+_HASH = st.binary(min_size=32, max_size=32).map(bytes.hex)
+_ASSETS, _INPUTS = (st.dictionaries(_TEXT, hashes, max_size=3) for hashes in (_TEXT, _HASH))
+_OUTPUTS = st.builds(Output, _TEXT, _HASH, _COUNT)
 
-bases = st.builds(Basis, _TEXT, _COUNT, _SETTINGS, _SETTINGS, _HASHES, _HASHES)
+bases = st.builds(Basis, _TEXT, _COUNT, _SETTINGS, _SETTINGS, _ASSETS, _INPUTS)
 
 
 def receipts_of(column: str, shard: str) -> st.SearchStrategy[Receipt]:

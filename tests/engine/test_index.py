@@ -90,7 +90,7 @@ def test_totals_are_those_of_the_receipts(contents):
     made = []
     for number, (suffix, samples, drops) in enumerate(contents):
         one = receipt("x", f"{number:03d}", samples_in=samples + 1, samples_out=samples, drops=drops)
-        made.append(Receipt(**{**vars(one), "output": type(one.output)(f"x/{number:03d}{suffix}", "", 1)}))
+        made.append(Receipt(**{**vars(one), "output": type(one.output)(f"x/{number:03d}{suffix}", "0" * 64, 1)}))
     table = pa.Table.from_pylist([receipt_row(one, Entry(1, 1)) for one in made], schema=SCHEMA)
     found = Receipts("x", table)
     counted = [one for one in made if one.output.path.endswith(".tar")] or made
@@ -139,7 +139,7 @@ class Changes(RuleBasedStateMachine):
     def tell_keeper(self, shard):
         self.keeper.wrote("x", shard)
 
-    @precondition(lambda self: index_parts(self.run))
+    @precondition(lambda self: bool(index_parts(self.run)))
     @rule(share=st.floats(0, 1), byte=st.integers(0, 255))
     def damage_index(self, share, byte):
         path = index_parts(self.run)[0]
