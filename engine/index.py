@@ -85,7 +85,8 @@ class IndexKeeper:
         listed = pa.table([[*there], *figures], schema=LISTED)
         table = pa.concat_tables([SCHEMA.empty_table(), *_opened(self._storage, column, listed, {})])
         settled = _settled(_sorted(table))
-        _write_part(self._storage, column, settled)
+        if len(settled):
+            _write_part(self._storage, column, settled)
         return pc.filter(table["shard"], pc.invert(pc.is_in(table["shard"], value_set=settled["shard"]))).to_pylist()
 
 

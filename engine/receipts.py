@@ -124,11 +124,13 @@ class Receipt:
             values = json.loads(data)
             stated = values.pop("fingerprint")
             receipt: Receipt = _build(Receipt, values)
-            fits = receipt.fingerprint == stated and all(map(_HASH.fullmatch, receipt.hashes))
+            fits = receipt.fingerprint == stated
+            if strange := [sha256 for sha256 in receipt.hashes if not _HASH.fullmatch(sha256)]:
+                raise ValueError(f"{strange[0]!r} is no sha256")
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise ColumnError(f"damaged receipt: {error}") from error
         if not fits:
-            raise ColumnError(f"damaged receipt of {receipt.column}/{receipt.shard}: its hashes do not fit")
+            raise ColumnError(f"damaged receipt of {receipt.column}/{receipt.shard}: its fingerprint does not fit")
         return receipt
 
 

@@ -21,6 +21,7 @@ from engine.samples import Precautions
 from engine.shard import MapStep, Outcome, failed
 from engine.stage import Drop
 
+_FEW_THREADS = {"OPENBLAS_NUM_THREADS": "1"}  # unless the environment says otherwise: numpy's spin while they wait
 _LOOK_EVERY_S = 0.5
 _MOST_DEATHS = 30  # over one shard, without finding who is to blame: then it is the stage, not its samples
 _MOST_LEFT_OUT = 50
@@ -134,7 +135,7 @@ class _Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**_FEW_THREADS, **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
         self._connection = Connection(ours.detach())
         self._in_hand: tuple[str, ...] = ()

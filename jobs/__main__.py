@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from importlib import import_module
 
@@ -30,7 +29,6 @@ _COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage or recipe, 3 some shards failed."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin lose tenfold where cores are shared
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="dap", description="Data engine and training of Depth Any Panoramas.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

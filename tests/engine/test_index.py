@@ -232,6 +232,7 @@ def test_damaged_receipts_are_named_and_count_for_nothing(place):
         "05": receipt("x", "00").to_bytes(),
         "06": json.dumps({**values, "shard": "06", "samples_in": 2**70}).encode(),
         "07": b"[" * 100_000,
+        "08": receipt("x", "08").to_bytes().replace(b"0" * 64, b"0" * 63 + b"g"),
     }
     for shard, data in broken.items():
         run.storage.write_bytes(receipt_path("x", shard), data)
@@ -284,6 +285,20 @@ def test_an_index_grows_with_its_column(tmp_path, monkeypatch):
     write_index(run.storage, run.receipts("x"))
     assert len(index_parts(run)) == 1
     assert dict(run.receipts("x")) == made
+
+
+def test_what_a_keeper_was_told_of_is_not_opened_again(place, few, monkeypatch):
+    monkeypatch.setattr(engine.index, "_YOUNG_NS", 0)  # fewer seconds to wait for
+    run = RunDir(place)
+    keeper = IndexKeeper(run.storage)
+    for shard in (*SHARDS, "99"):
+        if shard == "99":
+            time.sleep(1.1)
+        put(run, receipt("x", shard))
+        keeper.wrote("x", shard)
+    keeper.wrote("x", "98")  # whose receipt was taken away again
+    assert opened(run) <= 2
+    assert dict(run.receipts("x")) == {shard: receipt("x", shard) for shard in (*SHARDS, "99")}
 
 
 def test_a_receipt_of_two_parts_is_one(tmp_path, few):
