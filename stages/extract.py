@@ -21,7 +21,7 @@ from models.horizon.judge import HorizonJudge
 from models.horizon.tilt import EMBEDDED_WEIGHTS, TiltEstimator, levelled
 from models.video.decoder import Decoder
 from models.video.file import VideoError
-from models.video.frames import Eye
+from models.video.frames import Eye, Missed
 from models.video.verdict import VideoVerdict
 from stages.fetch import local_copy
 
@@ -58,7 +58,7 @@ class Extract(Stage):
     threads: int = 1
 
     name: ClassVar[str] = "extract"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     sample_limit_s: ClassVar[float] = 6 * 3600.0  # a sample is a whole video; the decoder watches over each frame
 
     def __post_init__(self) -> None:
@@ -132,27 +132,34 @@ class Extract(Stage):
         self, path: str, eye: Eye, video_id: str, plan: Mapping[str, Any], scratch: IO[bytes]
     ) -> tuple[list[_Kept | Drop], VideoVerdict]:
         """What becomes of every frame, as far as it is worth reading on."""
-        outcomes, verdict = [], VideoVerdict()
-        with closing(self._frames(path, eye)) as frames:
+        outcomes, verdict, missing = [], VideoVerdict(), list[int]()
+        with closing(self._frames(path, eye, missing.append)) as frames:
             for chosen in frames:
                 verdict.add(chosen.code, chosen.detail)
                 outcomes.append(self._outcome(chosen, video_id, plan, scratch))
                 if verdict.is_hopeless or (self._one_eye and eye == "left" and verdict.eye):
                     break
-        return outcomes, verdict
+        outcomes += [Drop(_key(video_id, place), "not_decoded") for place in missing]
+        return sorted(outcomes, key=lambda outcome: outcome.key), verdict
 
-    def _frames(self, path: str, eye: Eye) -> Generator[Chosen]:
+    def _frames(self, path: str, eye: Eye, missed: Missed) -> Generator[Chosen]:
         examiner = Examiner(self._horizon, self.level, self.min_sharpness, self.max_flat_share, eye)
         most = CANDIDATES * self.max_frames if self.max_frames else None
         decoding = self._decoder.sample_frames(
-            path, self.every_s, self.height, max_frames=most, snap_to_keyframes=self.snap_to_keyframes, eye=eye
+            path,
+            self.every_s,
+            self.height,
+            max_frames=most,
+            snap_to_keyframes=self.snap_to_keyframes,
+            eye=eye,
+            missed=missed,
         )
         with closing(decoding) as frames:  # also after an error: the decoder is free for the next video
             yield from FrameChooser(self.near_duplicate_bits).choose(map(examiner.examine, frames))
 
     def _outcome(self, chosen: Chosen, video_id: str, plan: Mapping[str, Any], scratch: IO[bytes]) -> _Kept | Drop:
         seen = chosen.examined
-        key = f"{video_id}-{seen.frame.frame_index:08d}"
+        key = _key(video_id, seen.frame.frame_index)
         if chosen.code:
             return Drop(key, chosen.code, chosen.detail)
         rgb = levelled(seen.frame.rgb, seen.upright) if seen.upright else seen.frame.rgb
@@ -174,6 +181,10 @@ class _Kept:
     def row(self, scratch: IO[bytes]) -> Row:
         scratch.seek(self.offset)
         return Row(self.key, {"jpg": scratch.read(self.length), "json": self.metadata})
+
+
+def _key(video_id: str, frame_index: int) -> str:
+    return f"{video_id}-{frame_index:08d}"
 
 
 def _metadata(chosen: Chosen, video_id: str, plan: Mapping[str, Any]) -> dict[str, Any]:

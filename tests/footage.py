@@ -58,6 +58,22 @@ def write_video(
     return path
 
 
+def without_picture(whole: Path, path: Path, index: int) -> Path:
+    """A copy of an H.264 video, one packet of which holds a delimiter in place of a picture."""
+    with av.open(str(whole)) as source, av.open(str(path), "w") as file:
+        stream = file.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.dts is None:
+                continue
+            kept = packet
+            if number == index:
+                kept = av.Packet(b"\0\0\0\2\x09\xf0")
+                kept.pts, kept.dts, kept.time_base, kept.is_keyframe = packet.pts, packet.dts, packet.time_base, True
+            kept.stream = stream
+            file.mux(kept)
+    return path
+
+
 def grey_ramp(count: int, height: int = 32) -> list[Frame]:
     """Frames whose brightness tells their index: 5 * index + 20."""
     return [np.full((height, 2 * height, 3), 20 + 5 * index, np.uint8) for index in range(count)]

@@ -36,7 +36,9 @@ def main() -> None:
 def _answer(connection: Connection, memory: int, request: dict) -> None:
     try:
         ring = FrameRing(memory, request["height"])
-        for number, frame in enumerate(sample_frames(**request, alive=_Heartbeat(connection))):
+        missing: list[int] = []
+        frames = sample_frames(**request, alive=_Heartbeat(connection), missed=missing.append)
+        for number, frame in enumerate(frames):
             if number >= SLOTS:
                 connection.recv_bytes()  # the slot is free again
             ring.slot(number)[:] = frame.rgb
@@ -49,7 +51,7 @@ def _answer(connection: Connection, memory: int, request: dict) -> None:
                 display_aspect=frame.display_aspect,
                 declared=asdict(frame.declared) if frame.declared else None,
             )
-        _tell(connection, kind="end")
+        _tell(connection, kind="end", missing=missing)
     except VideoError as error:
         _tell(connection, kind="error", code=error.code, detail=error.detail)
     except MemoryError:

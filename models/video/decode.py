@@ -8,7 +8,7 @@ from itertools import chain
 
 import av
 import numpy as np
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 
 from models.video.file import MAX_PIXELS, VideoError, one_line, open_video
 from models.video.index import Alive, VideoIndex, nobody, packets
@@ -103,16 +103,32 @@ def _decode_group(
     """Of pictures that no other refers to, only those wanted are decoded.
 
     Pictures that follow the key frame in the file and are shown before it may refer to what was not decoded, and are
-    passed over (open groups: x265's default, broadcast H.264).
+    passed over (open groups: x265's default, broadcast H.264). So is everything between a damaged packet and the next
+    key frame.
     """
+    key_pts, damaged = group.key_pts, False
     for ordinal, packet in source:
-        if ordinal >= group.first and packet.pts is not None and packet.pts >= group.key_pts:
-            decoder.skip_frame = "DEFAULT" if packet.pts in group.places else "NONREF"
-            yield from decoder.decode(packet)
+        if ordinal >= group.first and packet.pts is not None and packet.pts >= key_pts:
+            if damaged and packet.is_keyframe:
+                key_pts, damaged = packet.pts, False
+            if not damaged:
+                decoder.skip_frame = "DEFAULT" if packet.pts in group.places else "NONREF"
+                frames = _decoded(decoder, packet)
+                damaged = frames is None
+                yield from frames or ()
         if ordinal >= group.last:
             break
-    yield from decoder.decode(None)
+    yield from _decoded(decoder, None) or ()
     decoder.flush_buffers()
+
+
+def _decoded(decoder: av.VideoCodecContext, packet: av.Packet | None) -> list[av.VideoFrame] | None:
+    """The frames that come out with a packet; None if it is damaged, and the decoder begins anew."""
+    try:
+        return decoder.decode(packet)
+    except InvalidDataError:
+        decoder.flush_buffers()
+        return None
 
 
 def _decode_all(source: Iterator[av.Packet], decoder: av.VideoCodecContext, wanted: np.ndarray) -> Iterator[Placed]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from models.video.file import VideoError
 from models.video.frame_ring import FREE, FrameRing
-from models.video.frames import Eye, VideoFrame
+from models.video.frames import Eye, Missed, VideoFrame, nobody_misses
 from models.video.spherical_metadata import Declared
 
 POLL_S = 0.1
@@ -55,6 +55,7 @@ class Decoder:
         max_frames: int | None = None,
         snap_to_keyframes: bool = False,
         eye: Eye = "both",
+        missed: Missed = nobody_misses,
     ) -> Generator[VideoFrame]:
         """Yields frames as they are decoded; raises VideoError. Abandoning the iterator ends the child."""
         request = {"path": path, "every_s": every_s, "height": height, "max_frames": max_frames}
@@ -74,6 +75,8 @@ class Decoder:
                 if not whole:
                     self.close()
         _raise_unless_end(message)
+        for place in message["missing"]:
+            missed(place)
 
     def close(self) -> None:
         """Ends the child. Safe to call at any time; the next video starts a new one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +17,16 @@ from models.video.spherical_metadata import Declared, declared_projection
 
 Eye = Literal["both", "left", "top_half", "left_half"]
 
-MIN_DECODED = 0.9  # share of the frames asked for that must come out; a stream may hold packets without a picture
+MAX_MISSING = 0.1  # share of the frames asked for that may not come out; a stream may hold packets without a picture
 CLOCK_SLACK_S = 1e-3  # containers round times to a millisecond
+
+
+Missed = Callable[[int], None]
+"""Is told the index of a frame that was wanted and could not be decoded."""
+
+
+def nobody_misses(_: int) -> None:
+    """For those who take what there is."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ def sample_frames(
     snap_to_keyframes: bool = False,
     eye: Eye = "both",
     alive: Alive = nobody,
+    missed: Missed = nobody_misses,
 ) -> Iterator[VideoFrame]:
     """Yields the first frame at or after every multiple of `every_s` seconds, scaled to (height, 2 * height).
 
@@ -52,7 +61,8 @@ def sample_frames(
     it is the key frame nearest to every multiple, each once, which decodes nothing else. Of more than `max_frames`, as
     many are taken, spread over the whole. `eye` "left" crops to the left eye where the file declares two pictures in
     one; "top_half" and "left_half" crop to these. `alive` is called with every packet read, between frames and before
-    the first. Raises VideoError.
+    the first; `missed`, at the end, with the index of every frame that should have been yielded and could not be
+    decoded. Raises VideoError.
     """
     if every_s <= 0 or height <= 0:
         raise ValueError(f"every_s and height must be positive, not {every_s} and {height}")
@@ -60,9 +70,10 @@ def sample_frames(
         header, declared = header_of(stream), declared_projection(path)
         index = index_video(container, stream, alive)
     picture = Picture(height, header.pixel_aspect, _halving(eye, declared))
-    wanted, decoded = spread(_choose(index, every_s, snap_to_keyframes), max_frames), 0
+    wanted = spread(_choose(index, every_s, snap_to_keyframes), max_frames)
+    missing = dict.fromkeys(wanted.tolist())
     for place, frame in decode_at(path, index, wanted, threads, alive):
-        decoded += 1
+        del missing[place]
         yield VideoFrame(
             frame_index=place,
             timestamp_s=round(float(index.pts[place].item() * index.time_base), 6),
@@ -70,8 +81,10 @@ def sample_frames(
             rgb=picture.rgb(frame),
             declared=declared,
         )
-    if decoded < MIN_DECODED * len(wanted):
-        raise VideoError("decode_failed", f"{decoded} of {len(wanted)} frames could be decoded")
+    if len(missing) > MAX_MISSING * len(wanted):
+        raise VideoError("decode_failed", f"{len(missing)} of {len(wanted)} frames could not be decoded")
+    for place in missing:
+        missed(place)
 
 
 def choose_frames(timestamps_s: np.ndarray, every_s: float) -> np.ndarray:

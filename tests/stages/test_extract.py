@@ -24,7 +24,7 @@ from models.images import resize_rgb
 from models.simulator.panoramas import labelled_panoramas
 from models.video.verdict import HOPELESS_AFTER, MIN_VALID_SHARE
 from stages.extract import Extract
-from tests.footage import panorama, perspective, write_video
+from tests.footage import panorama, perspective, without_picture, write_video
 
 MAY_REPEAT = {"near_duplicate", "frozen"}  # what a good video may lose
 
@@ -114,6 +114,16 @@ def test_a_bad_frame_of_a_good_video_is_dropped_alone(extract, tmp_path):
     outputs = list(extract.process([sample(write_video(tmp_path / "v.mp4", frames))]))
     assert [type(output) for output in outputs] == [Row, Drop, Row]
     assert (outputs[1].key, outputs[1].code) == ("v-00000005", "black")
+
+
+def test_a_frame_that_does_not_come_out_is_dropped_by_name(extract, tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", places(12), gop=1)
+    video = without_picture(whole, tmp_path / "v.mp4", 20)
+    outputs = list(extract.process([sample(video)]))
+    assert [output.key for output in outputs] == [f"v-{5 * number:08d}" for number in range(12)]
+    assert [(output.key, output.code) for output in outputs if isinstance(output, Drop)] == [
+        ("v-00000020", "not_decoded")
+    ]
 
 
 def test_what_is_shown_once_more_is_dropped_also_turned_and_after_a_cut(extract, tmp_path):

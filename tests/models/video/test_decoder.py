@@ -13,7 +13,7 @@ from models.video.decoder import Decoder
 from models.video.file import VideoError
 from models.video.frame_ring import SLOTS
 from models.video.frames import sample_frames
-from tests.footage import grey_ramp, panorama, ramp_index, write_video
+from tests.footage import grey_ramp, panorama, ramp_index, without_picture, write_video
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,28 @@ def test_same_frames_as_in_process_and_one_child_for_many_videos(video):
             assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(apart, here, strict=True))
             pids.add(decoder.pid)
         assert len(pids) == 1
+
+
+def test_frames_that_do_not_come_out_are_named(tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", grey_ramp(40, 64), gop=1)
+    video = str(without_picture(whole, tmp_path / "v.mp4", 17))
+    with Decoder() as decoder:
+        for sample in (sample_frames, decoder.sample_frames):
+            missing: list[int] = []
+            frames = list(sample(video, 0.01, 64, missed=missing.append))
+            assert missing == [17]
+            assert [frame.frame_index for frame in frames] == [index for index in range(40) if index != 17]
+
+
+def test_after_a_damaged_packet_pictures_are_taken_from_the_next_key_frame_on(tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", grey_ramp(46, 64), gop=5)
+    missing: list[int] = []
+    frames = sample_frames(str(without_picture(whole, tmp_path / "v.mp4", 18)), 0.01, 64, missed=missing.append)
+    assert {frame.frame_index: ramp_index(frame.rgb) for frame in frames} == {
+        index: index for index in range(46) if index not in missing
+    }
+    assert 1 <= len(missing) <= 5
+    assert set(missing) <= set(range(15, 20))
 
 
 def test_errors_keep_the_child(video, tmp_path):
