@@ -1,4 +1,4 @@
-"""What has been done so far, column by column, from receipts alone: each column is read once, and let go."""
+"""What is done of a run as its recipe is now, column by column, from receipts alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _LATELY_NS = 600 * 10**9
 
 @dataclass(frozen=True)
 class ColumnStatus:
-    """Counts of one column; `shards_total` is None until the steps before it have run."""
+    """Counts of one column; `shards_total` is None until the steps before it have run.
+
+    What the recipe would replace, or do again, is not done.
+    """
 
     shards_total: int | None
     shards_done: int
@@ -34,7 +37,8 @@ def column_status(run: RunDir, plans: Sequence[NodePlan]) -> dict[str, ColumnSta
         column = plan.node.step.writes.name
         if column in statuses:
             continue  # several nodes write one column: models
-        receipts = run.receipts(column)
+        stated = run.receipts(column)
+        receipts = stated.without([shard for other in plans if _writes(other, column) for shard in other.pending])
         samples_in, samples_out = receipts.samples
         statuses[column] = ColumnStatus(
             shards_total=_total(plans, column, len(receipts)),
@@ -42,7 +46,7 @@ def column_status(run: RunDir, plans: Sequence[NodePlan]) -> dict[str, ColumnSta
             samples_in=samples_in,
             samples_out=samples_out,
             drops=receipts.drops,
-            failed=sorted(receipts.failed),
+            failed=sorted(stated.failed),
             **_pace(receipts, _total(plans, column, len(receipts))),
         )
     return statuses
@@ -64,7 +68,11 @@ def _pace(receipts: Receipts, total: int | None) -> dict[str, float]:
 
 def _total(plans: Sequence[NodePlan], column: str, done: int) -> int | None:
     """Shards of all nodes that write a column (several models, say); at least those that have a receipt."""
-    counts = [plan.shards for plan in plans if plan.node.step.writes.name == column]
+    counts = [plan.shards for plan in plans if _writes(plan, column)]
     if any(shards is None for shards in counts):
         return None
     return max(done, sum(len(shards or ()) for shards in counts))
+
+
+def _writes(plan: NodePlan, column: str) -> bool:
+    return plan.node.step.writes.name == column

@@ -42,6 +42,13 @@ def test_a_finished_run(done):
     assert found["sums"] == ColumnStatus(3, 3, 8, 8, {}, [])
 
 
+def test_what_would_be_replaced_is_not_done(done):
+    found = status(done.uri, "times.drop_every=4")
+    assert (found["numbers"].shards_done, found["numbers"].samples_out) == (3, 12)
+    assert found["products"] == found["sums"] == ColumnStatus(3, 0, 0, 0, {}, [])
+    assert found["total"] == ColumnStatus(None, 1, 3, 1, {}, [])  # what comes after them cannot be told
+
+
 def test_the_index_changes_nothing(done, monkeypatch):
     before = status(done.uri)
     monkeypatch.setattr(engine.index, "WORTH_INDEXING", 1)
@@ -58,7 +65,7 @@ def test_damage_is_no_reason_to_fail(done):
     done.storage.write_bytes(error_path("products", "0001"), b'{"traceback": "an old tale"}')
     done.storage.write_bytes(retry_path("products", "0000"), b"\xff")
     found = status(done.uri)["products"]
-    assert (found.shards_total, found.shards_done, found.failed) == (3, 2, ["0001", "0002"])
+    assert (found.shards_total, found.shards_done, found.failed) == (3, 0, ["0001", "0002"])
     failures = done.failures("products")
     assert failures["0001"] == "an old tale"
     assert "products/0002.error.json" in failures["0002"]
