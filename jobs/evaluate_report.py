@@ -92,7 +92,8 @@ def _errors_table(kinds: dict[str, dict[str, Any]]) -> Table:
 def _single_figures(document: dict[str, Any]) -> dict[str, Any]:
     groups = (document.get(group, {}) for group in ("sharpness", "normals", "ssim", "sphere"))
     found = {k: v for group in groups for k, v in group.items() if not isinstance(v, dict) and k != "samples"}
-    return {"samples": document["samples"], "range_iou": document["range_iou"], **found}
+    counts = {name: document[name] for name in ("samples", "left_out")}
+    return counts | {"range_iou": document["range_iou"], **found}
 
 
 def _text(value: Any) -> str:

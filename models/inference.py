@@ -1,9 +1,7 @@
 """Networks behind plain functions: images in, metres or scores out, whatever the network's own size and device."""
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -11,16 +9,10 @@ import torch
 from torch import Tensor
 
 from models.dap import DapModel
+from models.device import Precision, choose_device, choose_precision, in_precision
 from models.discriminator import Discriminator
 from models.erp import resize, roll_yaw
 from models.images import check_rgb, pixel_values, resize_rgb
-
-Precision = Literal["auto", "float32", "bfloat16"]
-
-
-def choose_device(device: str) -> torch.device:
-    """ "auto" is CUDA where there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,8 @@ class DepthPredictor:
 
     `yaw_turns` N > 1 predicts each panorama N times, turned by multiples of 360°/N, and takes the mean: of ln distance,
     in which errors are alike near and far, and of the probability of being beyond the range. It costs N times as much.
-    `precision` "auto" is bfloat16 on CUDA and float32 elsewhere.
+    `precision` "auto" is bfloat16 on CUDA and float32 elsewhere. `height` is that at which the network sees panoramas,
+    a multiple of its patch, by default its own; predictions are resized back to each panorama's size.
     """
 
     def __init__(
@@ -54,14 +47,19 @@ class DepthPredictor:
         batch_size: int = 8,
         yaw_turns: int = 1,
         precision: Precision = "auto",
+        height: int | None = None,
     ):
         if yaw_turns < 1:
             raise ValueError(f"yaw_turns must be at least 1, not {yaw_turns}")
         self.device = choose_device(device)
         self.batch_size = batch_size
         self.yaw_turns = yaw_turns
-        self.precision = ("bfloat16" if self.device.type == "cuda" else "float32") if precision == "auto" else precision
+        self.precision: Precision = choose_precision(precision, self.device)
         self.model = DapModel.from_folder(folder, self.device)
+        self.height = self.model.config.image_size[0] if height is None else height
+        patch = self.model.config.backbone.patch_size
+        if self.height < patch or self.height % patch:
+            raise ValueError(f"a height of {height} is no multiple of the model's patch, {patch}")
 
     def predict(self, rgbs: list[np.ndarray]) -> list[Prediction]:
         """Predicts panoramas (H, W, 3) uint8 of any sizes, in order.
@@ -75,8 +73,7 @@ class DepthPredictor:
 
     @torch.inference_mode()
     def _predict(self, rgbs: list[np.ndarray]) -> list[Prediction]:
-        height, width = self.model.config.image_size
-        pixels = pixel_values([resize_rgb(rgb, height, width) for rgb in rgbs]).to(self.device)
+        pixels = pixel_values([resize_rgb(rgb, self.height, 2 * self.height) for rgb in rgbs]).to(self.device)
         maps = self._mean_over_turns(pixels).split(1)
         resized = (resize(map_bchw, rgb.shape[0], rgb.shape[1])[0] for map_bchw, rgb in zip(maps, rgbs, strict=True))
         return [Prediction(*map_chw.cpu().numpy()) for map_chw in resized]
@@ -94,13 +91,10 @@ class DepthPredictor:
         return torch.stack([log_depth.exp(), beyond], dim=1)
 
     def _maps(self, pixels: Tensor) -> Tensor:
-        with self._autocast():
+        with in_precision(self.precision, self.device):
             output = self.model(pixels)
         beyond = output.beyond_range if self.model.config.masks_the_range else torch.zeros_like(output.beyond_range)
         return torch.stack([output.predicted_depth, beyond], dim=1)
-
-    def _autocast(self) -> AbstractContextManager:
-        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
 
 
 class QualityScorer:

@@ -173,7 +173,7 @@ def test_feature_alignment_teaches_the_features_alone() -> None:
 
 @pytest.mark.parametrize("spoilt", ["features", "frozen"])
 def test_places_of_no_weight_or_without_frozen_features_have_no_part(spoilt: str) -> None:
-    maps = dict(zip(("features", "frozen"), _features(), strict=True))
+    maps: dict[str, Tensor] = dict(zip(("features", "frozen"), _features(), strict=True))
     maps[spoilt] = maps[spoilt].clone()
     maps[spoilt][..., 1] = math.nan
     features = maps["features"].requires_grad_()
