@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ from engine.columns import Column, FolderColumn, read_rows
 from engine.rundir import RunDir
 from engine.stage import Barrier, Row
 from jobs.blind import BlindPredictor
-from jobs.evaluate_measure import Measurement, aligned_m
+from jobs.evaluate_measure import Measurement, Predict, drawn_m, estimates_of, predictor_of
 from jobs.pictures import comparison_png
 from models.datasets.base import Labelled
 from models.depth_png import decode_depth_png
@@ -30,9 +30,6 @@ from stages.pack import read_index
 
 BLIND = "blind"
 _PICTURED = 3  # panoramas of each data set in the picture
-
-Predict = Callable[[list[Labelled]], list[Estimate]]
-"""Panoramas to what a model, or the blind predictor, says of them."""
 
 
 @dataclass
@@ -104,7 +101,7 @@ class Evaluate(Barrier):
         for name in self.models:
             context.say(f"predicting with {name}")
             labeler = self._load(name, context.assets.get(name))
-            figures[name] = self._measure(context, name, _predicts(labeler), examples)
+            figures[name] = self._measure(context, name, predictor_of(labeler), examples)
             del labeler  # before the next one is loaded
         table = format_table(figures)
         for line in table.splitlines():
@@ -135,7 +132,7 @@ class Evaluate(Barrier):
         for data, column in self.data.items():
             measurement, rows = Measurement(self._alignment(name)), enumerate(self._held_out(context, column))
             while batch := [(number, decode_labelled(row)) for number, row in islice(rows, self.batch_size)]:
-                estimates = predict([item for _, item in batch])
+                estimates = _estimates(name, predict, [item for _, item in batch])
                 for (number, item), estimate in zip(batch, estimates, strict=True):
                     measurement.add(item, estimate)
                     if (picture := examples.get((data, number))) is not None:
@@ -201,8 +198,11 @@ def _scene_of(fields: Any) -> str:
     return fields["json"].get("scene", "unknown")
 
 
-def _predicts(labeler: Labeler) -> Predict:
-    return lambda items: labeler.estimate([item.rgb for item in items])
+def _estimates(name: str, predict: Predict, items: list[Labelled]) -> list[Estimate]:
+    try:
+        return estimates_of(predict, items)
+    except ValueError as error:
+        raise BarrierError(f"{name}: {error}") from error
 
 
 def _blind(run: RunDir, column: str) -> Predict:
@@ -226,8 +226,3 @@ def _training_depths(run: RunDir, column: str) -> Iterator[tuple[np.ndarray, str
         with run.storage.open(path) as stream:
             for row in read_rows(path, stream):
                 yield decode_depth_png(row.fields["depth.png"]).depth_m, _scene_of(row.fields)
-
-
-def drawn_m(item: Labelled, estimate: Estimate, alignment: Alignment) -> np.ndarray:
-    """An estimate (H, W) in metres as it is drawn: aligned, and inf where it is said to be beyond the range."""
-    return Estimate(aligned_m(item, estimate, alignment).numpy(), estimate.beyond_range).masked()

@@ -14,8 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from jobs.errors import EXIT_DONE, UsageError
-from jobs.evaluate import drawn_m
-from jobs.evaluate_measure import Measurement, json_ready
+from jobs.evaluate_measure import Measurement, drawn_m, estimates_of, json_ready, predictor_of
 from jobs.evaluate_report import Worst, figures_tables, save
 from jobs.loose import check_device, output_folder
 from models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
@@ -134,14 +133,10 @@ def _say_left_out(root: Path, count: int, panoramas: int) -> None:
 
 
 def _estimates(labeler: Labeler, items: list[Labelled], model: str) -> list[Estimate]:
-    """What the model gives for panoramas; UsageError if it fails, or gives what is no number."""
     try:
-        estimates = labeler.estimate([item.rgb for item in items])
+        return estimates_of(predictor_of(labeler), items)
     except ValueError as error:
         raise UsageError(f"--model {model}: {' '.join(str(error).split())}") from error
-    if bad := next((i.key for i, e in zip(items, estimates, strict=True) if np.isnan(e.values).any()), None):
-        raise UsageError(f"--model {model}: gives nan for {bad}")
-    return estimates
 
 
 def _batches(dataset: PanoramaSet, root: Path, entries: list[Entry], size: int) -> Iterator[list[Labelled]]:

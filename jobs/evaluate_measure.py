@@ -9,6 +9,7 @@ distances that are measured: of a relative model, once they are aligned.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,29 @@ import torch
 
 from models.datasets.base import Labelled
 from models.equivariance import seam_ratio
-from models.labelers.load import Estimate
+from models.labelers.load import Estimate, Labeler
 from models.metrics import NAMES, DepthMetrics
 from models.metrics_alignment import NEAREST_M, Alignment, align
 from models.metrics_boundary import BoundaryF1
 from models.metrics_ssim import DepthSsim
 from models.metrics_surface import NormalsAngle, RangeIoU
 from models.metrics_table import BEYOND_RANGE_M
+
+Predict = Callable[[list[Labelled]], list[Estimate]]
+"""Panoramas to what a model, or the blind predictor, says of them."""
+
+
+def predictor_of(labeler: Labeler) -> Predict:
+    """What a model says, who sees the images alone."""
+    return lambda items: labeler.estimate([item.rgb for item in items])
+
+
+def estimates_of(predict: Predict, items: list[Labelled]) -> list[Estimate]:
+    """What is said of panoramas; ValueError if the model fails, or gives what is no number."""
+    estimates = predict(items)
+    if bad := next((i.key for i, e in zip(items, estimates, strict=True) if np.isnan(e.values).any()), None):
+        raise ValueError(f"gives nan for {bad}")
+    return estimates
 
 
 class Measurement:
@@ -96,6 +113,11 @@ def aligned_m(item: Labelled, estimate: Estimate, alignment: Alignment) -> torch
     if truth_m.isfinite().any():
         values = align(values, truth_m, truth_m.isfinite(), alignment)
     return values.clamp_min(NEAREST_M)
+
+
+def drawn_m(item: Labelled, estimate: Estimate, alignment: Alignment) -> np.ndarray:
+    """An estimate (H, W) in metres as it is drawn: aligned, and inf where it is said to be beyond the range."""
+    return Estimate(aligned_m(item, estimate, alignment).numpy(), estimate.beyond_range).masked()
 
 
 def _sky_farthest(values_m: torch.Tensor) -> torch.Tensor:

@@ -144,6 +144,8 @@ def _listed(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
         lines = path.read_text().splitlines()
     except UnicodeDecodeError as error:
         raise DatasetError(path, "is no text", "bad_list") from error
+    except OSError as error:
+        raise DatasetError(path, f"cannot be read: {error.strerror}", "bad_list") from error
     for number, line in enumerate(lines, start=1):
         parts = line.split()
         if not parts or line.startswith("#"):

@@ -148,6 +148,22 @@ def test_models_of_others_stand_beside_ours(model, tmp_path):
         check_nodes([unaligned])
 
 
+def some_nan(rgb: np.ndarray) -> np.ndarray:
+    return np.where(np.arange(rgb.shape[1]) < 3, np.nan, four_metres(rgb))
+
+
+def broken(rgb: np.ndarray) -> np.ndarray:
+    raise KeyError("depth")
+
+
+@pytest.mark.parametrize(("function", "message"), [("some_nan", "gives nan for t-0"), ("broken", "raised KeyError")])
+def test_a_model_that_fails_is_one_line(tmp_path, function, message):
+    error = failure(tmp_path, labelled(two()), pack(), evaluate({"bad": f"python:{__name__}:{function}"}))
+    assert error.startswith("bad: ")
+    assert message in error
+    assert "\n" not in error
+
+
 def test_one_batch_of_panoramas_is_held_at_a_time(tmp_path, monkeypatch):
     decoded, alive = [], []
 
