@@ -1,15 +1,16 @@
 """The protocol that every model is measured by: what is counted where, and what comes of it.
 
 The two heads are judged apart: distances where the truth is within the range, the range mask by its overlap with what
-is truly beyond it. Contours count the edge of the sky, too: what is beyond the range counts as far as the farthest
-distance of its map, and at least as 100 m. `official_masked` is the protocol of the published evaluation: where
-1 − mask ≤ 0.5 the distance is 100 m, wherever the truth has one. The seam (`models.equivariance`) is that of the
-distances that are measured: of a relative model, once they are aligned.
+is truly beyond it, or beyond the nearer threshold that it was trained for. Contours count the edge of the sky, too:
+what is beyond the range counts as far as the farthest distance of its map, and at least as 100 m. `official_masked` is
+the protocol of the published evaluation: where 1 − mask ≤ 0.5 the distance is 100 m, wherever the truth has one. The
+seam (`models.equivariance`) is that of the distances that are measured: of a relative model, once they are aligned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class Measurement:
         self._errors, self._masked = DepthMetrics(), DepthMetrics()
         self._contours, self._normals, self._range = BoundaryF1(), NormalsAngle(), RangeIoU()
         self._ssim = [DepthSsim("depth"), DepthSsim("disparity")]
-        self._tells_range = True
+        self._mask_m: float | None = None
         self._seams: list[float] = []
         self.left_out = 0
         """Panoramas so far whose truth says nothing, neither a distance nor that something is beyond the range."""
@@ -67,17 +68,27 @@ class Measurement:
         row |= {f"spherical_{name}": found["spherical"][name] for name in NAMES}
         for metric in (self._normals, *self._ssim):
             row |= _flat(metric(values_m, truth_m, within))
-        masked_m = values_m
-        if estimate.beyond_range is None:
-            self._tells_range = False
-        else:
-            beyond = torch.from_numpy(estimate.beyond_range).to(self._device)
-            masked_m = values_m.masked_fill(beyond > 0.5, torch.inf)
-            self._masked.update(values_m.masked_fill(1 - beyond <= 0.5, BEYOND_RANGE_M), truth_m, within)
-            row["range_iou"] = self._range(estimate.beyond_range, item.depth_m)
+        row |= self._judge_mask(estimate, values_m, truth_m)
+        said_beyond = torch.from_numpy(np.isposinf(estimate.masked())).to(self._device)
+        masked_m = values_m.masked_fill(said_beyond, torch.inf)
         row |= _flat(self._contours(_sky_farthest(masked_m), _sky_farthest(truth_m), ~truth_m.isnan()))
         row["seam_ratio"] = self._seam(values_m, bool(within.any()))
         return row
+
+    def _judge_mask(self, estimate: Estimate, values_m: torch.Tensor, truth_m: torch.Tensor) -> dict[str, float]:
+        """Counts what an estimate says is beyond the range, or beyond a nearer threshold; its own overlap."""
+        self._mask_m = None
+        if estimate.beyond_range is None:
+            return {}
+        beyond = torch.from_numpy(estimate.beyond_range).to(self._device)
+        if estimate.nearer_m is None:
+            self._mask_m = BEYOND_RANGE_M
+            official_m = values_m.masked_fill(1 - beyond <= 0.5, BEYOND_RANGE_M)
+            self._masked.update(official_m, truth_m, truth_m.isfinite())
+        else:
+            self._mask_m = estimate.nearer_m
+            truth_m = truth_m.masked_fill(truth_m > estimate.nearer_m, torch.inf)
+        return {"range_iou": self._range(beyond, truth_m)}
 
     def _seam(self, values_m: torch.Tensor, aligned: bool) -> float:
         """That of one panorama, nan where there was nothing to align it to."""
@@ -94,12 +105,13 @@ class Measurement:
             "sharpness": self._contours.compute(),
             "normals": self._normals.compute(),
             "ssim": {**ssim[0], **ssim[1], "spherical": {**ssim[0]["spherical"], **ssim[1]["spherical"]}},
-            "range_iou": None,
+            "range_iou": None if self._mask_m is None else self._range.compute(),
+            "range_threshold_m": self._mask_m,
             "sphere": {"seam_ratio": _middle(self._seams)},
             "left_out": self.left_out,
         }
-        if self._tells_range:
-            figures |= {"range_iou": self._range.compute(), "official_masked": self._masked.compute()["official"]}
+        if self._mask_m == BEYOND_RANGE_M:
+            figures["official_masked"] = self._masked.compute()["official"]
         return json_ready(figures)
 
 
@@ -117,7 +129,7 @@ def aligned_m(item: Labelled, estimate: Estimate, alignment: Alignment) -> torch
 
 def drawn_m(item: Labelled, estimate: Estimate, alignment: Alignment) -> np.ndarray:
     """An estimate (H, W) in metres as it is drawn: aligned, and inf where it is said to be beyond the range."""
-    return Estimate(aligned_m(item, estimate, alignment).numpy(), estimate.beyond_range).masked()
+    return replace(estimate, values=aligned_m(item, estimate, alignment).numpy()).masked()
 
 
 def _sky_farthest(values_m: torch.Tensor) -> torch.Tensor:

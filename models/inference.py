@@ -17,16 +17,20 @@ from models.images import check_rgb, pixel_values, resize_rgb
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of one panorama, at its size: ray distance (H, W) in metres, and the probability of being beyond the range.
+    """Of one panorama, at its size: ray distance (H, W) in metres, and the probability of being beyond the threshold.
 
-    The latter is 0 for models without a range mask, or with one for a threshold nearer than their range.
+    The latter is 0 for models without a range mask. It `masks` what is beyond it, unless the threshold is nearer than
+    the range of the distances: that is no reason to take one away.
     """
 
     depth_m: np.ndarray
     beyond_range: np.ndarray
+    masks: bool = True
 
     def masked_depth_m(self, threshold: float = 0.5) -> np.ndarray:
         """Distances (H, W) with inf where the range is more probably exceeded than not, as the depth PNG takes them."""
+        if not self.masks:
+            return self.depth_m
         return np.where(self.beyond_range > threshold, np.float32(np.inf), self.depth_m)
 
 
@@ -76,7 +80,8 @@ class DepthPredictor:
         pixels = pixel_values([resize_rgb(rgb, self.height, 2 * self.height) for rgb in rgbs]).to(self.device)
         maps = self._mean_over_turns(pixels).split(1)
         resized = (resize(map_bchw, rgb.shape[0], rgb.shape[1])[0] for map_bchw, rgb in zip(maps, rgbs, strict=True))
-        return [Prediction(*map_chw.cpu().numpy()) for map_chw in resized]
+        masks = self.model.config.masks_the_range
+        return [Prediction(*map_chw.cpu().numpy(), masks=masks) for map_chw in resized]
 
     def _mean_over_turns(self, pixels: Tensor) -> Tensor:
         """Distances and probabilities, (B, 2, H, W)."""
@@ -93,8 +98,7 @@ class DepthPredictor:
     def _maps(self, pixels: Tensor) -> Tensor:
         with in_precision(self.precision, self.device):
             output = self.model(pixels)
-        beyond = output.beyond_range if self.model.config.masks_the_range else torch.zeros_like(output.beyond_range)
-        return torch.stack([output.predicted_depth, beyond], dim=1)
+        return torch.stack([output.predicted_depth, output.beyond_range], dim=1)
 
 
 class QualityScorer:

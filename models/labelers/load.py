@@ -38,15 +38,17 @@ ImageDepth = Callable[[list[np.ndarray]], list[np.ndarray]]
 class Estimate:
     """Of one panorama: a map (H, W) of what the labeler's `output` says, and the probability of being beyond the range.
 
-    The latter is None if the labeler does not tell.
+    The latter is None if the labeler does not tell. It may tell of a distance `nearer_m` than the range, instead: then
+    it takes nothing away.
     """
 
     values: np.ndarray
     beyond_range: np.ndarray | None = None
+    nearer_m: float | None = None
 
     def masked(self, threshold: float = 0.5) -> np.ndarray:
         """The map with inf where the range is more probably exceeded than not."""
-        if self.beyond_range is None:
+        if self.beyond_range is None or self.nearer_m is not None:
             return self.values
         return np.where(self.beyond_range > threshold, np.float32(np.inf), self.values)
 
@@ -74,9 +76,11 @@ class DapLabeler(Labeler):
         self.precision = self.predictor.precision
 
     def estimate(self, rgbs: list[np.ndarray]) -> list[Estimate]:
-        masks = self.predictor.model.config.masks_the_range
-        found = self.predictor.predict(rgbs)
-        return [Estimate(one.depth_m, one.beyond_range if masks else None) for one in found]
+        config, found = self.predictor.model.config, self.predictor.predict(rgbs)
+        if config.range_threshold_m is None:
+            return [Estimate(one.depth_m) for one in found]
+        nearer_m = None if config.masks_the_range else config.range_threshold_m
+        return [Estimate(one.depth_m, one.beyond_range, nearer_m) for one in found]
 
 
 class PerspectiveLabeler(Labeler):

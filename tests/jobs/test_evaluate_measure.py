@@ -36,6 +36,20 @@ def test_where_the_published_evaluation_puts_100_m(beyond: float, distance_m: fl
     assert figures["range_iou"] == (0 if beyond > 0.5 else None)
 
 
+def test_a_mask_for_a_nearer_threshold_is_judged_by_that() -> None:
+    """It says so left of column 8: of 6 + 2 columns truly beyond 20 m, it finds 6, and 2 are not."""
+    truth_m, beyond = flat(10), flat(0.1)
+    truth_m[:, 2:8], truth_m[:, 8:10], truth_m[:, 10] = 30, np.inf, np.nan
+    beyond[:, :8] = 0.9
+    figures = measured(truth_m, Estimate(truth_m.clip(max=100), beyond, nearer_m=20.0))
+    assert (figures["range_iou"], figures["range_threshold_m"]) == (6 / 10, 20)
+    assert "official_masked" not in figures
+    assert figures["abs_rel"] == 0
+    plain = measured(truth_m, Estimate(truth_m.clip(max=100), beyond))
+    assert (plain["range_iou"], plain["range_threshold_m"]) == (0, 100)
+    assert plain["official_masked"]["mae"] > 0
+
+
 def rough(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(2, 30, (H, W)).astype(np.float32)
 

@@ -53,7 +53,12 @@ def test_a_mask_for_a_nearer_threshold_takes_no_distance_away(tmp_path: Path) ->
         (prediction,) = DepthPredictor(tmp_path, "cpu").predict(images)
         (estimate,) = make_labeler(str(tmp_path), device="cpu").estimate(images)
         assert np.isinf(prediction.masked_depth_m()).any() == np.isinf(estimate.masked()).any() == masked
-        assert (estimate.beyond_range is None) == (not masked)
+        assert estimate.nearer_m == (None if masked else 20.0)
+        assert prediction.beyond_range.mean() > 0.9
+        np.testing.assert_array_equal(estimate.beyond_range, prediction.beyond_range)
+    small(range_threshold_m=None).save_pretrained(tmp_path)
+    assert make_labeler(str(tmp_path), device="cpu").estimate(images)[0].beyond_range is None
+    assert (DepthPredictor(tmp_path, "cpu").predict(images)[0].beyond_range == 0).all()
 
 
 def test_the_model_may_see_more_than_its_own_size(folder: Path) -> None:
