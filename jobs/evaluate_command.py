@@ -76,7 +76,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(document))
     else:
-        print(f"{arguments.model} on {arguments.root}")
+        split = f", split {arguments.split}" if arguments.split else ""
+        print(f"{arguments.model} on {arguments.root}{split}, {document['precision'] or 'in its own precision'}")
         Console().print(*figures_tables(document), sep="")
         print(f"by image, and the worst of them: {out}")
     return EXIT_DONE

@@ -79,7 +79,8 @@ def figures_tables(document: dict[str, Any]) -> list[Table]:
     single = Table("figure", "value")
     for name, value in _single_figures(document).items():
         single.add_row(name, _text(value))
-    return [_errors_table(whole | {"official": document["official"]}), _errors_table(bands), single]
+    published = {name: document[name] for name in ("official", "official_masked") if name in document}
+    return [_errors_table(whole | published), _errors_table(bands), single]
 
 
 def _errors_table(kinds: dict[str, dict[str, Any]]) -> Table:

@@ -137,6 +137,10 @@ def test_our_own_model_on_shards_tells_range_seam_and_yaw(capsys, tmp_path):
     assert document["sphere"]["yaw_error"] > 0
     turned = evaluate(capsys, "--dataset", "shards", "--root", tmp_path, "--device", "cpu", "--yaw-turns", 4)
     assert turned["sphere"]["yaw_error"] < document["sphere"]["yaw_error"]
+    assert main(["evaluate", "--dataset", "shards", "--root", str(tmp_path), "--split", "test", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"embedded on {tmp_path}, split test, float32"
+    assert "official_masked" in printed[2]
 
 
 def test_our_own_model_is_measured_in_float32_unless_told(capsys, tmp_path):
