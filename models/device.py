@@ -1,6 +1,7 @@
 """Where networks run, and in what precision."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -18,6 +19,15 @@ def choose_precision(precision: Precision, device: torch.device) -> Precision:
     return ("bfloat16" if device.type == "cuda" else "float32") if precision == "auto" else precision
 
 
-def in_precision(precision: Precision, device: torch.device) -> AbstractContextManager:
-    """Inside, networks of float32 weights compute in the precision."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+@contextmanager
+def in_precision(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Inside, networks of float32 weights compute in the precision.
+
+    float32 is whole: PyTorch lets convolutions on CUDA round their factors to TF32's 10 bits unless it is told not to.
+    """
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.device import choose_device
+from models.device import choose_device, in_precision
 from models.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before diffusers, which imports torchvision where it is installed
@@ -32,5 +32,6 @@ class MarigoldDepth:
     def _one(self, rgb: np.ndarray) -> np.ndarray:
         picture = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
         generator = torch.Generator().manual_seed(self._seed)
-        found = self._pipeline(picture, generator=generator, output_type="np")
+        with in_precision("float32", self._device):
+            found = self._pipeline(picture, generator=generator, output_type="np")
         return found.prediction[0, ..., 0].astype(np.float32)

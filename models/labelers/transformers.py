@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import snapshot_download
 from PIL import Image
 
-from models.device import choose_device
+from models.device import choose_device, in_precision
 from models.labelers.outputs import METRIC, Output, OutputSetting, check_output
 from models.torchvision_ops import register_missing_operators
 
@@ -95,7 +95,8 @@ class TransformersDepth:
         restore = self._processor.post_process_depth_estimation
         sizes = [rgb.shape[:2] for rgb in rgbs]
         source = {"source_sizes": sizes} if "source_sizes" in inspect.signature(restore).parameters else {}
-        found = restore(self._model(**inputs), target_sizes=sizes, **source)
+        with in_precision("float32", self._device):
+            found = restore(self._model(**inputs), target_sizes=sizes, **source)
         return [
             item["predicted_depth"].float().reshape(size).cpu().numpy() for item, size in zip(found, sizes, strict=True)
         ]
