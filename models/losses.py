@@ -24,7 +24,7 @@ def weighted_mean(values: Tensor, weight: Tensor, dims: tuple[int, ...] = (-2, -
 
 def counted(weight: Tensor, target_m: Tensor) -> Tensor:
     """The weight, but 0 where the truth is no distance."""
-    return weight * ((target_m > 0) & target_m.isfinite())
+    return weight.where((target_m > 0) & (target_m < torch.inf), 0)
 
 
 def filled(depth_m: Tensor, known: Tensor, value: float = 1.0) -> Tensor:
@@ -56,7 +56,7 @@ def gradient_loss(
     weight = counted(weight, target_m)
     known = weight > 0
     either = edges(prediction_m, known, threshold=threshold) | edges(target_m, known, threshold=threshold)
-    either |= ~prediction_m.isfinite()
+    either |= ~(prediction_m.abs() < torch.inf)
     return silog(prediction_m, target_m, weight * either, variance_focus=variance_focus)
 
 
