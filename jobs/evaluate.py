@@ -138,6 +138,8 @@ class Evaluate(Barrier):
                     if (picture := examples.get((data, number))) is not None:
                         self._draw(picture, name, item, estimate)
             figures[data] = measurement.figures()
+            if name == BLIND and measurement.left_out:  # once
+                context.say(f"{column}: {measurement.left_out} panoramas have no ground truth at all: left out")
         return figures
 
     def _draw(self, picture: dict[str, Any], name: str, item: Labelled, estimate: Estimate) -> None:

@@ -148,6 +148,15 @@ def test_models_of_others_stand_beside_ours(model, tmp_path):
         check_nodes([unaligned])
 
 
+def test_panoramas_without_truth_are_counted_and_change_nothing_else(run, tmp_path):
+    more = [*two(), row("t-2", flat(np.nan), "test", "indoor")]
+    figures, before = (
+        figures_of(one)["blind"]["held out"] for one in (finished(tmp_path, labelled(more), pack(), evaluate()), run)
+    )
+    assert (figures.pop("left_out"), before.pop("left_out")) == (1, 0)
+    assert figures == before
+
+
 def some_nan(rgb: np.ndarray) -> np.ndarray:
     return np.where(np.arange(rgb.shape[1]) < 3, np.nan, four_metres(rgb))
 
