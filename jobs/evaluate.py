@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,15 +14,16 @@ import simplejpeg
 from engine.barrier import BarrierContext, BarrierError
 from engine.columns import Column, FolderColumn, read_rows
 from engine.rundir import RunDir
-from engine.stage import Barrier
+from engine.stage import Barrier, Row
 from jobs.blind import BlindPredictor
-from jobs.evaluate_measure import Measurement, aligned_m
+from jobs.evaluate_measure import Measurement, Predict, drawn_m, estimates_of, predictor_of
 from jobs.pictures import comparison_png
 from models.datasets.base import Labelled
 from models.depth_png import decode_depth_png
+from models.device import Precision
 from models.labelers.fusion import Patches
 from models.labelers.load import Estimate, Labeler, check_labeler, make_labeler, split_place, weights_of
-from models.labelers.outputs import METRIC, OutputSetting, check_alignment
+from models.labelers.outputs import OutputSetting, check_alignment
 from models.metrics_alignment import Alignment
 from stages.label import function_hashes
 from stages.pack import read_index
@@ -51,6 +53,7 @@ class Evaluate(Barrier):
     report: str = "evaluation"
     batch_size: int = 8
     device: str = field(default="auto")
+    precision: Precision = "float32"  # of our models; those of others run in float32
     patches: Patches | None = None
     outputs: dict[str, OutputSetting] = field(default_factory=dict)
     alignments: dict[str, Alignment] = field(default_factory=dict)
@@ -76,9 +79,8 @@ class Evaluate(Barrier):
 
     def check(self) -> None:
         for name, place in self.models.items():
-            foreign = bool(split_place(place)[0])
-            given = check_labeler(place, self.outputs.get(name, "auto")) if foreign else METRIC
-            check_alignment(name, given, self._alignment(name))
+            check_alignment(name, check_labeler(place, self.outputs.get(name, "auto")), self._alignment(name))
+        function_hashes(self.models.values())
 
     def settings(self) -> dict[str, Any]:
         kinds = {
@@ -93,15 +95,14 @@ class Evaluate(Barrier):
         return [self.report]
 
     def run(self, context: BarrierContext) -> None:
-        panoramas = {name: self._held_out(context, column) for name, column in self.data.items()}
-        predictions = {BLIND: _blind(context.run, self.blind, panoramas)}
+        counts = {data: self._count(context, column) for data, column in self.data.items()}
+        examples = _examples(counts)
+        figures = {BLIND: self._measure(context, BLIND, _blind(context.run, self.blind), examples)}
         for name in self.models:
             context.say(f"predicting with {name}")
-            predictions[name] = self._predict(name, context.assets.get(name), panoramas)
-        figures = {
-            name: {data: measure(panoramas[data], by_data[data], self._alignment(name)) for data in self.data}
-            for name, by_data in predictions.items()
-        }
+            labeler = self._load(name, context.assets.get(name))
+            figures[name] = self._measure(context, name, predictor_of(labeler), examples)
+            del labeler  # before the next one is loaded
         table = format_table(figures)
         for line in table.splitlines():
             context.say(line)
@@ -110,33 +111,55 @@ class Evaluate(Barrier):
             folder.mkdir()
             (folder / "evaluation.json").write_text(json.dumps(figures, indent=1) + "\n")
             (folder / "table.txt").write_text(table + "\n")
-            (folder / "examples.png").write_bytes(comparison_png(self._examples(panoramas, predictions)))
-            count = sum(map(len, panoramas.values()))
-            context.commit(self.report, folder, count, count)
+            (folder / "examples.png").write_bytes(comparison_png(list(examples.values())))
+            context.commit(self.report, folder, sum(counts.values()), sum(counts.values()))
 
-    def _held_out(self, context: BarrierContext, column: str) -> list[Labelled]:
+    def _held_out(self, context: BarrierContext, column: str) -> Iterator[Row]:
+        """The rows of the split, read from the storage one by one: every model reads them anew."""
         rows = (row for receipt in context.inputs[column].values() for row in context.run.rows(receipt))
-        found = [decode_labelled(row.key, row.fields) for row in rows if _split_of(row.fields) == self.split]
-        if not found:
-            raise BarrierError(f"{column} has no panorama of the split {self.split!r}")
-        return found
+        return (row for row in rows if row.fields["json"].get("split", "train") == self.split)
 
-    def _predict(
-        self, name: str, weights: str | None, panoramas: dict[str, list[Labelled]]
-    ) -> dict[str, list[Estimate]]:
-        labeler = self._load(name, weights)
-        return {data: _estimates(labeler, items, self.batch_size) for data, items in panoramas.items()}
+    def _count(self, context: BarrierContext, column: str) -> int:
+        if not (count := sum(1 for _ in self._held_out(context, column))):
+            raise BarrierError(f"{column} has no panorama of the split {self.split!r}")
+        return count
+
+    def _measure(
+        self, context: BarrierContext, name: str, predict: Predict, examples: dict[tuple[str, int], dict[str, Any]]
+    ) -> dict[str, dict[str, Any]]:
+        """Figures of a model on every data set, from a batch at a time; adds what it gives to the examples."""
+        figures = {}
+        for data, column in self.data.items():
+            measurement, rows = Measurement(self._alignment(name)), enumerate(self._held_out(context, column))
+            while batch := [(number, decode_labelled(row)) for number, row in islice(rows, self.batch_size)]:
+                estimates = _estimates(name, predict, [item for _, item in batch])
+                for (number, item), estimate in zip(batch, estimates, strict=True):
+                    measurement.add(item, estimate)
+                    if (picture := examples.get((data, number))) is not None:
+                        self._draw(picture, name, item, estimate)
+            figures[data] = measurement.figures()
+            if name == BLIND and measurement.left_out:  # once
+                context.say(f"{column}: {measurement.left_out} panoramas have no ground truth at all: left out")
+        return figures
+
+    def _draw(self, picture: dict[str, Any], name: str, item: Labelled, estimate: Estimate) -> None:
+        if name == BLIND:  # which is the first, and not worth a picture
+            picture |= {"image": item.rgb, "truth": item.depth_m}
+        else:
+            picture[name] = drawn_m(item, estimate, self._alignment(name))
 
     def _load(self, name: str, weights: str | None) -> Labeler:
         place = self.models[name]
+        foreign = bool(split_place(place)[0])
         try:
             return make_labeler(
                 place,
                 weights=weights,
                 device=self.device,
                 batch_size=self.batch_size,
-                patches=self.patches if split_place(place)[0] else None,
+                patches=self.patches if foreign else None,
                 output=self.outputs.get(name, "auto"),
+                precision="float32" if foreign else self.precision,
             )
         except ValueError as error:
             raise BarrierError(str(error)) from error
@@ -144,20 +167,11 @@ class Evaluate(Barrier):
     def _alignment(self, name: str) -> Alignment:
         return self.alignments.get(name, "none")
 
-    def _examples(
-        self, panoramas: dict[str, list[Labelled]], predictions: dict[str, dict[str, list[Estimate]]]
-    ) -> list[dict[str, np.ndarray]]:
-        """A few panoramas of each data set, spread over it: image, truth, and every model's prediction."""
-        chosen = []
-        for data, items in panoramas.items():
-            for index in np.linspace(0, len(items) - 1, min(_PICTURED, len(items))).astype(int):
-                maps = {
-                    name: drawn_m(items[index], by[data][index], self._alignment(name))
-                    for name, by in predictions.items()
-                    if name != BLIND
-                }
-                chosen.append({"image": items[index].rgb, "truth": items[index].depth_m, **maps})
-        return chosen
+
+def _examples(counts: dict[str, int]) -> dict[tuple[str, int], dict[str, Any]]:
+    """A few panoramas of each data set, spread over it, by name and number: what is to be drawn of them."""
+    spread = {data: np.linspace(0, count - 1, min(_PICTURED, count)).astype(int) for data, count in counts.items()}
+    return {(data, int(number)): {} for data, numbers in spread.items() for number in numbers}
 
 
 _COLUMNS = {"abs_rel": "AbsRel", "delta1": "delta1", "range_iou": "range IoU"}
@@ -176,13 +190,9 @@ def format_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
-def decode_labelled(key: str, fields: Any) -> Labelled:
-    rgb = simplejpeg.decode_jpeg(fields["jpg"], colorspace="RGB")
-    return Labelled(key, rgb, decode_depth_png(fields["depth.png"]).depth_m, _scene_of(fields))
-
-
-def _split_of(fields: Any) -> str:
-    return fields["json"].get("split", "train")
+def decode_labelled(row: Row) -> Labelled:
+    rgb = simplejpeg.decode_jpeg(row.fields["jpg"], colorspace="RGB")
+    return Labelled(row.key, rgb, decode_depth_png(row.fields["depth.png"]).depth_m, _scene_of(row.fields))
 
 
 def _scene_of(fields: Any) -> str:
@@ -190,23 +200,24 @@ def _scene_of(fields: Any) -> str:
     return fields["json"].get("scene", "unknown")
 
 
-def _estimates(labeler: Labeler, items: list[Labelled], batch_size: int) -> list[Estimate]:
-    """In batches, lest a model of others, which need not batch by itself, is handed all panoramas at once."""
-    starts = range(0, len(items), batch_size)
-    return [e for start in starts for e in labeler.estimate([item.rgb for item in items[start : start + batch_size]])]
+def _estimates(name: str, predict: Predict, items: list[Labelled]) -> list[Estimate]:
+    try:
+        return estimates_of(predict, items)
+    except ValueError as error:
+        raise BarrierError(f"{name}: {error}") from error
 
 
-def _blind(run: RunDir, column: str, panoramas: dict[str, list[Labelled]]) -> dict[str, list[Estimate]]:
+def _blind(run: RunDir, column: str) -> Predict:
     try:
         predictor = BlindPredictor(_training_depths(run, column))
     except ValueError as error:
         raise BarrierError(f"blind predictor on {column}: {error}") from error
 
-    def predict(item: Labelled) -> Estimate:
-        depth_m = predictor.predict(item.scene, item.depth_m.shape[0])
-        return Estimate(depth_m, np.zeros_like(depth_m))
+    def predict(items: list[Labelled]) -> list[Estimate]:
+        depths_m = [predictor.predict(item.scene, item.depth_m.shape[0]) for item in items]
+        return [Estimate(depth_m, np.zeros_like(depth_m)) for depth_m in depths_m]
 
-    return {data: [predict(item) for item in items] for data, items in panoramas.items()}
+    return predict
 
 
 def _training_depths(run: RunDir, column: str) -> Iterator[tuple[np.ndarray, str]]:
@@ -217,16 +228,3 @@ def _training_depths(run: RunDir, column: str) -> Iterator[tuple[np.ndarray, str
         with run.storage.open(path) as stream:
             for row in read_rows(path, stream):
                 yield decode_depth_png(row.fields["depth.png"]).depth_m, _scene_of(row.fields)
-
-
-def measure(items: list[Labelled], estimates: list[Estimate], alignment: Alignment = "none") -> dict[str, Any]:
-    """Figures of a model on panoramas, as `jobs.evaluate_measure` has them."""
-    measurement = Measurement(alignment)
-    for item, estimate in zip(items, estimates, strict=True):
-        measurement.add(item, estimate)
-    return measurement.figures()
-
-
-def drawn_m(item: Labelled, estimate: Estimate, alignment: Alignment) -> np.ndarray:
-    """An estimate (H, W) in metres as it is drawn: aligned, and inf where it is said to be beyond the range."""
-    return Estimate(aligned_m(item, estimate, alignment).numpy(), estimate.beyond_range).masked()

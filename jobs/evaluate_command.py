@@ -8,26 +8,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from rich.console import Console
 
 from jobs.errors import EXIT_DONE, UsageError
-from jobs.evaluate import drawn_m
-from jobs.evaluate_measure import Measurement, json_ready
+from jobs.evaluate_measure import Measurement, drawn_m, estimates_of, json_ready, predictor_of
 from jobs.evaluate_report import Worst, figures_tables, save
 from jobs.loose import check_device, output_folder
 from models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
 from models.datasets.catalogue import DATASETS, open_dataset
+from models.device import Precision, choose_device
 from models.embedded import EMBEDDED
-from models.equivariance import seam_ratio, yaw_error
-from models.inference import choose_device
+from models.equivariance import yaw_error
 from models.labelers.fusion import Patches
 from models.labelers.load import DapLabeler, Estimate, Labeler, check_labeler, make_labeler
 from models.labelers.outputs import OUTPUT_SETTINGS, check_alignment
 from models.metrics_alignment import ALIGNMENTS
-from models.metrics_table import BEYOND_RANGE_M
 
 _TURNED = 8  # panoramas that the error under yaw is measured on: each is predicted four times more
 
@@ -54,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yaw-turns", type=int, default=1, metavar="N", help="ours: mean over N predictions, turned")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), default="float32", help="of ours; auto: bfloat16 on CUDA"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -75,7 +76,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(document))
     else:
-        print(f"{arguments.model} on {arguments.root}")
+        split = f", split {arguments.split}" if arguments.split else ""
+        print(f"{arguments.model} on {arguments.root}{split}, {document['precision'] or 'in its own precision'}")
         Console().print(*figures_tables(document), sep="")
         print(f"by image, and the worst of them: {out}")
     return EXIT_DONE
@@ -92,6 +94,7 @@ def _load(arguments: argparse.Namespace) -> Labeler:
             patches=patches,
             output=arguments.output,
             yaw_turns=arguments.yaw_turns,
+            precision=arguments.precision,
         )
     except (ValueError, OSError) as error:
         raise UsageError(f"--model {arguments.model}: {' '.join(str(error).split())}") from error
@@ -109,34 +112,32 @@ def _measure(
             if worst.wants(row["abs_rel"]):
                 predicted_m = drawn_m(item, estimate, arguments.alignment)
                 worst.keep(len(rows), row["abs_rel"], item.rgb, predicted_m, item.depth_m)
-            row["seam_ratio"] = seam_ratio(np.nan_to_num(estimate.values, posinf=BEYOND_RANGE_M))
             rows.append({"key": item.key, "scene": item.scene, **row})
         first += [item.rgb for item in items[: _TURNED - len(first)]]
-    document = {"dataset": arguments.dataset, "model": arguments.model, "output": labeler.output}
-    document |= measurement.figures()
-    sphere = {"seam_ratio": _middle([row["seam_ratio"] for row in rows])}
+    _say_left_out(root, measurement.left_out, len(rows))
+    figures = measurement.figures()
     if isinstance(labeler, DapLabeler):
-        sphere["yaw_error"] = float(
-            np.mean([yaw_error(lambda r: labeler.estimate([r])[0].values, rgb) for rgb in first])
+        errors = [yaw_error(lambda r: labeler.estimate([r])[0].values, rgb) for rgb in first]
+        figures["sphere"] |= json_ready({"yaw_error": float(np.mean(errors))})
+    said = {name: getattr(arguments, name) for name in ("dataset", "split", "model")}
+    return {**said, "output": labeler.output, "precision": labeler.precision, **figures}, rows, worst
+
+
+def _say_left_out(root: Path, count: int, panoramas: int) -> None:
+    if count == panoramas:
+        raise UsageError(f"{root}: no ground truth at all in any of its {panoramas} panoramas")
+    if count:
+        print(
+            f"{root}: {count} of {panoramas} panoramas have no ground truth at all: left out of the errors",
+            file=sys.stderr,
         )
-    return document | {"sphere": json_ready(sphere)}, rows, worst
 
 
 def _estimates(labeler: Labeler, items: list[Labelled], model: str) -> list[Estimate]:
-    """What the model gives for panoramas; UsageError if it fails, or gives what is no number."""
     try:
-        estimates = labeler.estimate([item.rgb for item in items])
+        return estimates_of(predictor_of(labeler), items)
     except ValueError as error:
         raise UsageError(f"--model {model}: {' '.join(str(error).split())}") from error
-    if bad := next((i.key for i, e in zip(items, estimates, strict=True) if np.isnan(e.values).any()), None):
-        raise UsageError(f"--model {model}: gives nan for {bad}")
-    return estimates
-
-
-def _middle(values: list[float]) -> float:
-    """The median of what is a finite number; nan if nothing is."""
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.median(known)) if known else float("nan")
 
 
 def _batches(dataset: PanoramaSet, root: Path, entries: list[Entry], size: int) -> Iterator[list[Labelled]]:

@@ -79,7 +79,8 @@ def figures_tables(document: dict[str, Any]) -> list[Table]:
     single = Table("figure", "value")
     for name, value in _single_figures(document).items():
         single.add_row(name, _text(value))
-    return [_errors_table(whole | {"official": document["official"]}), _errors_table(bands), single]
+    published = {name: document[name] for name in ("official", "official_masked") if name in document}
+    return [_errors_table(whole | published), _errors_table(bands), single]
 
 
 def _errors_table(kinds: dict[str, dict[str, Any]]) -> Table:
@@ -92,7 +93,8 @@ def _errors_table(kinds: dict[str, dict[str, Any]]) -> Table:
 def _single_figures(document: dict[str, Any]) -> dict[str, Any]:
     groups = (document.get(group, {}) for group in ("sharpness", "normals", "ssim", "sphere"))
     found = {k: v for group in groups for k, v in group.items() if not isinstance(v, dict) and k != "samples"}
-    return {"samples": document["samples"], "range_iou": document["range_iou"], **found}
+    counts = {name: document[name] for name in ("samples", "left_out")}
+    return counts | {"range_iou": document["range_iou"], **found}
 
 
 def _text(value: Any) -> str:

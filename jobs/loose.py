@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from jobs.errors import UsageError
+from models.device import choose_device
 from models.horizon.judge import IMAGE_SUFFIXES, read_image
-from models.inference import choose_device
 from models.video.decoder import Decoder
 from models.video.frames import VideoError
 

@@ -24,9 +24,10 @@ from jobs.loose import (
 )
 from jobs.pictures import colour_depth
 from models.depth_png import encode_depth_png
+from models.device import Precision
 from models.embedded import EMBEDDED, model_place
 from models.erp import point_map
-from models.inference import DepthPredictor, Precision
+from models.inference import DepthPredictor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="equirectangular images or videos")
     parser.add_argument("--model", default=EMBEDDED, metavar="PATH", help="a model folder (default: the embedded one)")
     parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument(
+        "--input-height",
+        type=int,
+        metavar="PIXELS",
+        help="of what the model sees, a multiple of its patch (default: its own; what is written has the input's size)",
+    )
     parser.add_argument("--ply", action="store_true", help="write a point cloud, too")
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="of a video: time between frames")
     parser.add_argument("--height", type=int, default=512, help="of a video: height of the frames")
@@ -59,6 +66,7 @@ def main(arguments: argparse.Namespace) -> int:
             arguments.device,
             yaw_turns=arguments.yaw_turns,
             precision=arguments.precision,
+            height=arguments.input_height,
         )
     except (ValueError, OSError) as error:
         raise UsageError(f"--model {arguments.model}: {' '.join(str(error).split())}") from error

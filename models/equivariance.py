@@ -15,7 +15,8 @@ from models.erp import solid_angle
 def seam_ratio(depth_m: np.ndarray) -> float:
     """Median jump of distances (H, W) across the ±180° column over the median jump between neighbouring columns.
 
-    About 1 without a seam; nan where neighbouring columns are mostly equal.
+    About 1 without a seam; nan where neighbouring columns are mostly equal. A jump of inverse distances is another:
+    what a relative model gives is to be aligned to metres first, if its seam is to stand beside others.
     """
     across = np.median(np.abs(depth_m[:, 0] - depth_m[:, -1]))
     between = np.median(np.abs(np.diff(depth_m, axis=1)))

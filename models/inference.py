@@ -1,9 +1,7 @@
 """Networks behind plain functions: images in, metres or scores out, whatever the network's own size and device."""
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -11,30 +9,28 @@ import torch
 from torch import Tensor
 
 from models.dap import DapModel
+from models.device import Precision, choose_device, choose_precision, in_precision
 from models.discriminator import Discriminator
 from models.erp import resize, roll_yaw
 from models.images import check_rgb, pixel_values, resize_rgb
 
-Precision = Literal["auto", "float32", "bfloat16"]
-
-
-def choose_device(device: str) -> torch.device:
-    """ "auto" is CUDA where there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of one panorama, at its size: ray distance (H, W) in metres, and the probability of being beyond the range.
+    """Of one panorama, at its size: ray distance (H, W) in metres, and the probability of being beyond the threshold.
 
-    The latter is 0 for models without a range mask, or with one for a threshold nearer than their range.
+    The latter is 0 for models without a range mask. It `masks` what is beyond it, unless the threshold is nearer than
+    the range of the distances: that is no reason to take one away.
     """
 
     depth_m: np.ndarray
     beyond_range: np.ndarray
+    masks: bool = True
 
     def masked_depth_m(self, threshold: float = 0.5) -> np.ndarray:
         """Distances (H, W) with inf where the range is more probably exceeded than not, as the depth PNG takes them."""
+        if not self.masks:
+            return self.depth_m
         return np.where(self.beyond_range > threshold, np.float32(np.inf), self.depth_m)
 
 
@@ -43,7 +39,8 @@ class DepthPredictor:
 
     `yaw_turns` N > 1 predicts each panorama N times, turned by multiples of 360°/N, and takes the mean: of ln distance,
     in which errors are alike near and far, and of the probability of being beyond the range. It costs N times as much.
-    `precision` "auto" is bfloat16 on CUDA and float32 elsewhere.
+    `precision` "auto" is bfloat16 on CUDA and float32 elsewhere. `height` is that at which the network sees panoramas,
+    a multiple of its patch, by default its own; predictions are resized back to each panorama's size.
     """
 
     def __init__(
@@ -54,14 +51,19 @@ class DepthPredictor:
         batch_size: int = 8,
         yaw_turns: int = 1,
         precision: Precision = "auto",
+        height: int | None = None,
     ):
         if yaw_turns < 1:
             raise ValueError(f"yaw_turns must be at least 1, not {yaw_turns}")
         self.device = choose_device(device)
         self.batch_size = batch_size
         self.yaw_turns = yaw_turns
-        self.precision = ("bfloat16" if self.device.type == "cuda" else "float32") if precision == "auto" else precision
+        self.precision: Precision = choose_precision(precision, self.device)
         self.model = DapModel.from_folder(folder, self.device)
+        self.height = self.model.config.image_size[0] if height is None else height
+        patch = self.model.config.backbone.patch_size
+        if self.height < patch or self.height % patch:
+            raise ValueError(f"a height of {height} is no multiple of the model's patch, {patch}")
 
     def predict(self, rgbs: list[np.ndarray]) -> list[Prediction]:
         """Predicts panoramas (H, W, 3) uint8 of any sizes, in order.
@@ -75,11 +77,11 @@ class DepthPredictor:
 
     @torch.inference_mode()
     def _predict(self, rgbs: list[np.ndarray]) -> list[Prediction]:
-        height, width = self.model.config.image_size
-        pixels = pixel_values([resize_rgb(rgb, height, width) for rgb in rgbs]).to(self.device)
+        pixels = pixel_values([resize_rgb(rgb, self.height, 2 * self.height) for rgb in rgbs]).to(self.device)
         maps = self._mean_over_turns(pixels).split(1)
         resized = (resize(map_bchw, rgb.shape[0], rgb.shape[1])[0] for map_bchw, rgb in zip(maps, rgbs, strict=True))
-        return [Prediction(*map_chw.cpu().numpy()) for map_chw in resized]
+        masks = self.model.config.masks_the_range
+        return [Prediction(*map_chw.cpu().numpy(), masks=masks) for map_chw in resized]
 
     def _mean_over_turns(self, pixels: Tensor) -> Tensor:
         """Distances and probabilities, (B, 2, H, W)."""
@@ -94,13 +96,9 @@ class DepthPredictor:
         return torch.stack([log_depth.exp(), beyond], dim=1)
 
     def _maps(self, pixels: Tensor) -> Tensor:
-        with self._autocast():
+        with in_precision(self.precision, self.device):
             output = self.model(pixels)
-        beyond = output.beyond_range if self.model.config.masks_the_range else torch.zeros_like(output.beyond_range)
-        return torch.stack([output.predicted_depth, beyond], dim=1)
-
-    def _autocast(self) -> AbstractContextManager:
-        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
+        return torch.stack([output.predicted_depth, output.beyond_range], dim=1)
 
 
 class QualityScorer:

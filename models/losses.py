@@ -1,8 +1,10 @@
 """Losses of panoramic metric depth (DAP, arXiv 2512.16913), as plain functions on tensors.
 
-Every pixel-wise loss takes a weight (B, H, W) ≥ 0; pixels of weight 0 (missing, beyond range, nan or inf) have no
-part in the value or the gradient, and where no weight is left the loss is 0. wmean(x) = Σ w·x / Σ w. Maps narrower
-than float32 are computed in float32. `models.objective` adds the losses up.
+Every pixel-wise loss takes a weight (B, H, W) ≥ 0. Pixels of weight 0 and those whose truth is none (nan, inf, not
+positive) have no part in the value or the gradient, whatever is predicted there; where no pixel is left the loss is 0.
+A prediction of nan or inf where it counts is never passed over: the loss is not finite then, and training stops. One
+that is not positive counts as EPSILON. wmean(x) = Σ w·x / Σ w. Maps narrower than float32 are computed in float32.
+`models.objective` adds the losses up.
 """
 
 import torch
@@ -20,6 +22,11 @@ def weighted_mean(values: Tensor, weight: Tensor, dims: tuple[int, ...] = (-2, -
     return (weight * values).sum(dims) / weight.sum(dims).clamp_min(EPSILON)
 
 
+def counted(weight: Tensor, target_m: Tensor) -> Tensor:
+    """The weight, but 0 where the truth is no distance."""
+    return weight.where((target_m > 0) & (target_m < torch.inf), 0)
+
+
 def filled(depth_m: Tensor, known: Tensor, value: float = 1.0) -> Tensor:
     """Distances, and `value` where they are not known; at least EPSILON, and at least float32."""
     return torch.where(known, depth_m.to(working_dtype(depth_m.dtype)), value).clamp_min(EPSILON)
@@ -31,6 +38,7 @@ def silog(prediction_m: Tensor, target_m: Tensor, weight: Tensor, *, variance_fo
     g = ln d̂ − ln d;  L = √( wmean(g²) − λ · wmean(g)² ), λ = `variance_focus` in [0, 1): the larger, the less a wrong
     scale of the whole image costs.
     """
+    weight = counted(weight, target_m)
     known = weight > 0
     error = filled(prediction_m, known).log() - filled(target_m, known).log()
     squared = weighted_mean(error.square(), weight) - variance_focus * weighted_mean(error, weight).square()
@@ -42,10 +50,13 @@ def gradient_loss(
 ) -> Tensor:
     """SILog where there are edges (arXiv 2512.16913), of every image, (B,):  L = SILog(M ⊙ d̂, M ⊙ d).
 
-    M: pixels where the prediction or the truth has an edge (`edges`). So it costs to miss an edge, and to invent one.
+    M: pixels where the prediction or the truth has an edge (`edges`), or the prediction is no number. So it costs to
+    miss an edge, and to invent one.
     """
+    weight = counted(weight, target_m)
     known = weight > 0
     either = edges(prediction_m, known, threshold=threshold) | edges(target_m, known, threshold=threshold)
+    either |= ~(prediction_m.abs() < torch.inf)
     return silog(prediction_m, target_m, weight * either, variance_focus=variance_focus)
 
 
@@ -71,6 +82,7 @@ def normals_loss(prediction_m: Tensor, target_m: Tensor, weight: Tensor) -> Tens
 
     Normals are those of `models.normals`, in world axes. Counts pixels whose four neighbours have a weight, too.
     """
+    weight = counted(weight, target_m)
     known = weight > 0
     predicted = local_normals(filled(prediction_m, known))
     with torch.no_grad():
@@ -92,6 +104,7 @@ def points_loss(prediction_m: Tensor, target_m: Tensor, weight: Tensor) -> Tenso
 
     Both points lie on the ray r of their pixel, so that the norm is |d̂ − d| · ‖r‖₁.
     """
+    weight = counted(weight, target_m)
     known = weight > 0
     error_m = filled(prediction_m, known) - filled(target_m, known)
     height, width = error_m.shape[-2:]
@@ -116,7 +129,7 @@ def dense_fidelity_loss(
     are 0 in both patches; other weights do not matter, since patches see all directions nearly alike.
     """
     size = size or prediction_m.shape[-2] // 2
-    known = weight > 0
+    known = counted(weight, target_m) > 0
     with torch.autocast(prediction_m.device.type, enabled=False):  # a difference of large products
         predicted = _patches((filled(prediction_m, known) * known)[:, None], size, fov_deg)[:, :, 0]
         with torch.no_grad():
@@ -141,12 +154,14 @@ def _gram(patches: Tensor) -> Tensor:
 
 def dice(probability: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """Dice loss over the whole batch: 1 − 2 Σ w·p·t / (Σ w·p + Σ w·t); 0 where both are empty."""
+    probability, truth, weight = _known(probability, truth, weight)
     overlap = 2 * (weight * probability * truth).sum()
     return 1 - (overlap + EPSILON) / ((weight * (probability + truth)).sum() + EPSILON)
 
 
 def binary_cross_entropy(probability: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """−wmean( t ln p + (1 − t) ln(1 − p) ) over the whole batch; finite for p of 0 and 1."""
+    probability, truth, weight = _known(probability, truth, weight)
     probability = probability.clamp(EPSILON, 1 - EPSILON)
     loss = -torch.where(truth > 0.5, probability, 1 - probability).log()
     return weighted_mean(loss, weight, dims=(-3, -2, -1))
@@ -157,8 +172,7 @@ def range_mask_loss(probability: Tensor, beyond_range: Tensor, weight: Tensor, *
 
     The paper's equation has the squared error as L_pixel (`kind` "squared"), its text weighted cross entropy ("bce").
     """
-    probability = probability.to(working_dtype(probability.dtype)).where(weight > 0, 0.5)
-    truth = beyond_range.to(probability.dtype)
+    probability, truth, weight = _known(probability, beyond_range, weight)
     if kind == "squared":
         pixel = weighted_mean((probability - truth).square(), weight, dims=(-3, -2, -1))
     elif kind == "bce":
@@ -166,6 +180,13 @@ def range_mask_loss(probability: Tensor, beyond_range: Tensor, weight: Tensor, *
     else:
         raise ValueError(f"range-mask loss must be bce or squared, not {kind!r}")
     return pixel + 0.5 * dice(probability, truth, weight)
+
+
+def _known(probability: Tensor, truth: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All three in full precision, with harmless values, and weight 0, where nothing is known."""
+    dtype = working_dtype(probability.dtype)
+    known = (weight > 0) & truth.isfinite()
+    return probability.to(dtype).where(known, 0.5), truth.to(dtype).where(known, 0.0), weight * known
 
 
 def hinge_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:

@@ -7,6 +7,7 @@
                  shift, as affine-invariant networks predict it (MiDaS, Ranftl et al., arXiv 1907.01341, eq. 6)
 
 Least squares may end at or beyond zero: distances are kept to at least 1 mm, inverse ones to those of at most 100 m.
+For the median, a prediction nearer than 1 mm counts as 1 mm, lest one that is 0 nearly everywhere has no scale.
 """
 
 from typing import Literal, get_args
@@ -30,6 +31,7 @@ def align(prediction: Tensor, target_m: Tensor, mask: Tensor, alignment: Alignme
     p = prediction.double().masked_fill(prediction.isposinf(), _FARTHEST_M)
     t, mask = target_m.double(), mask.bool()
     if alignment == "median":
+        p = p.clamp_min(NEAREST_M)
         return p * (_median(t, mask) / _median(p, mask))[..., None, None]
     if alignment == "scale-shift":
         return _fitted(p, t, mask).clamp_min(NEAREST_M)

@@ -52,7 +52,7 @@ def _down_step(values: Tensor, compare: Any) -> Tensor:
 class BoundaryF1(ImageMetric):
     """Agreement of contours over a data set: the mean of the images that have one, and all pairs pooled.
 
-    Give it truths of 100 m where something is known to be beyond the range: the edge of the sky is a contour, too.
+    Give it the farthest of all distances where something is beyond the range: the edge of the sky is a contour, too.
     """
 
     def __init__(self, alignment: Alignment = "none") -> None:

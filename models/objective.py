@@ -26,7 +26,10 @@ NEAREST_M = 0.01
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factors of the terms of `dap_loss`; a term of factor 0 is not computed."""
+    """Factors of the terms of `dap_loss`; a term of factor 0 is not computed.
+
+    The defaults, SILog and the range mask alone, are for minutes of a small network; the paper's are `PUBLISHED`.
+    """
 
     silog: float = 1.0
     dense_fidelity: float = 0.0
@@ -46,7 +49,7 @@ class LossWeights:
 
 
 PUBLISHED = LossWeights(silog=1.0, dense_fidelity=0.4, gradient=5.0, normals=2.0, points=2.0, range_mask=2.0)
-"""λ₁ … λ₆ of DAP (arXiv 2512.16913)."""
+"""λ₁ … λ₆ of DAP (arXiv 2512.16913, with its equation of the total loss)."""
 
 RangeMaskKind = Literal["bce", "squared"]
 
@@ -75,7 +78,7 @@ def dap_loss(
     beyond_range: Tensor,
     target: Target,
     *,
-    weights: LossWeights | None = None,
+    weights: LossWeights = PUBLISHED,
     image_weight: Tensor | None = None,
     range_m: float = 100.0,
     range_mask_kind: RangeMaskKind = "bce",
@@ -84,12 +87,13 @@ def dap_loss(
 
         L = λ₁ SILog + λ₂ dense fidelity + λ₃ gradient + λ₄ normals + λ₅ points + λ₆ range mask   (arXiv 2512.16913)
 
-    and the losses of Depth Anything, on disparities. `depth_m` and the probabilities `beyond_range` are predictions
-    (B, H, W). Pixels count by their solid angle, images by `image_weight` (B,), such as less for pseudo-labels. Images
-    without any valid pixel do not count for depth. Points are taken in units of `range_m`, the unit in which the
-    published network predicts. Truth that is not finite and positive is not valid.
+    and the losses of Depth Anything, on disparities; without `weights`, λ₁ … λ₆ are the published ones. `depth_m` and
+    the probabilities `beyond_range` are predictions (B, H, W). Pixels count by their solid angle, images by
+    `image_weight` (B,), such as less for pseudo-labels. Images without any valid pixel do not count for depth. Points
+    are taken in units of `range_m`, the unit in which the published network predicts. Truth that is not finite and
+    positive is not valid.
     """
-    factors = {name: factor for name, factor in asdict(weights or LossWeights()).items() if factor}
+    factors = {name: factor for name, factor in asdict(weights).items() if factor}
     if image_weight is None:
         image_weight = depth_m.new_ones(len(depth_m))
     valid = target.valid & target.depth_m.isfinite() & (target.depth_m > 0)

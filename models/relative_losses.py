@@ -1,7 +1,8 @@
 """Losses up to an unknown scale and shift, and of features: those of the Depth Anything recipes.
 
-They are meant for disparity (inverse distance), where what is beyond the range is simply 0. Weights are as in
-`models.losses`: pixels of weight 0 have no part, and without any weight a loss is 0.
+They are meant for disparity (inverse distance), where what is beyond the range is simply 0. Weights, and what is no
+number, are as in `models.losses`: pixels of weight 0 and those without a finite truth have no part, without any pixel
+a loss is 0, and a prediction of nan or inf where it counts makes the loss nan.
 """
 
 import torch
@@ -19,6 +20,7 @@ def affine_invariant_loss(prediction: Tensor, target: Tensor, weight: Tensor) ->
 
     x* = (x − t) / s is `normalised` for prediction and target apart: no scale and no shift of either costs anything.
     """
+    weight = weight * target.isfinite()
     error = normalised(prediction, weight) - normalised(target, weight)
     return weighted_mean(error.abs(), weight)
 
@@ -39,6 +41,7 @@ def gradient_matching_loss(prediction: Tensor, target: Tensor, weight: Tensor, *
     R = x̂* − x* (see `normalised`); Rₖ is every 2ᵏ-th row and column of it, k < `scales`. Differences to the next
     column go around the seam; they count by the weight of the first pixel, where the second has one, too.
     """
+    weight = weight * target.isfinite()
     error = normalised(prediction, weight) - normalised(target, weight)
     steps = [2**scale for scale in range(scales) if 2**scale < error.shape[-2]]
     return torch.stack([_roughness(error[:, ::step, ::step], weight[:, ::step, ::step]) for step in steps]).sum(dim=0)
@@ -60,6 +63,7 @@ def feature_alignment_loss(
     that agree better are left alone. `weight` is (h, w) or (B, h, w).
     """
     dtype = working_dtype(features.dtype)
-    agreement = F.cosine_similarity(features.to(dtype), frozen.detach().to(dtype), dim=1)
-    apart = (agreement <= margin).to(dtype)
-    return weighted_mean(1 - agreement, apart if weight is None else apart * weight, dims=(-3, -2, -1))
+    weight = frozen.isfinite().all(dim=1) * (1.0 if weight is None else weight)
+    known = weight[:, None] > 0
+    agreement = F.cosine_similarity(*(f.to(dtype).where(known, 0.0) for f in (features, frozen.detach())), dim=1)
+    return weighted_mean(1 - agreement, weight * (agreement <= margin), dims=(-3, -2, -1))

@@ -95,6 +95,7 @@ class DapTraining(LightningModule):
             backbone.to(self.device)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """FloatingPointError for a loss of nan or inf, before any weight becomes it, or a checkpoint keeps it."""
         with kept_features(self.model.backbone) as features:
             output = self.model(batch["pixel_values"])
         target = Target(batch["depth_m"], batch["valid"], self._is_beyond(batch))
@@ -111,6 +112,9 @@ class DapTraining(LightningModule):
             alignment = self._alignment(backbone, batch["pixel_values"], features[0])
             terms |= {"features": alignment, "total": terms["total"] + self.settings.feature_alignment * alignment}
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["key"]))
+        if not terms["total"].isfinite():
+            values = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
+            raise FloatingPointError(f"step {self.global_step}: the loss is no number any more: {values}")
         return terms["total"]
 
     def _is_beyond(self, batch: dict[str, Any]) -> Tensor:

@@ -48,6 +48,7 @@ class Ingest(SourceStage):
         if self.height is not None and self.height < 16:
             raise ValueError("ingest: height must be at least 16")
         open_dataset(self.dataset)
+        self.root = str(Path(self.root).resolve())  # workers have working folders of their own
 
     @property
     def writes(self) -> Column:
@@ -82,7 +83,7 @@ class Ingest(SourceStage):
 
     @property
     def _root(self) -> Path:
-        return Path(self.root).resolve()  # workers have working folders of their own
+        return Path(self.root)
 
     @property
     def _set(self) -> PanoramaSet:

@@ -53,6 +53,7 @@ class Label(Stage):
 
     def check(self) -> None:
         check_metric(self.model, check_labeler(self.model, self.output))
+        function_hashes([self.model])
 
     def settings(self) -> dict[str, Any]:
         scheme, _ = split_place(self.model)

@@ -65,9 +65,10 @@ class PanoramaSet(ABC):
 
 @dataclass(frozen=True)
 class FileSet(PanoramaSet):
-    """Panoramas as pairs of files. A split is one that `split_of` tells from an image's path, or a list file.
+    """Panoramas as pairs of files. A split is one of the set's own, or a list file.
 
-    A list holds a pair `IMAGE DEPTH` a line, relative to the root; it may lie anywhere.
+    A list holds a pair `IMAGE DEPTH` a line, relative to the root. It is looked for in the root, then as a path from
+    here; no file hides a split of the set's own.
     """
 
     name: str
@@ -76,19 +77,21 @@ class FileSet(PanoramaSet):
     depth_of: Callable[[Path, PurePosixPath], str]  # the root and an image below it, to the depth below the root
     read_rgb: Callable[[Path], np.ndarray]
     read_depth_m: Callable[[Path], np.ndarray]  # raw distances in metres; nan where missing
-    sees_far: bool = False  # what is farther than the range, inf too, is beyond it; else it is missing
+    sees_far: bool = False  # a distance over RANGE_M, or inf, says: beyond the range (inf); else it is a fault (nan)
     has_truth: Callable[[np.ndarray], np.ndarray] | None = None  # image to (H, W): False where its depth is void
-    split_of: Callable[[PurePosixPath], str] | None = None  # an image below the root to its split
+    splits: tuple[str, ...] = ()  # the set's own
+    split_of: Callable[[PurePosixPath], str] | None = None  # an image below the root to one of them
 
     def find(self, root: Path, split: str | None = None) -> list[Entry]:
         if not root.is_dir():
             raise DatasetError(root, "no such folder")
-        if split and (listed := _list_file(root, split)):
+        if split and split not in self.splits and (listed := _list_file(root, split)):
             found = [self._entry(image, depth) for image, depth in _listed(listed)]
         else:
             found = [entry for entry in self._all(root) if split in (None, entry.split)]
         if not found:
-            raise DatasetError(root, f"no panorama of the split {split!r}, which is no list file, either")
+            own = f"; its own splits are {', '.join(self.splits)}" if self.splits else ""
+            raise DatasetError(root, f"no panorama of the split {split!r}, which is no list file, either{own}")
         return sorted({entry.key: entry for entry in found}.values(), key=lambda entry: entry.key)
 
     def _all(self, root: Path) -> Iterator[Entry]:
@@ -133,7 +136,7 @@ def _key_of(image: PurePosixPath) -> str:
 
 
 def _list_file(root: Path, split: str) -> Path | None:
-    return next((path for path in (Path(split), root / split) if path.is_file()), None)
+    return next((path for path in (root / split, Path(split)) if path.is_file()), None)
 
 
 def _listed(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
@@ -141,6 +144,8 @@ def _listed(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
         lines = path.read_text().splitlines()
     except UnicodeDecodeError as error:
         raise DatasetError(path, "is no text", "bad_list") from error
+    except OSError as error:
+        raise DatasetError(path, f"cannot be read: {error.strerror}", "bad_list") from error
     for number, line in enumerate(lines, start=1):
         parts = line.split()
         if not parts or line.startswith("#"):

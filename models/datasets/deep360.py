@@ -45,5 +45,6 @@ DEEP360 = FileSet(
     read_rgb=_rgb,
     read_depth_m=_depth_m,
     sees_far=True,
+    splits=("training", "validation", "testing"),
     split_of=lambda image: image.parts[1] if len(image.parts) > 2 else "",
 )

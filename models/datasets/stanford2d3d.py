@@ -43,5 +43,6 @@ STANFORD2D3D = FileSet(
     read_rgb=read_rgb,
     read_depth_m=partial(read_png_m, units_per_metre=512),
     has_truth=outside_black_bands,
+    splits=("train", "test"),
     split_of=_split_of,
 )

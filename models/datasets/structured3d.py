@@ -32,5 +32,6 @@ STRUCTURED3D = FileSet(
     depth_of=_depth_of,
     read_rgb=read_rgb,
     read_depth_m=partial(read_png_m, units_per_metre=1000),
+    splits=("train", "val", "test"),
     split_of=_split_of,
 )

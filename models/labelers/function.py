@@ -30,9 +30,18 @@ def load_function(name: str) -> Callable[[np.ndarray], Any]:
 
 
 def source_hash(name: str) -> str:
-    """A hash of the source of the function's module, which stands for it in a fingerprint."""
+    """A hash of the source of the module that the function is written in, which stands for it in a fingerprint.
+
+    It does not see what that module imports. ValueError in one line where there is no source to read, as of what is
+    compiled or built in.
+    """
     module = inspect.getmodule(load_function(name))
-    return hashlib.sha256(inspect.getsource(module).encode()).hexdigest() if module else ""
+    try:
+        if module is None:
+            raise OSError("it is of no module")
+        return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
+    except (OSError, TypeError) as error:
+        raise ValueError(f"python:{name}: cannot read its source, which tells its versions apart: {error}") from error
 
 
 class FunctionDepth:

@@ -22,9 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
+from models.device import Precision
 from models.embedded import check_model_folder, model_place
 from models.labelers.fusion import Patches, fuse_on_sphere, views_of
-from models.labelers.outputs import METRIC, Output, OutputSetting
+from models.labelers.outputs import METRIC, Output, OutputSetting, check_output
 
 SCHEMES = ("hf", "diffusers", "python")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -37,23 +38,26 @@ ImageDepth = Callable[[list[np.ndarray]], list[np.ndarray]]
 class Estimate:
     """Of one panorama: a map (H, W) of what the labeler's `output` says, and the probability of being beyond the range.
 
-    The latter is None if the labeler does not tell.
+    The latter is None if the labeler does not tell. It may tell of a distance `nearer_m` than the range, instead: then
+    it takes nothing away.
     """
 
     values: np.ndarray
     beyond_range: np.ndarray | None = None
+    nearer_m: float | None = None
 
     def masked(self, threshold: float = 0.5) -> np.ndarray:
         """The map with inf where the range is more probably exceeded than not."""
-        if self.beyond_range is None:
+        if self.beyond_range is None or self.nearer_m is not None:
             return self.values
         return np.where(self.beyond_range > threshold, np.float32(np.inf), self.values)
 
 
 class Labeler(ABC):
-    """A loaded model."""
+    """A loaded model: what it gives, and the precision that it runs in, which of a function nobody knows."""
 
     output: Output
+    precision: str | None
 
     @abstractmethod
     def estimate(self, rgbs: list[np.ndarray]) -> list[Estimate]:
@@ -65,22 +69,28 @@ class DapLabeler(Labeler):
 
     output: Output = METRIC
 
-    def __init__(self, folder: str, device: str, batch_size: int, yaw_turns: int) -> None:
+    def __init__(self, folder: str, device: str, batch_size: int, yaw_turns: int, precision: Precision) -> None:
         from models.inference import DepthPredictor
 
-        self.predictor = DepthPredictor(folder, device, batch_size=batch_size, yaw_turns=yaw_turns)
+        self.predictor = DepthPredictor(folder, device, batch_size=batch_size, yaw_turns=yaw_turns, precision=precision)
+        self.precision = self.predictor.precision
 
     def estimate(self, rgbs: list[np.ndarray]) -> list[Estimate]:
-        masks = self.predictor.model.config.masks_the_range
-        found = self.predictor.predict(rgbs)
-        return [Estimate(one.depth_m, one.beyond_range if masks else None) for one in found]
+        config, found = self.predictor.model.config, self.predictor.predict(rgbs)
+        if config.range_threshold_m is None:
+            return [Estimate(one.depth_m) for one in found]
+        nearer_m = None if config.masks_the_range else config.range_threshold_m
+        return [Estimate(one.depth_m, one.beyond_range, nearer_m) for one in found]
 
 
 class PerspectiveLabeler(Labeler):
     """A model of perspective pictures, on panoramas as they are or on views of them."""
 
-    def __init__(self, depth_of: ImageDepth, output: Output, patches: Patches | None) -> None:
+    def __init__(
+        self, depth_of: ImageDepth, output: Output, patches: Patches | None, precision: str | None = "float32"
+    ) -> None:
         self.output: Output = output
+        self.precision = precision
         self._depth_of, self._patches = depth_of, patches
 
     def estimate(self, rgbs: list[np.ndarray]) -> list[Estimate]:
@@ -116,11 +126,11 @@ def check_labeler(place: str, output: OutputSetting = "auto") -> Output:
         return given
     if not scheme:
         check_model_folder(rest)
-        return METRIC
+        return check_output(place, METRIC, output)
     if not (Path(rest).is_dir() or _HUB_ID.fullmatch(rest)):
         raise ValueError(f"{place}: no such folder, and not a hub id")
     if scheme == "diffusers":
-        return "relative-depth"
+        return check_output(place, "relative-depth", output)
     from models.labelers.transformers import output_of
 
     return output_of(rest, output)
@@ -135,10 +145,12 @@ def make_labeler(
     patches: Patches | None = None,
     output: OutputSetting = "auto",
     yaw_turns: int = 1,
+    precision: Precision = "auto",
 ) -> Labeler:
     """Loads a model; `weights` is where it lies by now, if not where `place` says. Raises ValueError or OSError.
 
-    `patches` and `output` are for models of others, `yaw_turns` (see `DepthPredictor`) is for ours.
+    `patches` and `output` are for models of others, which run in float32. `yaw_turns` and `precision` are for ours: see
+    `DepthPredictor`.
     """
     scheme, rest = split_place(place)
     rest = weights or rest
@@ -150,14 +162,14 @@ def make_labeler(
     if not scheme:
         if patches or output not in ("auto", METRIC):
             raise ValueError(f"{place}: our own model sees whole panoramas, and gives metric depth")
-        return DapLabeler(rest, device, batch_size, yaw_turns)
-    if yaw_turns != 1:
-        raise ValueError(f"{place}: only our own model predicts under several turns")
+        return DapLabeler(rest, device, batch_size, yaw_turns, precision)
+    if yaw_turns != 1 or precision == "bfloat16":
+        raise ValueError(f"{place}: only our own model predicts under several turns, or in bfloat16")
     if scheme == "python":
         from models.labelers.function import FunctionDepth
 
         given: Output = METRIC if output == "auto" else output
-        return PerspectiveLabeler(FunctionDepth(rest), given, patches)
+        return PerspectiveLabeler(FunctionDepth(rest), given, patches, precision=None)
     if scheme == "diffusers":
         from models.labelers.marigold import MarigoldDepth
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from models.device import choose_device, in_precision
 from models.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before diffusers, which imports torchvision where it is installed
@@ -18,9 +19,10 @@ class MarigoldDepth:
             from diffusers import MarigoldDepthPipeline  # pyright: ignore[reportMissingImports] - an extra
         except ImportError as error:
             raise ValueError(f"diffusers:{place} needs diffusers: install dap-engine[generate]") from error
-        self._device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self._device = choose_device(device)
         self._seed = seed
-        self._pipeline = MarigoldDepthPipeline.from_pretrained(place, use_safetensors=True).to(self._device)
+        self._pipeline = MarigoldDepthPipeline.from_pretrained(place, use_safetensors=True, torch_dtype=torch.float32)
+        self._pipeline.to(self._device)
         self._pipeline.set_progress_bar_config(disable=True)
 
     def __call__(self, rgbs: list[np.ndarray]) -> list[np.ndarray]:
@@ -30,5 +32,6 @@ class MarigoldDepth:
     def _one(self, rgb: np.ndarray) -> np.ndarray:
         picture = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
         generator = torch.Generator().manual_seed(self._seed)
-        found = self._pipeline(picture, generator=generator, output_type="np")
+        with in_precision("float32", self._device):
+            found = self._pipeline(picture, generator=generator, output_type="np")
         return found.prediction[0, ..., 0].astype(np.float32)

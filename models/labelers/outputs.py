@@ -23,6 +23,13 @@ _ALIGNMENTS: dict[Output, tuple[Alignment, ...]] = {
 }
 
 
+def check_output(model: str, given: Output, wanted: OutputSetting) -> Output:
+    """What a model is known to give; ValueError if it is said to give something else."""
+    if wanted not in ("auto", given):
+        raise ValueError(f"{model} gives {given}: its output cannot be {wanted}")
+    return given
+
+
 def check_alignment(model: str, output: Output, alignment: Alignment) -> None:
     """ValueError if what a model gives cannot be measured under an alignment."""
     allowed = _ALIGNMENTS[output]

@@ -12,7 +12,8 @@ import torch
 from huggingface_hub import snapshot_download
 from PIL import Image
 
-from models.labelers.outputs import METRIC, Output, OutputSetting
+from models.device import choose_device, in_precision
+from models.labelers.outputs import METRIC, Output, OutputSetting, check_output
 from models.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before transformers, which imports torchvision where it is installed
@@ -41,7 +42,7 @@ def output_of(place: str, wanted: OutputSetting = "auto") -> Output:
     """What a model gives, by its configuration, unless it is said; ValueError in one line if nobody knows."""
     config = _config(place)
     if isinstance(config, DapConfig):
-        return METRIC
+        return check_output(f"hf:{place}", METRIC, wanted)
     if type(config) not in AutoModelForDepthEstimation._model_mapping:
         raise ValueError(f"hf:{place} is a {config.model_type!r}, and no depth-estimation model of transformers")
     if wanted != "auto":
@@ -66,7 +67,7 @@ class TransformersDepth:
     def __init__(self, place: str, device: str, batch_size: int, output: OutputSetting = "auto") -> None:
         self.output: Output = output_of(place, output)
         self._batch_size = batch_size
-        self._device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self._device = choose_device(device)
         try:
             self._processor: Any = AutoImageProcessor.from_pretrained(place, backend="pil")  # not every one has it
         except ImportError as error:
@@ -94,7 +95,8 @@ class TransformersDepth:
         restore = self._processor.post_process_depth_estimation
         sizes = [rgb.shape[:2] for rgb in rgbs]
         source = {"source_sizes": sizes} if "source_sizes" in inspect.signature(restore).parameters else {}
-        found = restore(self._model(**inputs), target_sizes=sizes, **source)
+        with in_precision("float32", self._device):
+            found = restore(self._model(**inputs), target_sizes=sizes, **source)
         return [
             item["predicted_depth"].float().reshape(size).cpu().numpy() for item, size in zip(found, sizes, strict=True)
         ]

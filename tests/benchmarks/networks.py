@@ -3,7 +3,7 @@
 import torch
 
 from models.dap import DapConfig
-from models.inference import choose_device
+from models.device import choose_device
 
 DEVICE = choose_device("auto")
 ON_GPU = DEVICE.type == "cuda"

@@ -9,7 +9,7 @@ from tests.benchmarks.measure import Result
 
 SUBJECTS = (
     *("extract", "sparse", "horizon", "ray_map", "chain", "resume", "scale", "driver"),
-    *("loader", "label", "inference", "losses", "patches"),
+    *("loader", "label", "inference", "losses", "patches", "decoders"),
 )
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from engine.columns import TarColumn
 from engine.recipe import Node, RecipeError
 from engine.runner import check_nodes
 from engine.stage import Row
-from jobs.evaluate import Evaluate, format_table
+from jobs.evaluate import Evaluate, decode_labelled, format_table
 from models.dap import DapConfig, DapModel
 from models.depth_png import decode_depth_png, encode_depth_png
 from models.inference import DepthPredictor
@@ -145,6 +146,74 @@ def test_models_of_others_stand_beside_ours(model, tmp_path):
     unaligned = Node("evaluate", evaluate(models))
     with pytest.raises(RecipeError, match="relative gives relative-disparity, which has no metres"):
         check_nodes([unaligned])
+
+
+def test_panoramas_without_truth_are_counted_and_change_nothing_else(run, tmp_path):
+    more = [*two(), row("t-2", flat(np.nan), "test", "indoor")]
+    figures, before = (
+        figures_of(one)["blind"]["held out"] for one in (finished(tmp_path, labelled(more), pack(), evaluate()), run)
+    )
+    assert (figures.pop("left_out"), before.pop("left_out")) == (1, 0)
+    assert figures == before
+
+
+def some_nan(rgb: np.ndarray) -> np.ndarray:
+    return np.where(np.arange(rgb.shape[1]) < 3, np.nan, four_metres(rgb))
+
+
+def broken(rgb: np.ndarray) -> np.ndarray:
+    raise KeyError("depth")
+
+
+@pytest.mark.parametrize(("function", "message"), [("some_nan", "gives nan for t-0"), ("broken", "raised KeyError")])
+def test_a_model_that_fails_is_one_line(tmp_path, function, message):
+    error = failure(tmp_path, labelled(two()), pack(), evaluate({"bad": f"python:{__name__}:{function}"}))
+    assert error.startswith("bad: ")
+    assert message in error
+    assert "\n" not in error
+
+
+def test_one_batch_of_panoramas_is_held_at_a_time(tmp_path, monkeypatch):
+    decoded, alive = [], []
+
+    def decode(row: Row):
+        item = decode_labelled(row)
+        decoded.append(weakref.ref(item))
+        alive.append(sum(reference() is not None for reference in decoded))
+        return item
+
+    monkeypatch.setattr("jobs.evaluate.decode_labelled", decode)
+    many = [row(f"t-{number}", flat(3 + number), "test", "indoor") for number in range(9)]
+    step = evaluate({"four": f"python:{__name__}:four_metres"}, batch_size=2)
+    run = finished(tmp_path, labelled(many), pack(), step)
+    assert figures_of(run)["four"]["held out"]["samples"] == len(many)
+    assert len(decoded) == 2 * len(many), "once for the blind predictor, once for the model"
+    assert max(alive) <= 2 * 2  # a batch goes when the next one is whole
+
+
+def test_figures_do_not_depend_on_the_batch(run, model, tmp_path):
+    one = finished(tmp_path, labelled(two()), pack(), evaluate({"tiny": model}, batch_size=1))
+    for found, expected in zip(figures_of(one).values(), figures_of(run).values(), strict=True):
+        assert found["held out"]["abs_rel"] == pytest.approx(expected["held out"]["abs_rel"], rel=1e-5)
+
+
+def test_our_models_are_measured_in_float32_unless_told(run, model, tmp_path):
+    coarse = finished(tmp_path, labelled(two()), pack(), evaluate({"tiny": model}, precision="bfloat16"))
+    figures = [figures_of(one)["tiny"]["held out"]["abs_rel"] for one in (run, coarse)]
+    assert figures[0] != figures[1]
+    assert figures[0] == pytest.approx(figures[1], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"outputs": {"tiny": "relative-depth"}}, "gives metric-depth: its output cannot be relative-depth"),
+        ({"models": {"root": "python:math:sqrt"}}, "python:math:sqrt: cannot read its source"),
+    ],
+)
+def test_what_makes_no_sense_is_told_before_any_work(model, settings, message):
+    with pytest.raises(RecipeError, match=message):
+        check_nodes([Node("evaluate", evaluate(**({"models": {"tiny": model}} | settings)))])
 
 
 def test_settings_for_a_model_that_is_none():

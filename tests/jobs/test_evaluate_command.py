@@ -99,6 +99,7 @@ def test_figures_by_hand(name, capsys, tmp_path):
             assert document[variant][metric] == pytest.approx(np.mean([one[variant][metric] for one in alone]))
     assert set(document["official"]) == set(document["spherical"]) == set(NAMES)
     assert (document["output"], document["range_iou"]) == ("metric-depth", None)
+    assert (document["split"], document["precision"], document["left_out"]) == (None, None, 0)
 
 
 def test_what_is_saved(capsys, tmp_path, own_folder):
@@ -136,6 +137,43 @@ def test_our_own_model_on_shards_tells_range_seam_and_yaw(capsys, tmp_path):
     assert document["sphere"]["yaw_error"] > 0
     turned = evaluate(capsys, "--dataset", "shards", "--root", tmp_path, "--device", "cpu", "--yaw-turns", 4)
     assert turned["sphere"]["yaw_error"] < document["sphere"]["yaw_error"]
+    assert main(["evaluate", "--dataset", "shards", "--root", str(tmp_path), "--split", "test", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"embedded on {tmp_path}, split test, float32"
+    assert "official_masked" in printed[2]
+
+
+def test_our_own_model_is_measured_in_float32_unless_told(capsys, tmp_path):
+    seeds = LAYOUTS["structured3d"](tmp_path)
+    command = ["--dataset", "structured3d", "--root", tmp_path, "--split", "val", "--device", "cpu"]
+    exact, coarse = evaluate(capsys, *command), evaluate(capsys, *command, "--precision", "bfloat16")
+    assert (exact["precision"], coarse["precision"], exact["split"]) == ("float32", "bfloat16", "val")
+    assert 0 < exact["samples"] < len(seeds)
+    assert exact["abs_rel"] == pytest.approx(coarse["abs_rel"], rel=0.05)
+    assert exact["abs_rel"] != coarse["abs_rel"]
+    others = fails(capsys, "--model", f"{OURS}five_metres", *command, "--precision", "bfloat16")
+    assert "only our own model predicts under several turns, or in bfloat16" in others
+
+
+def test_panoramas_without_truth_are_said_to_be_left_out(capsys, tmp_path):
+    nothing = encode_depth_png(np.full((8, 16), np.nan, np.float32))
+    known = encode_depth_png(layouts.depth_m(1))
+    depths = {"a": known, "b": nothing}
+    samples = {key: {"jpg": layouts.rgb(1), "depth.png": png, "json": {}} for key, png in depths.items()}
+    write_shard(tmp_path / "0.tar", samples)
+    command = ["--model", f"{OURS}five_metres", "--dataset", "shards", "--root", tmp_path, "--out", tmp_path / "out"]
+    assert main(["evaluate", *map(str, command), "--json"]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert (document["samples"], document["left_out"]) == (1, 1)
+    assert document["abs_rel"] == pytest.approx(np.mean(abs(5 - layouts.depth_m(1)) / layouts.depth_m(1)))
+    assert captured.err == f"{tmp_path}: 1 of 2 panoramas have no ground truth at all: left out of the errors\n"
+    rows = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
+    assert [row["abs_rel"] is None for row in rows] == [False, True]
+    (tmp_path / "none").mkdir()
+    write_shard(tmp_path / "none" / "0.tar", {"b": samples["b"]})
+    command[command.index(tmp_path)] = tmp_path / "none"
+    assert f"{tmp_path}/none: no ground truth at all in any of its 1 panoramas" in fails(capsys, *command)
 
 
 def test_truth_without_any_distance_gives_null(capsys, tmp_path):
@@ -193,6 +231,7 @@ def test_what_cannot_be(capsys, tmp_path, own_folder):
         ([*here, "--yaw-turns", 0], "yaw_turns"),
         ([*here, "--model", f"{OURS}some_nan"], "gives nan for area-"),
         ([*here, "--patches", 32], "our own model sees whole panoramas"),
+        ([*here, "--output", "relative-depth"], "gives metric-depth: its output cannot be relative-depth"),
         ([*here, *constant, "--out", tmp_path / "area_1/pano/rgb/camera_3_equirectangular_domain_rgb.png"], "--out"),
     ]:
         assert message in fails(capsys, *arguments)

@@ -6,6 +6,8 @@ import torch
 
 from models.depth_png import decode_depth_png, encode_depth_png
 from models.discriminator import Discriminator, DiscriminatorConfig
+from models.erp import resize
+from models.images import pixel_values, resize_rgb
 from models.inference import DepthPredictor, Prediction, QualityScorer
 from models.labelers.load import make_labeler
 from tests.models.test_dap import small
@@ -51,7 +53,26 @@ def test_a_mask_for_a_nearer_threshold_takes_no_distance_away(tmp_path: Path) ->
         (prediction,) = DepthPredictor(tmp_path, "cpu").predict(images)
         (estimate,) = make_labeler(str(tmp_path), device="cpu").estimate(images)
         assert np.isinf(prediction.masked_depth_m()).any() == np.isinf(estimate.masked()).any() == masked
-        assert (estimate.beyond_range is None) == (not masked)
+        assert estimate.nearer_m == (None if masked else 20.0)
+        assert prediction.beyond_range.mean() > 0.9
+        np.testing.assert_array_equal(estimate.beyond_range, prediction.beyond_range)
+    small(range_threshold_m=None).save_pretrained(tmp_path)
+    assert make_labeler(str(tmp_path), device="cpu").estimate(images)[0].beyond_range is None
+    assert (DepthPredictor(tmp_path, "cpu").predict(images)[0].beyond_range == 0).all()
+
+
+def test_the_model_may_see_more_than_its_own_size(folder: Path) -> None:
+    """By hand: the panorama resized, predicted, and resized back around the seam."""
+    (rgb,) = _images((96, 192))
+    values = pixel_values([resize_rgb(rgb, 64, 128)])
+    with torch.no_grad():
+        expected = resize(small()(values).predicted_depth[:, None], 96, 192)[0, 0].numpy()
+    (found,) = DepthPredictor(folder, "cpu", height=64).predict([rgb])
+    assert np.allclose(found.depth_m, expected, rtol=1e-5)
+    assert not np.allclose(DepthPredictor(folder, "cpu").predict([rgb])[0].depth_m, found.depth_m, rtol=1e-2)
+    for height in (0, -8, 4, 36):
+        with pytest.raises(ValueError, match=f"a height of {height} is no multiple of the model's patch, 8"):
+            DepthPredictor(folder, "cpu", height=height)
 
 
 def test_neighbours_in_the_list_do_not_matter(folder: Path) -> None:

@@ -252,6 +252,45 @@ def test_pixels_without_weight_have_no_part(loss, odd: float, nothing_known: boo
 
 
 @pytest.mark.parametrize("loss", PIXELWISE)
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 0.0, -3.0])
+def test_truth_that_is_no_distance_is_none(loss, odd: float) -> None:
+    """Whatever its weight: as if that were 0."""
+    prediction_m, target_m, weight = _random(shape=(2, 8, 16))
+    hole = torch.zeros_like(weight, dtype=torch.bool)
+    hole[0, 2:5, 3:6] = True
+    predicted = prediction_m.requires_grad_()
+    loss(predicted, target_m.where(~hole, odd), weight + 0.1).sum().backward()
+    assert predicted.grad is not None
+    assert predicted.grad.isfinite().all()
+    assert (predicted.grad[hole] == 0).all()
+    without = loss(prediction_m, target_m, (weight + 0.1) * ~hole)
+    assert torch.equal(loss(prediction_m, target_m.where(~hole, odd), weight + 0.1), without)
+
+
+@pytest.mark.parametrize("loss", PIXELWISE)
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_a_prediction_that_is_no_number_is_not_passed_over(loss, odd: float) -> None:
+    """In the middle of a plain wall, too, where nothing else is an edge."""
+    wall_m = torch.full((2, 8, 16), 3.0)
+    prediction_m = wall_m.clone()
+    prediction_m[0, 4, 7] = odd
+    found = loss(prediction_m, wall_m, torch.ones_like(wall_m))
+    assert found.isfinite().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("loss", PIXELWISE)
+@pytest.mark.parametrize("predicted", [0.0, -3.0])
+def test_predictions_that_are_not_positive_keep_everything_finite(loss, predicted: float) -> None:
+    _, target_m, weight = _random(shape=(2, 8, 16))
+    prediction_m = torch.full_like(target_m, predicted, requires_grad=True)
+    value = loss(prediction_m, target_m, weight)
+    value.sum().backward()
+    assert value.isfinite().all()
+    assert prediction_m.grad is not None
+    assert prediction_m.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("loss", PIXELWISE)
 def test_half_precision_is_computed_in_full(loss) -> None:
     prediction_m, target_m, weight = _random(shape=(1, 16, 32))
     halves = prediction_m.bfloat16(), target_m.bfloat16()
@@ -281,14 +320,31 @@ def test_gradients_of_the_range_mask(kind: str) -> None:
     assert torch.autograd.gradcheck(lambda p: range_mask_loss(p, target_m > 10, weight, kind=kind), probability)
 
 
-@pytest.mark.parametrize("kind", ["bce", "squared"])
-def test_a_range_mask_that_is_nan_where_nothing_is_known_counts_for_nothing(kind: str) -> None:
+PROBABILISTIC = [
+    dice,
+    binary_cross_entropy,
+    range_mask_loss,
+    lambda p, t, w: range_mask_loss(p, t, w, kind="squared"),
+]
+
+
+@pytest.mark.parametrize("loss", PROBABILISTIC)
+@pytest.mark.parametrize("odd", [math.nan, math.inf, 2.0])
+def test_what_is_not_known_to_be_in_range_has_no_part(loss, odd: float) -> None:
+    """For a weight of 0, or a truth of nan."""
     probability, target_m, weight = _random()
-    probability, weight = probability / 25, (weight > 0.5).to(weight)
-    odd = torch.where(weight > 0, probability, torch.nan)
-    assert range_mask_loss(odd, target_m > 10, weight, kind=kind) == range_mask_loss(
-        probability, target_m > 10, weight, kind=kind
-    )
+    probability, weight, truth = probability / 25, (weight > 0.5).to(weight), (target_m > 10).double()
+    expected = loss(probability, truth, weight)
+    predicted = torch.where(weight > 0, probability, odd).requires_grad_()
+    found = loss(predicted, truth.where(weight > 0, odd), weight)
+    assert found == expected > 0
+    assert loss(predicted, truth.where(weight > 0, torch.nan), torch.ones_like(weight)) == expected
+    found.backward()
+    assert predicted.grad is not None
+    assert predicted.grad.isfinite().all()
+    assert (predicted.grad[weight == 0] == 0).all()
+    assert loss(predicted, truth, torch.zeros_like(weight)) == 0
+    assert loss(probability.where(weight == 0, torch.nan), truth, weight).isnan()
 
 
 def test_hinge_is_0_beyond_the_margin_alone() -> None:

@@ -54,3 +54,10 @@ def test_a_constant_prediction_becomes_the_mean():
     truth_m = torch.tensor([[2.0, 4.0]])
     aligned = align(torch.full((1, 2), 7.0), truth_m, torch.ones(1, 2, dtype=torch.bool), "scale-shift")
     assert aligned.tolist() == [[3.0, 3.0]]
+
+
+def test_a_prediction_of_zeros_has_a_median_of_a_millimetre():
+    """Half of the pixels and more: there is a scale all the same, and so nothing is nan."""
+    prediction, truth_m = torch.tensor([[0.0, 0.0, 0.0, 3.0]]), torch.full((1, 4), 2.0)
+    aligned = align(prediction, truth_m, torch.ones(1, 4, dtype=torch.bool), "median")
+    torch.testing.assert_close(aligned, torch.tensor([[2.0, 2.0, 2.0, 6000.0]]).double())

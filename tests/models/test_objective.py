@@ -23,7 +23,7 @@ def _random() -> tuple[Tensor, Tensor, Target]:
     return 20 * depth_m + 0.5, probability, Target(true_m, valid, beyond_range)
 
 
-def _terms(weights: LossWeights | None = ALL, turn: int = 0, **options) -> dict[str, Tensor]:
+def _terms(weights: LossWeights = ALL, turn: int = 0, **options) -> dict[str, Tensor]:
     depth_m, probability, target = _random()
     turned = Target(*(part.roll(turn, -1) for part in target))
     return dap_loss(depth_m.roll(turn, -1), probability.roll(turn, -1), turned, weights=weights, **options)
@@ -82,10 +82,40 @@ def test_a_term_without_a_factor_is_left_out(name: str) -> None:
     assert torch.allclose(alone["total"], 3 * everything[name])
 
 
-def test_by_default_distances_and_range_alone_are_learned() -> None:
-    terms = _terms(None)
+def test_by_default_the_total_is_the_published_one() -> None:
+    depth_m, probability, target = _random()
+    terms, published = dap_loss(depth_m, probability, target), _terms(PUBLISHED)
+    assert terms.keys() == {*NAMES[:6], "total"}
+    assert torch.equal(terms["total"], published["total"])
+
+
+def test_distances_and_range_alone_are_the_least_to_learn() -> None:
+    terms = _terms(LossWeights())
     assert terms.keys() == {"silog", "range_mask", "total"}
     assert torch.equal(terms["total"], terms["silog"] + terms["range_mask"])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "range_mask"])
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_a_distance_that_is_no_number_is_noticed_by_every_term(name: str, odd: float) -> None:
+    """But for disparities, of which a distance of inf is 0."""
+    depth_m, probability, target = _random()
+    depth_m[0, 4, 9] = odd
+    target.valid[0, 3:6, 8:11] = True
+    target.beyond_range[0, 3:6, 8:11] = False
+    found = dap_loss(depth_m, probability, target, weights=LossWeights(**{**NOTHING_AT_ALL, name: 1.0}))
+    disparity = name in ("affine_invariant", "gradient_matching")
+    assert found["total"].isfinite() == (disparity and odd == math.inf)
+    nowhere = target._replace(valid=target.valid & depth_m.isfinite())
+    assert dap_loss(depth_m, probability, nowhere, weights=ALL)["total"].isfinite()
+
+
+def test_a_chance_that_is_no_number_is_noticed() -> None:
+    depth_m, probability, target = _random()
+    probability[0, 4, 9] = math.nan
+    known = target.valid | target.beyond_range
+    known[0, 4, 9] = True
+    assert dap_loss(depth_m, probability, target._replace(beyond_range=known))["total"].isnan()
 
 
 def test_factors_are_checked() -> None:

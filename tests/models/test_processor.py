@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +87,20 @@ def test_the_pipeline_gives_metres_at_the_images_size(folder: Path) -> None:
     native = _panorama()
     expected = DapModel.from_folder(folder)(DapImageProcessor.of(small().config)(native)["pixel_values"])
     assert torch.allclose(estimate(Image.fromarray(native))["predicted_depth"], expected.predicted_depth[0])
+
+
+@pytest.mark.slow
+def test_a_fresh_process_knows_a_saved_model_once_models_dap_is_imported(folder: Path) -> None:
+    """By every Auto class that it is registered with; and nothing of the kind is asked of the hub."""
+    program = f"""
+import models.dap
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForDepthEstimation, pipeline
+autos = AutoConfig, AutoImageProcessor, AutoModel, AutoModelForDepthEstimation
+print(*(type(auto.from_pretrained({str(folder)!r})).__name__ for auto in autos))
+print(type(pipeline("depth-estimation", model={str(folder)!r}, device="cpu").model).__name__)
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
+    assert done.stdout.splitlines() == ["DapConfig DapImageProcessor DapModel DapModel", "DapModel"]

@@ -113,6 +113,27 @@ def test_pixels_without_weight_have_no_part(loss, odd: float, nothing_known: boo
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_truth_that_is_no_number_is_none(loss, odd: float) -> None:
+    prediction, target, weight = _random()
+    hole = torch.zeros_like(weight, dtype=torch.bool)
+    hole[1, 2:5, 3:6] = True
+    found = loss(prediction.requires_grad_(), target.where(~hole, odd), weight)
+    assert torch.equal(found, loss(prediction, target, weight * ~hole))
+    found.sum().backward()
+    assert prediction.grad is not None
+    assert prediction.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_a_prediction_that_is_no_number_is_not_passed_over(loss, odd: float) -> None:
+    prediction, target, weight = _random()
+    prediction[1, 3, 4] = odd
+    assert loss(prediction, target, weight).isfinite().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_flat_predictions_keep_everything_finite(loss) -> None:
     _, target, weight = _random()
     flat = torch.full(SHAPE, 2.0, dtype=torch.float64, requires_grad=True)
@@ -148,3 +169,21 @@ def test_feature_alignment_teaches_the_features_alone() -> None:
     feature_alignment_loss(zeros, zeros).backward()
     assert zeros.grad is not None
     assert zeros.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("spoilt", ["features", "frozen"])
+def test_places_of_no_weight_or_without_frozen_features_have_no_part(spoilt: str) -> None:
+    maps: dict[str, Tensor] = dict(zip(("features", "frozen"), _features(), strict=True))
+    maps[spoilt] = maps[spoilt].clone()
+    maps[spoilt][..., 1] = math.nan
+    features = maps["features"].requires_grad_()
+    weight = torch.ones(1, 1, 3)
+    if spoilt == "features":
+        assert feature_alignment_loss(features, maps["frozen"], weight=weight).isnan()
+        weight[..., 1] = 0
+    loss = feature_alignment_loss(features, maps["frozen"], margin=1.0, weight=weight)
+    assert loss.item() == pytest.approx((0 + 2) / 2)
+    loss.backward()
+    assert features.grad is not None
+    assert features.grad.isfinite().all()
+    assert feature_alignment_loss(features, maps["frozen"], weight=torch.zeros(1, 3)) == 0

@@ -50,6 +50,15 @@ def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(weight, other[name]) for name, weight in one.items())
 
 
+def test_a_loss_that_is_no_number_stops_the_training(data: PanoramaDataModule, tmp_path: Path) -> None:
+    module = DapTraining(small(), SETTINGS)
+    module.model.depth_head.output.bias.data.fill_(math.nan)
+    backbone = {name: weight for name, weight in _weights(module).items() if "backbone" in name}
+    with pytest.raises(FloatingPointError, match=r"^step 0: the loss is no number any more: silog nan, "):
+        _fit(module, data, tmp_path, enable_checkpointing=False)
+    assert _same({name: module.state_dict()[name] for name in backbone}, backbone)
+
+
 def test_the_schedule_rises_then_falls_to_0() -> None:
     factors = [warmup_cosine(step, warmup_steps=4, steps=20) for step in range(21)]
     assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])

@@ -1,5 +1,6 @@
 """Data sets brought in: a column that training reads, damaged files dropped by code, nothing done twice."""
 
+import pickle
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import yaml
 
 from engine.recipe import Node, RecipeError
 from engine.runner import check_nodes
+from engine.stage import Row
 from jobs.__main__ import main
 from models.depth_png import decode_depth_png, encode_depth_png
 from stages.ingest import Ingest
@@ -119,6 +121,19 @@ def test_from_the_command_line(tmp_path, capsys):
     command = ["run", str(recipe), "--run-dir", str(tmp_path / "other"), "--set", "bring.root=/nowhere"]
     assert main(command) == 2
     assert "/nowhere: no such folder" in capsys.readouterr().err
+
+
+def test_a_root_relative_to_where_the_recipe_is_run(tmp_path, monkeypatch):
+    """Workers, which get the stage as a pickle, have working folders of their own."""
+    LAYOUTS["structured3d"](tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    stage = ingest("structured3d", "data")
+    (shard,) = stage.shards()
+    sent = pickle.loads(pickle.dumps(stage))  # noqa: S301 - our own bytes
+    monkeypatch.chdir("/")
+    rows = list(sent.process(list(sent.source(shard))))
+    assert len(rows) == 3
+    assert all(isinstance(row, Row) for row in rows)
 
 
 def test_a_root_without_the_set_stops_the_recipe_before_any_work(tmp_path):

@@ -132,11 +132,23 @@ def test_a_model_of_transformers_labels_if_it_knows_metres(tmp_path):
 
 @pytest.mark.parametrize(
     ("model", "message"),
-    [("hf:nowhere", "not a hub id"), ("python:no.such:f", "no"), ("python:numpy", "python:MODULE:FUNCTION")],
+    [
+        ("hf:nowhere", "not a hub id"),
+        ("python:no.such:f", "no"),
+        ("python:numpy", "python:MODULE:FUNCTION"),
+        ("python:math:sqrt", "python:math:sqrt: cannot read its source"),
+    ],
 )
 def test_models_of_others_that_are_not_there(model, message):
     with pytest.raises(RecipeError, match=message):
         check_nodes([Node("label", Label(model=model))])
+
+
+@pytest.mark.parametrize("scheme", ["", "hf:"])
+def test_our_own_models_give_metres_and_nothing_else(model, scheme):
+    check_nodes([Node("label", Label(model=scheme + model, output="metric-depth"))])
+    with pytest.raises(RecipeError, match=r"step 'label': .* gives metric-depth: its output cannot be relative-depth"):
+        check_nodes([Node("label", Label(model=scheme + model, output="relative-depth"))])
 
 
 def test_patches_are_for_models_of_others():

@@ -167,6 +167,23 @@ def test_lists_of_pairs(tmp_path):
         assert entry in dataset.find(tmp_path)
 
 
+def test_no_file_hides_a_split_and_a_list_of_the_root_comes_first(tmp_path, monkeypatch):
+    """What lies in the folder where one happens to work is asked last."""
+    root, here = tmp_path / "root", tmp_path / "here"
+    layouts.stanford2d3d(root)
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for name in ("test", "few.txt", "mine.txt"):
+        (here / name).write_text("no/such.png no/such.png\n")
+    (root / "few.txt").write_text("image.png depth.png\n")
+    found = open_dataset("stanford2d3d").find
+    assert [entry.image.split("/")[0] for entry in found(root, "test")] == ["area_5a"]
+    assert [entry.image for entry in found(root, "few.txt")] == ["image.png"]
+    assert [entry.image for entry in found(root, "mine.txt")] == ["no/such.png"]
+    with pytest.raises(DatasetError, match="no list file, either; its own splits are train, test"):
+        found(root, "val")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

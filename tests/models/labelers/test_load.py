@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.labelers.function import source_hash
 from models.labelers.fusion import Patches
 from models.labelers.load import check_labeler, make_labeler, split_place, weights_of
 from models.labelers.outputs import check_alignment, check_metric
@@ -99,6 +100,10 @@ def nearer_is_brighter(rgb: np.ndarray) -> np.ndarray:
     return 1 + rgb[..., 0] / 16
 
 
+exec("def typed_in(rgb): ...", namespace := {"__name__": "nowhere"})
+typed_in = namespace["typed_in"]
+
+
 def wrong_shape(rgb: np.ndarray) -> np.ndarray:
     return rgb[:2, :2, 0]
 
@@ -110,6 +115,30 @@ def test_functions():
     assert make_labeler(f"python:{__name__}:nearer_is_brighter", output="relative-depth").output == "relative-depth"
     with pytest.raises(ValueError, match=r"gave \(2, 2\) for a picture of \(32, 64\)"):
         make_labeler(f"python:{__name__}:wrong_shape").estimate(RGBS[:1])
+
+
+def test_the_source_of_a_function_stands_for_it():
+    assert source_hash(f"{__name__}:wrong_shape") == source_hash(f"{__name__}:nearer_is_brighter")
+    assert source_hash("tests.footage:panorama") != source_hash(f"{__name__}:wrong_shape")
+    for nowhere in ("math:sqrt", "builtins:len", f"{__name__}:typed_in"):
+        with pytest.raises(ValueError, match=rf"^python:{nowhere}: cannot read its source.*$"):
+            source_hash(nowhere)
+
+
+def test_precision_is_ours_to_choose_and_told(folder):
+    assert make_labeler("embedded", device="cpu").precision == "float32"
+    assert make_labeler("embedded", device="cpu", precision="bfloat16").precision == "bfloat16"
+    assert make_labeler(f"hf:{folder('dpt')}", device="cpu").precision == "float32"
+    assert make_labeler(f"python:{__name__}:nearer_is_brighter").precision is None
+    with pytest.raises(ValueError, match="only our own model predicts under several turns, or in bfloat16"):
+        make_labeler(f"hf:{folder('dpt')}", device="cpu", precision="bfloat16")
+
+
+def test_what_is_known_to_be_given_cannot_be_said_to_be_something_else():
+    for place, given in (("embedded", "metric-depth"), ("diffusers:a/b", "relative-depth")):
+        assert check_labeler(place, given) == given
+        with pytest.raises(ValueError, match=f"{place} gives {given}: its output cannot be relative-disparity"):
+            check_labeler(place, "relative-disparity")
 
 
 def test_a_function_on_patches_gives_ray_distance():

@@ -1,0 +1,33 @@
+"""Where networks run, and in what precision."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def choose_device(device: str) -> torch.device:
+    """ "auto" is CUDA where there is one."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+
+
+def choose_precision(precision: Precision, device: torch.device) -> Precision:
+    """ "auto" is bfloat16 on CUDA and float32 elsewhere."""
+    return ("bfloat16" if device.type == "cuda" else "float32") if precision == "auto" else precision
+
+
+@contextmanager
+def in_precision(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Inside, networks of float32 weights compute in the precision.
+
+    float32 is whole: PyTorch lets convolutions on CUDA round their factors to TF32's 10 bits unless it is told not to.
+    """
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
