@@ -6,6 +6,7 @@ import argparse
 import sys
 from importlib import import_module
 
+from engine.barrier import BarrierError
 from engine.columns import ColumnError
 from engine.placement import ClusterError, ResourceError
 from engine.recipe import RecipeError
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     except (UsageError, RecipeError, ResourceError) as error:
         print(f"dap {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
-    except (OSError, ClusterError) as error:
+    except (OSError, ClusterError, BarrierError) as error:
         print(f"dap {arguments.command}: {error}", file=sys.stderr)
         return EXIT_FAILED
     except ColumnError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.assets import Asset, AssetCache, resolve_asset
-from engine.barrier import BarrierContext
+from engine.barrier import BarrierContext, BarrierError
 from engine.columns import Column, FolderColumn
 from engine.limits import Pool
 from engine.receipts import Basis
@@ -115,13 +115,20 @@ class Task:
 
 
 def train(task: Task, folder: Path, say: Say) -> dict[str, float]:
-    """Trains where the settings say, leaves the model in the local `folder`, and returns the validation figures."""
+    """Trains where the settings say, leaves the model in the local `folder`, and returns the validation figures.
+
+    Raises:
+        BarrierError: the loss became no number.
+    """
     if task.training.hardware.workers:
         from jobs.ray_train import train_on_ray  # importing Ray costs seconds
 
         figures = train_on_ray(task, folder, say)
     else:
-        figures = task.work(folder, say)
+        try:
+            figures = task.work(folder, say)
+        except FloatingPointError as error:
+            raise BarrierError(str(error)) from error
     rank_zero_only(say)(", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "trained")
     return figures
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,13 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(config, data, tm
     assert train(config, data, tmp_path / "out") == 0
     assert train(config, data, tmp_path / "undisturbed") == 0
     assert hash_local(tmp_path / "out") == hash_local(tmp_path / "undisturbed")
+
+
+def test_a_loss_that_is_no_number_is_one_line(config, data, tmp_path, capsys):
+    assert train(config, data, tmp_path / "out", "training.decoder_lr=1.0e+30") == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.fullmatch(r"dap train: step \d: the loss is no number any more: silog .*", last)
+    assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
 def test_torchrun_trains_on_two_processes_and_writes_one_model(config, data, tmp_path):
