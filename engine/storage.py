@@ -274,7 +274,7 @@ class Storage:
 
 def _listed(infos: list[fs.FileInfo], base: int) -> pa.Table:
     """The files among them; their names begin at `base`."""
-    files = [info for info in infos if info.type == fs.FileType.File]
+    files = [info for info in infos if info.is_file]
     names, sizes = [info.path[base:] for info in files], [info.size for info in files]
     return pa.table([names, sizes, [info.mtime_ns for info in files]], schema=LISTED)
 
