@@ -11,8 +11,9 @@ size and time: such a one stays out of the index.
 # (pyarrow.compute makes its functions when it is imported)
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -70,12 +71,14 @@ class IndexKeeper:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._new: defaultdict[str, list[str]] = defaultdict(list)  # shards, by column
+        self._left: Counter[str] = Counter()  # how many of them were too young for the last part
 
     def wrote(self, column: str, shard: str) -> None:
         """A receipt was written: so many of them become a part of the index, less those that are too young."""
         self._new[column].append(shard)
-        if len(self._new[column]) >= 2 * WORTH_INDEXING:
+        if len(self._new[column]) >= self._left[column] + 2 * WORTH_INDEXING:
             self._new[column] = self._add_part(column, self._new[column])
+            self._left[column] = len(self._new[column])
 
     def _add_part(self, column: str, shards: list[str]) -> list[str]:
         """Returns the shards that are left for the next part."""
@@ -116,27 +119,26 @@ def _parts(storage: Storage, column: str) -> list[str]:
 
 
 def _load(storage: Storage, column: str, parts: Sequence[str]) -> Iterator[pa.Table]:
-    """The index as it was written, some rows at a time, less what is missing by now, damaged, or of another version."""
+    """The index as it was written, part by part, less what is missing by now, damaged, or of another version."""
     for part in parts:
         data = _read_if_there(storage, f"{index_folder(column)}/{part}")
-        if data is not None and hashlib.sha256(data).hexdigest() == part.removesuffix(_SUFFIX):
+        if data is None or hashlib.sha256(data).hexdigest() != part.removesuffix(_SUFFIX):
+            continue
+        with contextlib.suppress(pa.ArrowInvalid):  # somebody else's
             file = pq.ParquetFile(pa.BufferReader(data))
             if file.schema_arrow.equals(SCHEMA):
-                yield from (file.read_row_group(n, use_threads=False) for n in range(file.num_row_groups))
+                yield file.read(use_threads=False)
 
 
 def _confirmed(index: Iterable[pa.Table], listed: pa.Table) -> pa.Table:
     """The rows of an index whose receipts are still those that were read, sorted by shard, one for each."""
-    kept = pa.concat_tables([SCHEMA.empty_table(), *(_unchanged(rows, listed) for rows in index)])
+    rows = pa.concat_tables([SCHEMA.empty_table(), *index])
+    there = listed.take(pc.index_in(rows["shard"], value_set=listed["shard"]))
+    same = pc.and_(*(pc.equal(there[name], rows[f"receipt_{name}"]) for name in ("bytes", "mtime_ns")))
+    kept = rows if pc.all(same, skip_nulls=False).as_py() else rows.filter(same)
     order = pc.index_in(listed["shard"], value_set=kept["shard"]).drop_null()
     in_order = order.equals(pa.chunked_array([pa.array(range(len(kept)), pa.int32())]))
     return (kept if in_order else kept.take(order)).unify_dictionaries()
-
-
-def _unchanged(rows: pa.Table, listed: pa.Table) -> pa.Table:
-    there = listed.take(pc.index_in(rows["shard"], value_set=listed["shard"]))
-    same = (pc.equal(there[name], rows[f"receipt_{name}"]) for name in ("bytes", "mtime_ns"))
-    return rows.filter(pc.and_(*same))
 
 
 def _opened(storage: Storage, column: str, listed: pa.Table, damaged: dict[str, str]) -> Iterator[pa.Table]:

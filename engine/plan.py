@@ -31,6 +31,7 @@ class NodePlan:
     pending: tuple[str, ...]
     reasons: Mapping[str, int]  # why shards are pending -> how many, most first; 0 where that is not known yet
     strays: tuple[str, ...] = ()  # shards that are there and not in the recipe any more: a run removes them
+    waits: bool = False  # for something before it: `pending` is all that could be, and `reasons` says for what
 
     @property
     def done(self) -> bool:
@@ -159,7 +160,7 @@ def _judged(node: Node, shards: tuple[str, ...], why: Mapping[str, str], strays:
 
 def _waiting(node: Node, shards: tuple[str, ...] | None, reason: str) -> NodePlan:
     """The plan of a node of which there is nothing to say but why it waits."""
-    return NodePlan(node, shards, shards or (), {reason: len(shards or ())})
+    return NodePlan(node, shards, shards or (), {reason: len(shards or ())}, waits=True)
 
 
 def _refuse(*_: Any) -> Any:

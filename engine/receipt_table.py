@@ -111,9 +111,9 @@ class Receipts(Mapping[str, Receipt]):
 
     def lookup(self, shards: Sequence[str], name: str) -> Iterator[Any]:
         """A field of the table for each of some shards, hashes as bytes; None for those that have no receipt."""
+        places = pc.index_in(pa.array(shards, pa.string()), value_set=self._shards)
         for first in range(0, len(shards), _SHARDS_AT_ONCE):
-            some = pa.array(shards[first : first + _SHARDS_AT_ONCE], pa.string())
-            yield from self.table[name].take(pc.index_in(some, value_set=self._shards)).to_pylist()
+            yield from self.table[name].take(places.slice(first, _SHARDS_AT_ONCE)).to_pylist()
 
     def without(self, shards: Sequence[str]) -> Receipts:
         """The receipts of all other shards."""

@@ -17,7 +17,7 @@ _LATELY_NS = 600 * 10**9
 class ColumnStatus:
     """Counts of one column; `shards_total` is None until the steps before it have run.
 
-    What the recipe would replace, or do again, is not done.
+    What is known to be replaced, removed or done again by the next run is not done.
     """
 
     shards_total: int | None
@@ -38,7 +38,7 @@ def column_status(run: RunDir, plans: Sequence[NodePlan]) -> dict[str, ColumnSta
         if column in statuses:
             continue  # several nodes write one column: models
         stated = run.receipts(column)
-        receipts = stated.without([shard for other in plans if _writes(other, column) for shard in other.pending])
+        receipts = stated.without([shard for other in plans if _writes(other, column) for shard in _outdated(other)])
         samples_in, samples_out = receipts.samples
         statuses[column] = ColumnStatus(
             shards_total=_total(plans, column, len(receipts)),
@@ -76,3 +76,7 @@ def _total(plans: Sequence[NodePlan], column: str, done: int) -> int | None:
 
 def _writes(plan: NodePlan, column: str) -> bool:
     return plan.node.step.writes.name == column
+
+
+def _outdated(plan: NodePlan) -> tuple[str, ...]:
+    return plan.strays if plan.waits else (*plan.pending, *plan.strays)

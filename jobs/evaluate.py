@@ -59,6 +59,10 @@ class Evaluate(Barrier):
     alignments: dict[str, Alignment] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if BLIND in self.models:
+            raise ValueError(f"evaluate: a model cannot be named {BLIND!r}, as the baseline is")
+        if self.batch_size < 1:
+            raise ValueError("evaluate: batch_size must be at least 1")
         if unknown := sorted({*self.outputs, *self.alignments} - set(self.models)):
             raise ValueError(f"evaluate: outputs and alignments name {unknown[0]!r}, which is none of the models")
 

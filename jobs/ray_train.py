@@ -27,6 +27,7 @@ def train_on_ray(task: Task, folder: Path, say: Say) -> dict[str, float]:
 
     Raises:
         ResourceError: the cluster has no room for the workers.
+        FloatingPointError: the loss became no number.
     """
     hardware = task.training.hardware
     with _cluster(), tempfile.TemporaryDirectory() as own, _lines(say) as lines:
@@ -43,12 +44,17 @@ def train_on_ray(task: Task, folder: Path, say: Say) -> dict[str, float]:
             ),
         )
         figures = trainer.fit().return_value
+    if isinstance(figures, FloatingPointError):
+        raise figures
     _take_model(task, folder)
     return figures or {}
 
 
-def _work(config: dict[str, Any]) -> dict[str, float]:
-    """One rank. Runs on a worker, anew after a failure, and then goes on from the last checkpoint."""
+def _work(config: dict[str, Any]) -> dict[str, float] | FloatingPointError:
+    """One rank. Runs on a worker, anew after a failure, and then goes on from the last checkpoint.
+
+    A loss that is no number is no failure of a worker, but the same on all of them, and would be so again.
+    """
     task, lines = config["task"], config["lines"]
     hardware = task.training.hardware
     place = {
@@ -59,7 +65,10 @@ def _work(config: dict[str, Any]) -> dict[str, float]:
     }
     storage = task.resume.storage
     with storage.scratch() as scratch:
-        figures = task.work(scratch / "model", lines.put, place)
+        try:
+            figures = task.work(scratch / "model", lines.put, place)
+        except FloatingPointError as error:
+            return error
         if get_context().get_world_rank() == 0:
             storage.publish(scratch / "model", _model_path(task))
     return figures

@@ -120,15 +120,15 @@ def train(task: Task, folder: Path, say: Say) -> dict[str, float]:
     Raises:
         BarrierError: the loss became no number.
     """
-    if task.training.hardware.workers:
-        from jobs.ray_train import train_on_ray  # importing Ray costs seconds
+    try:
+        if task.training.hardware.workers:
+            from jobs.ray_train import train_on_ray  # importing Ray costs seconds
 
-        figures = train_on_ray(task, folder, say)
-    else:
-        try:
+            figures = train_on_ray(task, folder, say)
+        else:
             figures = task.work(folder, say)
-        except FloatingPointError as error:
-            raise BarrierError(str(error)) from error
+    except FloatingPointError as error:
+        raise BarrierError(str(error)) from error
     rank_zero_only(say)(", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "trained")
     return figures
 

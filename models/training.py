@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -95,7 +95,7 @@ class DapTraining(LightningModule):
             backbone.to(self.device)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """FloatingPointError for a loss of nan or inf, before any weight becomes it, or a checkpoint keeps it."""
+        """FloatingPointError, on all ranks, for a loss of nan or inf, before a weight or a checkpoint takes it on."""
         with kept_features(self.model.backbone) as features:
             output = self.model(batch["pixel_values"])
         target = Target(batch["depth_m"], batch["valid"], self._is_beyond(batch))
@@ -112,9 +112,10 @@ class DapTraining(LightningModule):
             alignment = self._alignment(backbone, batch["pixel_values"], features[0])
             terms |= {"features": alignment, "total": terms["total"] + self.settings.feature_alignment * alignment}
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["key"]))
-        if not terms["total"].isfinite():
+        if not _is_number_on_all_ranks(terms["total"]):
             values = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
-            raise FloatingPointError(f"step {self.global_step}: the loss is no number any more: {values}")
+            where = " on another rank" if terms["total"].isfinite() else ""
+            raise FloatingPointError(f"step {self.global_step}: the loss is no number any more{where}: {values}")
         return terms["total"]
 
     def _is_beyond(self, batch: dict[str, Any]) -> Tensor:
@@ -157,6 +158,13 @@ class DapTraining(LightningModule):
 
 
 @torch.no_grad()
+def _is_number_on_all_ranks(loss: Tensor) -> bool:
+    finite = loss.detach().isfinite().float()
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(finite, distributed.ReduceOp.MIN)
+    return bool(finite)
+
+
 def masked_depth_m(model: DapModel, pixel_values: Tensor) -> Tensor:
     """Predicted distances (B, H, W) with inf where the range is more probably exceeded than not."""
     output = model(pixel_values)

@@ -1,5 +1,6 @@
 """Small encoded videos and panoramas for the tests of reading and judging footage."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def write_video(
     return path
 
 
-def without_picture(whole: Path, path: Path, index: int) -> Path:
-    """A copy of an H.264 video, one packet of which holds a delimiter in place of a picture."""
+def with_changed_packet(whole: Path, path: Path, index: int, change: Callable[[bytes], bytes]) -> Path:
+    """A copy of a video, one packet of which holds other bytes."""
     with av.open(str(whole)) as source, av.open(str(path), "w") as file:
         stream = file.add_stream_from_template(source.streams.video[0])
         for number, packet in enumerate(source.demux(video=0)):
@@ -67,11 +68,17 @@ def without_picture(whole: Path, path: Path, index: int) -> Path:
                 continue
             kept = packet
             if number == index:
-                kept = av.Packet(b"\0\0\0\2\x09\xf0")
-                kept.pts, kept.dts, kept.time_base, kept.is_keyframe = packet.pts, packet.dts, packet.time_base, True
+                kept = av.Packet(change(bytes(packet)))
+                kept.pts, kept.dts, kept.time_base = packet.pts, packet.dts, packet.time_base
+                kept.is_keyframe = packet.is_keyframe
             kept.stream = stream
             file.mux(kept)
     return path
+
+
+def without_picture(whole: Path, path: Path, index: int) -> Path:
+    """A copy of an H.264 video, one packet of which holds a delimiter in place of a picture."""
+    return with_changed_packet(whole, path, index, lambda _: b"\0\0\0\2\x09\xf0")
 
 
 def grey_ramp(count: int, height: int = 32) -> list[Frame]:

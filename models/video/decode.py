@@ -14,6 +14,10 @@ from models.video.file import MAX_PIXELS, VideoError, one_line, open_video
 from models.video.index import Alive, VideoIndex, nobody, packets
 
 KEYS_BACK = 4
+DECODER_OPTIONS = {
+    "max_pixels": str(MAX_PIXELS),  # pictures may outgrow their header
+    "err_detect": "explode",  # else damage is painted over, and what refers to it passes for whole
+}
 
 Placed = tuple[int, av.VideoFrame]
 
@@ -44,7 +48,8 @@ def _decode(
         with open_video(path) as (container, stream):
             stream.codec_context.thread_count = threads
             stream.codec_context.thread_type = "AUTO" if threads > 1 else "NONE"
-            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # pictures may outgrow their header
+            stream.codec_context.options = DECODER_OPTIONS
+            stream.codec_context.open(strict=False)  # dav1d asks only here what to skip, and nothing is to be, for good
             source = packets(container, stream, alive)
             if index.timed and len(index.key_pts):
                 yield from _decode_groups(source, stream.codec_context, index, wanted, keys_back)
@@ -103,8 +108,8 @@ def _decode_group(
     """Of pictures that no other refers to, only those wanted are decoded.
 
     Pictures that follow the key frame in the file and are shown before it may refer to what was not decoded, and are
-    passed over (open groups: x265's default, broadcast H.264). So is everything between a damaged packet and the next
-    key frame.
+    passed over (open groups: x265's default, broadcast H.264). So is everything between a packet that the decoder
+    finds damaged and the next key frame.
     """
     key_pts, damaged = group.key_pts, False
     for ordinal, packet in source:
@@ -132,7 +137,7 @@ def _decoded(decoder: av.VideoCodecContext, packet: av.Packet | None) -> list[av
 
 
 def _decode_all(source: Iterator[av.Packet], decoder: av.VideoCodecContext, wanted: np.ndarray) -> Iterator[Placed]:
-    """For packets without presentation times: decodes everything and counts."""
+    """For packets without presentation times: decodes everything and counts, so that none may be damaged."""
     decoder.skip_frame = "DEFAULT"
     places = set(wanted.tolist())
     frames = chain.from_iterable(decoder.decode(packet) for packet in chain(source, [None]))

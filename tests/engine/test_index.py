@@ -194,7 +194,7 @@ def test_a_deleted_index_is_written_again(tmp_path, few):
     assert dict(run.receipts("x")) == made
 
 
-@pytest.mark.parametrize("content", [b"", b"no index at all", "another", "half"])
+@pytest.mark.parametrize("content", [b"", b"no index at all", "another", "half", "foreign"])
 def test_what_is_no_index_is_ignored_and_replaced(tmp_path, few, content):
     run = RunDir(str(tmp_path))
     made = indexed(run)
@@ -202,6 +202,9 @@ def test_what_is_no_index_is_ignored_and_replaced(tmp_path, few, content):
     if content == "another":
         pq.write_table(pa.table({"shard": list(made)}), path)
         path.rename(path.with_name(hashlib.sha256(path.read_bytes()).hexdigest() + ".parquet"))
+    elif content == "foreign":
+        path.unlink()
+        path.with_name(hashlib.sha256(b"PAR").hexdigest() + ".parquet").write_bytes(b"PAR")
     else:
         path.write_bytes(path.read_bytes()[:-2000] if content == "half" else content)
     assert dict(run.receipts("x")) == made
@@ -299,6 +302,17 @@ def test_what_a_keeper_was_told_of_is_not_opened_again(place, few, monkeypatch):
     keeper.wrote("x", "98")  # whose receipt was taken away again
     assert opened(run) <= 2
     assert dict(run.receipts("x")) == {shard: receipt("x", shard) for shard in (*SHARDS, "99")}
+
+
+def test_young_receipts_are_not_opened_again_and_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine.index, "WORTH_INDEXING", 5)
+    run, keeper, read = RunDir(str(tmp_path)), IndexKeeper(RunDir(str(tmp_path)).storage), []
+    read_many = type(run.storage).read_many
+    monkeypatch.setattr(type(run.storage), "read_many", lambda *args: (read.extend(args[1]), read_many(*args))[1])
+    for number in range(40):
+        put(run, receipt("x", f"{number:04d}"), at_s=1000)
+        keeper.wrote("x", f"{number:04d}")
+    assert len(read) == 10 + 20 + 30 + 40
 
 
 def test_a_receipt_of_two_parts_is_one(tmp_path, few):

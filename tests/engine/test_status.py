@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -47,6 +48,22 @@ def test_what_would_be_replaced_is_not_done(done):
     assert (found["numbers"].shards_done, found["numbers"].samples_out) == (3, 12)
     assert found["products"] == found["sums"] == ColumnStatus(3, 0, 0, 0, {}, [])
     assert found["total"] == ColumnStatus(None, 1, 3, 1, {}, [])  # what comes after them cannot be told
+
+
+def test_what_waits_stands_as_it_is(done):
+    """A barrier is still to run; how much of what follows it will be replaced is not known before."""
+    graph = build_graph(load_recipe(RECIPE, STEPS, ["times.drop_every=3"]).nodes)
+    plans = [replace(plan, pending=plan.shards or ()) for plan in Planner(graph, done).plan(graph.nodes)]
+    assert [one.shards_done for one in column_status(done, plans).values()] == [0, 0, 0, 0]
+    waiting = [replace(plan, waits=True) for plan in plans]
+    assert [one.shards_done for one in column_status(done, waiting).values()] == [3, 3, 3, 1]
+
+
+def test_what_would_be_removed_is_not_done(done):
+    graph = build_graph(load_recipe(RECIPE, STEPS, ["times.drop_every=3"]).nodes)
+    numbers, *_ = Planner(graph, done).plan(graph.nodes)
+    fewer = replace(numbers, shards=("0000", "0001"), strays=("0002",))
+    assert column_status(done, [fewer])["numbers"] == ColumnStatus(2, 2, 8, 8, {}, [])
 
 
 def test_the_index_changes_nothing(done, monkeypatch):

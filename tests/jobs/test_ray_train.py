@@ -105,3 +105,15 @@ def test_a_training_that_the_cluster_cannot_hold_is_refused_at_once(cluster, dat
     task = Task(greedy, RunDir(str(data)), {}, Resume(Storage(str(tmp_path)), "checkpoints/rooms.ckpt", 2))
     with pytest.raises(ResourceError, match="needs 2 workers of 2 CPU each; the cluster has 2 CPU"):
         train_on_ray(task, tmp_path / "model", print)
+
+
+def test_a_loss_that_is_no_number_ends_the_training_at_once(cluster, data, tmp_path):
+    """Not after as many tries as there may be failures: it would come to the same."""
+    lost = replace(TRAIN, training=TrainSettings(6, backbone_lr=1e30, decoder_lr=1e30))
+    lost = replace(lost, hardware=Hardware(workers=2, max_failures=3))
+    said: list[str] = []
+    with pytest.raises(FloatingPointError, match=r"^step \d: the loss is no number any more"):
+        train_on_ray(
+            Task(lost, RunDir(str(data)), {}, Resume(Storage(str(tmp_path)), "c.ckpt", 2)), tmp_path, said.append
+        )
+    assert sum(line.startswith("step 1/") for line in said) == 1

@@ -9,9 +9,10 @@ import av
 import numpy as np
 import pytest
 
+from models.video.decode import DECODER_OPTIONS
 from models.video.file import VideoError
 from models.video.frames import VideoFrame, sample_frames
-from tests.footage import grey_ramp, panorama, ramp_index, write_video
+from tests.footage import grey_ramp, panorama, ramp_index, with_changed_packet, write_video
 
 CONTAINERS = {
     "libx264": ("mp4", "mov", "mkv"),
@@ -177,7 +178,7 @@ def test_of_two_picture_tracks_the_larger_is_read(tmp_path, container):
 
 def test_pictures_that_outgrow_their_header(tmp_path, monkeypatch):
     """A stream may turn to a picture size of its own, whatever its container says."""
-    monkeypatch.setattr("models.video.decode.MAX_PIXELS", 64 * 128 - 1)
+    monkeypatch.setitem(DECODER_OPTIONS, "max_pixels", str(64 * 128 - 1))
     video = write_video(tmp_path / "v.mp4", grey_ramp(5, 64))
     with pytest.raises(VideoError, match="decode_failed"):
         list(sample_frames(str(video), 1, 32))
@@ -256,3 +257,31 @@ def test_rotation_metadata_is_obeyed(tmp_path, clockwise):
     assert frame.display_aspect == pytest.approx(2)
     assert np.abs(frame.rgb.astype(int) - upright).mean() < 15
     assert np.abs(frame.rgb[::-1, ::-1].astype(int) - upright).mean() > 30
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1"])
+@pytest.mark.parametrize("most", [2, 3, 5])
+def test_few_frames_of_many_come_out_of_every_codec(tmp_path, codec, most):
+    """A decoder begins in the middle, at a picture that is not wanted itself."""
+    container = "webm" if codec in ("libvpx-vp9", "libsvtav1") else "mp4"
+    video = encode(tmp_path / f"v.{container}", grey_ramp(40, 64), codec, gop=20)
+    frames = list(sample_frames(str(video), 0.1, 64, max_frames=most))
+    assert len(frames) == most
+    assert [ramp_index(frame.rgb) for frame in frames] == [frame.frame_index for frame in frames]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_refers_to_a_damaged_picture_is_not_taken_for_whole(tmp_path, seed):
+    def flipped(packet: bytes) -> bytes:
+        data, rng = bytearray(packet), np.random.Generator(np.random.PCG64(seed))
+        for place in rng.integers(12, len(data), 6):
+            data[place] ^= int(rng.integers(1, 256))
+        return bytes(data)
+
+    turning = [panorama(64, turn=index / 50) for index in range(100)]
+    whole = encode(tmp_path / "whole.mp4", turning, "libx264", gop=10, options={"bf": "0"})
+    damaged = with_changed_packet(whole, tmp_path / "v.mp4", 53 + seed, flipped)
+    right = {frame.frame_index: frame.rgb.astype(int) for frame in sample_frames(str(whole), 0.01, 64)}
+    frames = list(sample_frames(str(damaged), 0.01, 64))
+    assert 90 <= len(frames) < 100
+    assert max(np.abs(frame.rgb - right[frame.frame_index]).mean() for frame in frames) < 1
