@@ -34,6 +34,7 @@ class TrainHorizon(Barrier):
     """
 
     name: ClassVar[str] = "train-horizon"
+    version: ClassVar[int] = 2
 
     model: str
     data: list[str]

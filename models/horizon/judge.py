@@ -20,7 +20,7 @@ IMAGE_FORMATS = "image2,jpeg_pipe,png_pipe,webp_pipe"
 MAX_TILT_DEG = 15.0
 
 # Measurements and the network err in different pictures: where they contradict each other, the surer one is believed.
-_SURELY_WHOLE = 0.05  # probability of being no panorama; below, poles that seem cut off are a panorama's all the same
+_SURELY_WHOLE = 0.15  # probability of being no panorama; below, poles that seem cut off are a panorama's all the same
 _SOME_DOUBT, _WORN_SEAM = 0.15, 2.0  # above both, it is none, although the seam alone would do
 _DOUBT, _UNEVEN_SEAM = 0.5, 1.2
 _MUCH_DOUBT = 0.8  # above, it is none, whatever was measured

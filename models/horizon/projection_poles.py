@@ -7,12 +7,13 @@ cylinder's or a lens's has both. Neither sign is sure where there is little to s
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from models.horizon.projection_measures import quantile
+from models.horizon.projection_measures import changes, quantile
 
 # Logistic regression on the poles of 23 photographed and 40 simulated panoramas, level, turned, coarse, compressed and
 # with nadir patches, against the edges of what was cut out of them: weights of `features`, and of the two edges.
@@ -22,7 +23,7 @@ _BANDS = (0, 6), (14, 28)  # rows of 256 whose changes are compared
 _ACROSS_FLOOR, _DOWN_FLOOR, _FINE_FLOOR = 0.05, 0.25, 0.25  # grey levels, squared for the last
 _FINE_ROWS = range(1, 6)  # of 256
 _EQUATOR_ROWS = range(64, 192, 8)
-_NOISE_TILES = 32, 12  # across and down, of the picture without a sixth at either pole
+_NOISE_TILES = 12, 32  # down and across, of the picture without a sixth at either pole
 
 Gray = np.ndarray  # float32 (H, 2H), grey levels
 
@@ -42,17 +43,18 @@ def features(gray: Gray) -> np.ndarray:
 def _noise(gray: Gray) -> float:
     """Change across in the quietest places, which a camera's or a codec's noise makes everywhere."""
     middle = gray[len(gray) // 6 : -(len(gray) // 6)]
-    tiles = cv2.resize(cv2.absdiff(middle[:, 1:], middle[:, :-1]), _NOISE_TILES, interpolation=cv2.INTER_AREA)
-    return quantile(tiles, 0.05)
+    change = cv2.absdiff(middle[:, 1:], middle[:, :-1])
+    rows, columns = (max(1, size // tiles) * tiles for size, tiles in zip(change.shape, _NOISE_TILES, strict=True))
+    return quantile(cv2.resize(change[:rows, :columns], _NOISE_TILES[::-1], interpolation=cv2.INTER_AREA), 0.05)
 
 
 def _changes(gray: Gray, noise: float) -> list[float]:
     ratios = []
     for first, last in _BANDS:
         rows = gray[first * len(gray) // 256 : max(2, last * len(gray) // 256) + 1]
-        across, down = np.abs(np.diff(rows, axis=1)).mean(), np.abs(np.diff(rows, axis=0)).mean()
+        across, down = changes(rows)
         ratios.append((max(across - noise, 0) + _ACROSS_FLOOR) / (max(down - noise, 0) + _DOWN_FLOOR))
-    return [float(np.log(ratio)) for ratio in ratios]
+    return [math.log(ratio) for ratio in ratios]
 
 
 def _fine_detail(gray: Gray, equator: np.ndarray, noise: float) -> float:

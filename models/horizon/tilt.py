@@ -28,11 +28,12 @@ from models.horizon.tilt_network import KINDS, VIEW_HEIGHT, TiltNetwork, network
 
 EMBEDDED_WEIGHTS = Path(__file__).parent / "tilt_weights"
 _LEVEL_PRIOR_KAPPA = 20.0  # panoramas are level as a rule: as if known beforehand to 10° or so
-_DOUBTFUL_KAPPA = 50.0  # below, the picture is looked at upside down, too
-_SURE_KAPPA, _MUCH_SURER = 40.0, 2.0  # κ, and κ over that of the picture as it is, of one that is upside down
+_DOUBTFUL_KAPPA = 50.0  # below, the panorama is looked at upside down and lying on each side, too
+_MUCH_SURER = 2.0  # κ of what is seen then, over that before: below, it is not believed
+_OTHER_AXES = (0, 0, -1), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0)
 _NETWORK_TRUST = 0.5  # of its κ, against that of edges
-_LEVEL_DEG = 5.0  # beyond, the panorama is turned upright by the estimate, near where the network is best
-_LOOKS_AGAIN = 2
+_LEVEL_DEG = 8.0  # beyond, the panorama is turned upright by the estimate, near where the network is best
+_LOOKS_AGAIN, _SETTLED_DEG = 3, 3.0  # at most; fewer where one moves the estimate by less
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,11 @@ class TiltEstimator:
         """Judges uint8 RGB (H, W, 3), a panorama of any size, squeezed or not."""
         picture = canvas(rgb)
         small = _view(picture)
-        evidence, kinds = self._look_both_ways(small)
+        evidence, kinds = self._look(small)
         if _tilt_deg(evidence) > _LEVEL_DEG:
-            for _ in range(_LOOKS_AGAIN):
-                evidence = self._look_again(small, evidence)
+            evidence = self._look_again(small, evidence)
+        if np.linalg.norm(evidence) < _DOUBTFUL_KAPPA:
+            evidence = self._look_around(small, evidence)
         kappa = float(np.linalg.norm(evidence))
         up = sharpened(_NETWORK_TRUST * evidence, find_edges(picture))
         chances = dict(zip(KINDS, kinds, strict=True))
@@ -99,28 +101,28 @@ class TiltEstimator:
         )
 
     def _look_again(self, rgb: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-        """The direction found in the panorama turned upright by the estimate so far; how sure it is, by both."""
-        upright = rotation_to(evidence / np.linalg.norm(evidence))
-        picture = turned(rgb, upright, VIEW_HEIGHT)
-        (straight, mirrored), _ = self._look(picture, np.ascontiguousarray(picture[:, ::-1]))
-        again = upright @ (straight + mirrored * (1, -1, 1)) / 2
-        return again / np.linalg.norm(again) * np.linalg.norm(evidence + again) / 2
+        """The mean with the evidence from the panorama turned upright by the estimate so far, until that settles."""
+        for _ in range(_LOOKS_AGAIN):
+            upright = rotation_to(evidence / np.linalg.norm(evidence))
+            seen, _ = self._look(turned(rgb, upright, VIEW_HEIGHT))
+            evidence = (evidence + upright @ seen) / 2
+            if _tilt_deg(seen) < _SETTLED_DEG:
+                break
+        return evidence
 
-    def _look_both_ways(self, rgb: np.ndarray) -> tuple[np.ndarray, list[float]]:
-        """Evidence (3,) and probabilities of KINDS; where the picture makes more sense upside down, from that."""
-        (evidence,), (kinds,) = self._look(rgb)
-        kappa = float(np.linalg.norm(evidence))
-        if kappa < _DOUBTFUL_KAPPA:
-            (other,), _ = self._look(np.ascontiguousarray(rgb[::-1, ::-1]))
-            if np.linalg.norm(other) > max(_SURE_KAPPA, _MUCH_SURER * kappa):
-                return other * (1, -1, -1), kinds  # half a turn around the x axis
-        return evidence, kinds
+    def _look_around(self, rgb: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+        """The evidence from where the panorama makes much more sense: a wall may have been taken for the floor."""
+        upright = rotation_to(evidence / np.linalg.norm(evidence))
+        ways = [upright @ rotation_to(np.array(axis, np.float64)) for axis in _OTHER_AXES]
+        surest = max((way @ self._look(turned(rgb, way, VIEW_HEIGHT))[0] for way in ways), key=np.linalg.norm)
+        other = self._look_again(rgb, surest)
+        return other if np.linalg.norm(other) > _MUCH_SURER * np.linalg.norm(evidence) else evidence
 
     @torch.inference_mode()
-    def _look(self, *rgb: np.ndarray) -> tuple[np.ndarray, list[list[float]]]:
-        """Evidence (n, 3), and probabilities of KINDS, of n pictures."""
-        evidence, logits = self._network(torch.from_numpy(np.stack([network_input(picture) for picture in rgb])))
-        return evidence.double().numpy(), logits.softmax(dim=1).tolist()
+    def _look(self, rgb: np.ndarray) -> tuple[np.ndarray, list[float]]:
+        """Evidence (3,), and probabilities of KINDS."""
+        evidence, logits = self._network(torch.from_numpy(network_input(rgb))[None])
+        return evidence[0].double().numpy(), logits[0].softmax(dim=0).tolist()
 
 
 def _view(picture: np.ndarray) -> np.ndarray:

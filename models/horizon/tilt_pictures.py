@@ -1,7 +1,6 @@
 """Pictures that the tilt network learns from, made of level panoramas: turned ones whose up vector is known, and parts.
 
-Panoramas are mixed by sectors of longitude, their skylines bent and their light changed while they are level, so that
-few teach much and no single cue decides; then they are turned, developed anew, and covered in places.
+They are developed anew, as by other cameras, and covered in places.
 """
 
 from __future__ import annotations
@@ -13,90 +12,51 @@ import cv2
 import numpy as np
 
 from models.erp import rotation_matrix
-from models.horizon.sphere_view import erp_rays, rotation_to, turned, view
+from models.horizon.sphere_view import erp_rays, rotation_to, view
+from models.horizon.tilt import up_vector
 from models.horizon.tilt_network import KINDS, VIEW_HEIGHT
+from models.horizon.tilt_worlds import SIZE, Rng, Worlds, stretching
 
-SIZE = (VIEW_HEIGHT, 2 * VIEW_HEIGHT)
 _RAYS = erp_rays(VIEW_HEIGHT)
-_LATITUDES = np.pi * (0.5 - (np.arange(SIZE[0]) + 0.5) / SIZE[0])
-_TURNS = 2 * np.pi * (np.arange(SIZE[1]) + 0.5) / SIZE[1]
 _LEAST_MISSING_DEG = 18.0  # of the height; less is a nadir patch
-
-Rng = np.random.Generator
 
 
 class TiltPictures:
-    """Draws pictures, uint8 RGB, from groups of level panoramas; every group counts the same, however large."""
+    """Draws pictures from groups of level panoramas, uint8 RGB."""
 
     def __init__(self, simulated: Sequence[np.ndarray], photographed: Sequence[Sequence[np.ndarray]] = ()):
-        self._simulated = [_small(rgb) for rgb in simulated]
-        self._photographed = [[_small(rgb) for rgb in group] for group in photographed]
-        if not self._simulated and not self._photographed:
-            raise ValueError("no panoramas to learn from")
+        self._worlds = Worlds(simulated, photographed)
 
     def whole(self, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
         """A turned panorama (VIEW_HEIGHT, 2·VIEW_HEIGHT, 3) float32 in [0, 1], and its up vector (3,)."""
-        tilt, towards = math.radians(_tilt_deg(rng)), rng.uniform(0, 2 * np.pi)
-        up = np.array([math.sin(tilt) * math.cos(towards), math.sin(tilt) * math.sin(towards), math.cos(tilt)])
-        picture = turned(self._world(rng), rotation_to(up).T, VIEW_HEIGHT)
-        return _spoilt(picture, rng), up
+        up = _up(rng)
+        directions = _RAYS @ rotation_to(up).astype(np.float32)
+        if rng.random() < 0.5:
+            directions = _unit(directions @ stretching(rng).astype(np.float32))
+        return _spoilt(view(self._worlds.mixed(rng), directions), rng), up
 
     def other(self, kind: str, rng: Rng) -> np.ndarray:
         """A part of a panorama stretched to 2:1, or a perspective picture, float32 in [0, 1]."""
         directions = _part(rng) if kind == "partial" else _lens(rng)
-        world = self._world(rng) if rng.random() < 0.3 else self._pick(rng)
+        world = self._worlds.mixed(rng) if rng.random() < 0.3 else self._worlds.pick(rng)
         return _spoilt(view(world, directions), rng)
 
     def draw(self, kind: str, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
         """A picture of one of KINDS and its up vector; zeros where it has none."""
         return self.whole(rng) if kind == KINDS[0] else (self.other(kind, rng), np.zeros(3))
 
-    def _pick(self, rng: Rng) -> np.ndarray:
-        """A panorama, looking anywhere, or its mirror image."""
-        group = self._simulated
-        if self._photographed and (not group or rng.random() < 0.4):
-            group = self._photographed[rng.integers(len(self._photographed))]
-        rgb = np.roll(group[rng.integers(len(group))], rng.integers(SIZE[1]), axis=1)
-        return np.ascontiguousarray(rgb[:, ::-1] if rng.random() < 0.5 else rgb)
 
-    def _world(self, rng: Rng) -> np.ndarray:
-        rgb = self._pick(rng)
-        for _ in range(rng.choice([0, 0, 1, 2])):
-            start, width = rng.integers(SIZE[1]), rng.integers(20, 110)
-            sector = (start + np.arange(width)) % SIZE[1]
-            rgb[:, sector] = self._pick(rng)[:, sector]
-        if rng.random() < 0.4:
-            rgb = _with_hills(rgb, rng)
-        return _relit(rgb, rng) if rng.random() < 0.35 else rgb
-
-
-def _small(rgb: np.ndarray) -> np.ndarray:
-    return cv2.resize(rgb, SIZE[::-1], interpolation=cv2.INTER_AREA)
-
-
-def _tilt_deg(rng: Rng) -> float:
-    """A third nearly level, half anywhere up to lying on the side, the rest anywhere on the sphere."""
+def _up(rng: Rng) -> np.ndarray:
+    """As cameras are held: a third nearly level, half rolled and pitched by up to 60°, some upside down or anyhow."""
     choice = rng.random()
-    if choice < 0.3:
-        return min(90.0, abs(rng.normal(0, 8)))
-    return rng.uniform(0, 90) if choice < 0.85 else math.degrees(math.acos(rng.uniform(-1, 1)))
-
-
-def _with_hills(rgb: np.ndarray, rng: Rng) -> np.ndarray:
-    """Columns moved up and down by a smooth curve: verticals stay vertical, the skyline does not stay level."""
-    waves = ((0, 4), (1, 10), (2, 5), (3, 3))  # number around the horizon, degrees
-    shift = sum(rng.normal(0, deg) * np.cos(k * _TURNS + rng.uniform(0, 2 * np.pi)) for k, deg in waves)
-    rows = np.arange(SIZE[0])[:, None] + np.clip(shift, -25, 25) * SIZE[0] / 180 * np.cos(_LATITUDES)[:, None]
-    columns = np.broadcast_to(np.arange(SIZE[1], dtype=np.float32), SIZE)
-    return cv2.remap(
-        rgb, columns, rows.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )  # fmt: skip
-
-
-def _relit(rgb: np.ndarray, rng: Rng) -> np.ndarray:
-    """Light from elsewhere, from below, too."""
-    towards = rng.normal(0, (0.35, 0.35, 0.6)).astype(np.float32)
-    return np.clip(rgb * np.exp((_RAYS @ towards).clip(-1.5, 1.5))[..., None], 0, 255).astype(np.uint8)
+    if choice < 0.5:
+        return up_vector(*rng.uniform(-60, 60, 2))
+    if choice < 0.9:
+        tilt = math.radians(rng.normal(0, 8)) + (np.pi if choice > 0.88 else 0)
+    else:
+        tilt = math.acos(rng.uniform(-1, 1))
+    towards = rng.uniform(0, 2 * np.pi)
+    return np.array([math.sin(tilt) * math.cos(towards), math.sin(tilt) * math.sin(towards), math.cos(tilt)])
 
 
 def _part(rng: Rng) -> np.ndarray:
@@ -137,6 +97,10 @@ def _lens(rng: Rng) -> np.ndarray:
         yaw_deg=rng.uniform(0, 360), pitch_deg=float(np.clip(rng.normal(0, 25), -80, 80)), roll_deg=rng.normal(0, 5)
     )
     directions = _directions(np.ones(1), y, z) @ rotation.numpy().T
+    return _unit(directions)
+
+
+def _unit(directions: np.ndarray) -> np.ndarray:
     return directions / np.linalg.norm(directions, axis=2, keepdims=True)
 
 
@@ -156,7 +120,7 @@ def _spoilt(rgb: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def _coarser(rgb: np.ndarray, rng: Rng) -> np.ndarray:
-    if rng.random() >= 0.35:
+    if rng.random() >= 0.25:
         return rgb
     factor = rng.uniform(1, 3.5)
     size = int(SIZE[1] / factor), int(SIZE[0] / factor)
@@ -165,13 +129,13 @@ def _coarser(rgb: np.ndarray, rng: Rng) -> np.ndarray:
 
 def _developed(rgb: np.ndarray, rng: Rng) -> np.ndarray:
     choice = rng.random()
-    if choice < 0.3:
+    if choice < 0.2:
         rgb = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    elif choice < 0.65:
+    elif choice < 0.55:
         rgb = cv2.transform(rgb, np.eye(3) + rng.normal(0, 0.12, (3, 3))).clip(0, None)
     gains = (2 ** rng.normal(0, 0.3) * (1 + rng.normal(0, 0.08, 3))).astype(np.float32)
     rgb = cv2.pow(np.asarray(rgb, np.float32), 2 ** rng.normal(0, 0.5)) * gains + np.float32(rng.normal(0, 0.05))
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         rgb = rgb + rng.standard_normal(rgb.shape, np.float32) * np.float32(rng.uniform(0, 0.06))
     return rgb.clip(0, 1)
 

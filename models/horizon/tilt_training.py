@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ _MAX_GRADIENT = 2.0
 REPORT_EVERY = 100
 
 Say = Callable[[str], None]
+Batch = tuple[Tensor, Tensor, Tensor]  # of `_batch`
 
 
 def train_tilt(
@@ -33,8 +35,8 @@ def train_tilt(
         optimizer = torch.optim.AdamW(network.parameters(), lr=peak_lr, weight_decay=_WEIGHT_DECAY)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, steps))
         losses: list[float] = []
-        for step in range(1, steps + 1):
-            losses.append(_step(network, optimizer, *_batch(pictures, generator)))
+        for step, batch in enumerate(_batches(pictures, steps, generator), 1):
+            losses.append(_step(network, optimizer, *batch))
             schedule.step()
             if step % REPORT_EVERY == 0 or step == steps:
                 say(f"step {step} of {steps}: loss {np.mean(losses[-REPORT_EVERY:]):.3f}")
@@ -46,7 +48,17 @@ def _lr_factor(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / (0.1 * steps)) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
-def _batch(pictures: TiltPictures, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _batches(pictures: TiltPictures, count: int, rng: np.random.Generator) -> Iterator[Batch]:
+    """Each drawn while the network learns from the one before."""
+    with ThreadPoolExecutor(1) as drawing:
+        ahead = drawing.submit(_batch, pictures, rng)
+        for _ in range(count - 1):
+            batch, ahead = ahead.result(), drawing.submit(_batch, pictures, rng)
+            yield batch
+        yield ahead.result()
+
+
+def _batch(pictures: TiltPictures, rng: np.random.Generator) -> Batch:
     """Inputs (B, 6, H, W), up vectors (B, 3), kinds (B,)."""
     drawn = [pictures.draw(KINDS[kind], rng) for kind in _BATCH]
     inputs = torch.from_numpy(np.stack([network_input(picture) for picture, _ in drawn]))

@@ -9,6 +9,7 @@ import torch
 
 from models.horizon.judge import HorizonJudge
 from models.horizon.projection import check_panorama
+from models.horizon.projection_measures import canvas
 from models.images import resize_rgb
 from models.simulator.panoramas import labelled_panoramas
 from tests.benchmarks.measure import Clock, Result, one_core, paired
@@ -26,7 +27,7 @@ def benchmark(repeats: int) -> Iterator[Result]:
     frames = [resize_rgb(panorama.rgb, HEIGHT, 2 * HEIGHT) for panorama in small]
     judge = HorizonJudge()
     with one_core():
-        check = processor_time(lambda: [judge.judge(rgb, check_panorama(rgb)) for rgb in frames])
+        check = processor_time(lambda: [judge.judge(rgb, check_panorama(rgb)) for rgb in map(canvas, frames)])
         jpeg = processor_time(
             lambda: [simplejpeg.encode_jpeg(rgb, 95, colorspace="RGB", colorsubsampling="420") for rgb in frames]
         )

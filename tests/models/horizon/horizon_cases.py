@@ -32,11 +32,15 @@ LEARNT = frozenset(
         "pansplat_insta360_corridor_indoor_1024x512",
         "threejs_lhc_tunnel_indoor_1920x1080_sar9-8",
         "vrview_richo_alcatraz_indoor_426x214",
+        "axis360_hostel_indoor",
+        "pannellum_jordan_pond_outdoor",
+        "polyhaven_park_outdoor",
+        "sdnet_room_indoor",
+        "sdnet_room_indoor_upper",
     ]
 )
 CHOSEN_ON = frozenset(
     [
-        "axis360_hostel_indoor",
         "odmax_gopromax_conservatory_indoor",
         "panolens_dawn_outdoor",
         "panolens_golf_outdoor",
@@ -44,8 +48,6 @@ CHOSEN_ON = frozenset(
         "panolens_rock_outdoor",
         "panolens_tent_outdoor",
         "psv_bryce_canyon_outdoor",
-        "sdnet_room_indoor",
-        "sdnet_room_indoor_upper",
     ]
 )
 

@@ -61,11 +61,10 @@ def verdict(judge, rgb, aspect=None):
 
 def test_the_weights_know_none_of_the_unseen():
     lineage = (EMBEDDED_WEIGHTS / "lineage.json").read_text()
-    assert all(name in lineage for name in LEARNT)
+    assert all(name.removesuffix("_upper") in lineage for name in LEARNT)  # both eyes of a pair are one group
     assert not any(name in lineage for name in CHOSEN_ON)
 
 
-@pytest.mark.xfail(strict=True, reason="not reached: 23 of 25, for two panoramas lie on their side to the network")
 def test_upright_panoramas_are_kept(panoramas, judge, table):
     verdicts = {name: verdict(judge, rgb, 2.0) for name, rgb in panoramas.items()}
     for name, seen in verdicts.items():
@@ -122,10 +121,11 @@ def test_stretched_parts(panoramas, judge, table):
 
 
 def test_negatives_are_dropped_with_their_code(shared_data, table):
-    """Those of the collection; thresholds of the projection were set with an eye on some of them."""
+    """Those not made of what was learnt from; thresholds of the projection were set with an eye on some of them."""
     right = []
     for row in manifest(shared_data):
-        if row["file"].startswith("negatives/") and row["expect"] == "drop":
+        is_seen = any(name in row["notes"] for name in LEARNT)
+        if row["file"].startswith("negatives/") and row["expect"] == "drop" and not is_seen:
             reasons = inspect_file(shared_data / row["file"])[0]["reasons"]
             tilted = row["projection"] in ("erp_tilted", "erp_upside_down")
             wanted = {"tilted"} if tilted else CODES.get(row["projection"], {row["projection"]})

@@ -70,9 +70,8 @@ def test_the_estimate_of_something_without_up_is_unsure(estimator, level_panoram
 def test_levelling_undoes_the_tilt(angles):
     roll_deg, pitch_deg = angles
     rgb = panorama(128)
-    back = levelled(
-        taken_by(rgb, roll_deg=roll_deg, pitch_deg=pitch_deg, height=128), Tilt(*angles, 20.0, 1.0, 0.0, 0.0)
-    )
+    leaning = taken_by(rgb, roll_deg=roll_deg, pitch_deg=pitch_deg, height=128)
+    back = levelled(leaning, Tilt(roll_deg, pitch_deg, 20.0, 1.0, 0.0, 0.0))
     assert np.abs(back.astype(int) - rgb).mean() < 3
 
 

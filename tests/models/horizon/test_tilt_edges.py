@@ -47,8 +47,8 @@ def test_vertical_edges_meet_at_the_zenith(roll_deg, pitch_deg, error_deg, towar
 
 def test_edges_are_great_circles_through_their_rays():
     edges = find_edges(panorama(HEIGHT))
-    assert np.allclose(np.linalg.norm(edges.normals, axis=1), 1, atol=1e-5)
-    assert np.abs((edges.normals * edges.rays).sum(axis=1)).max() < 1e-5
+    assert np.allclose(np.linalg.norm(edges.normals, axis=0), 1, atol=1e-5)
+    assert np.abs((edges.normals * edges.rays).sum(axis=0)).max() < 1e-5
     assert (edges.weights > 0).all()
 
 
