@@ -5,7 +5,7 @@ Pixels count by the solid angle they cover, so that the stretched poles do not o
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -37,7 +37,7 @@ class FrameMeasures:
 
     def rounded(self) -> dict[str, float | None]:
         """All numbers, rounded for storage."""
-        return {name: None if value is None else round(value, 4) for name, value in asdict(self).items()}
+        return {name: None if value is None else round(value, 4) for name, value in vars(self).items()}
 
 
 def measure_frame(rgb: np.ndarray) -> FrameMeasures:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -65,7 +65,7 @@ class PanoramaCheck:
 
     def measurements(self) -> dict[str, float]:
         """All numbers, rounded for storage."""
-        return {name: round(value, 4) for name, value in asdict(self).items() if name not in ("valid", "reasons")}
+        return {name: round(value, 4) for name, value in vars(self).items() if name not in ("valid", "reasons")}
 
 
 def check_panorama(rgb: np.ndarray, display_aspect: float | None = None) -> PanoramaCheck:

@@ -13,7 +13,7 @@ up and z.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -59,7 +59,7 @@ class Tilt:
 
     def measurements(self) -> dict[str, float]:
         """All numbers, rounded for storage."""
-        return {name: round(value, 4) for name, value in (asdict(self) | {"tilt_deg": self.tilt_deg}).items()}
+        return {name: round(value, 4) for name, value in (vars(self) | {"tilt_deg": self.tilt_deg}).items()}
 
 
 def up_vector(roll_deg: float, pitch_deg: float) -> np.ndarray:
