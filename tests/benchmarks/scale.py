@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from engine.graph import Graph, build_graph
+from engine.listing import index_folder
 from engine.plan import NodePlan, Planner
 from engine.receipts import Receipt
 from engine.recipe import load_recipe
@@ -122,5 +123,5 @@ def _pretend(folder: str, shards: int, first: int, end: int) -> float:
 
 def _without_index(folder: str) -> float:
     for column in _COLUMNS:
-        RunDir(folder).storage.delete(f"receipts/{column}.index")
+        RunDir(folder).storage.delete_all(index_folder(column))
     return 0.0
