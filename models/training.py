@@ -157,7 +157,6 @@ class DapTraining(LightningModule):
         self.clip_gradients(optimizer, self.settings.gradient_clip, "norm")
 
 
-@torch.no_grad()
 def _is_number_on_all_ranks(loss: Tensor) -> bool:
     finite = loss.detach().isfinite().float()
     if distributed.is_available() and distributed.is_initialized():
@@ -165,6 +164,7 @@ def _is_number_on_all_ranks(loss: Tensor) -> bool:
     return bool(finite)
 
 
+@torch.no_grad()
 def masked_depth_m(model: DapModel, pixel_values: Tensor) -> Tensor:
     """Predicted distances (B, H, W) with inf where the range is more probably exceeded than not."""
     output = model(pixel_values)

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from models.data import PanoramaDataModule
 from models.discriminator import Discriminator, DiscriminatorConfig
 from models.objective import PUBLISHED
-from models.training import DapTraining, DiscriminatorTraining, TrainSettings, warmup_cosine
+from models.training import DapTraining, DiscriminatorTraining, TrainSettings, masked_depth_m, warmup_cosine
 from tests.models.panoramas import HEIGHT, write_shard
 from tests.models.test_dap import small
 
@@ -173,3 +173,8 @@ def test_the_discriminator_learns_to_tell_truth_from_predictions(data: PanoramaD
     predicted_m = labeler(batch["pixel_values"]).predicted_depth
     scores = [discriminator.score(batch["pixel_values"], depth_m) for depth_m in (truth_m, predicted_m)]
     assert (scores[0] > scores[1]).all()
+
+
+def test_a_labeler_is_asked_without_a_trace_for_gradients(data: PanoramaDataModule) -> None:
+    pixel_values = next(iter(data.loader(training=False)))["pixel_values"]
+    assert not masked_depth_m(small(), pixel_values).requires_grad
