@@ -49,7 +49,7 @@ class LossWeights:
 
 
 PUBLISHED = LossWeights(silog=1.0, dense_fidelity=0.4, gradient=5.0, normals=2.0, points=2.0, range_mask=2.0)
-"""λ₁ … λ₆ of DAP (arXiv 2512.16913, with its equation of the total loss)."""
+"""λ₁ … λ₆ of DAP (arXiv 2512.16913) as a summary of the paper gives them; not compared with the paper itself."""
 
 RangeMaskKind = Literal["bce", "squared"]
 

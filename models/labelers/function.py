@@ -57,7 +57,7 @@ class FunctionDepth:
     def _checked(self, rgb: np.ndarray) -> np.ndarray:
         try:
             values = np.asarray(self._function(rgb), dtype=np.float32)
-        except Exception as error:
+        except Exception as error:  # anybody's code, in any way
             raise ValueError(f"python:{self._name} raised {type(error).__name__}: {error}") from error
         if values.shape != rgb.shape[:2]:
             raise ValueError(f"python:{self._name} gave {values.shape} for a picture of {rgb.shape[:2]}")
