@@ -6,11 +6,11 @@ import argparse
 import sys
 from importlib import import_module
 
-from engine.barrier import BarrierError
-from engine.columns import ColumnError
-from engine.placement import ClusterError, ResourceError
-from engine.recipe import RecipeError
-from jobs.errors import EXIT_FAILED, EXIT_USAGE, UsageError
+from ..engine.execution.placement import ClusterError, ResourceError
+from ..engine.planning.recipe import RecipeError
+from ..engine.records.keys import ColumnError
+from ..engine.steps.barrier import BarrierError
+from .errors import EXIT_FAILED, EXIT_USAGE, UsageError
 
 _COMMANDS = {
     "run": "run a recipe, or resume it",
@@ -26,6 +26,7 @@ _COMMANDS = {
     "predict": "predict the depth of panoramas",
     "convert": "turn the published DAP weights into a model folder",
 }
+_MODULES = {"try": "try_stage"}  # `try` is a word of the language
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, summary in _COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
         if name == asked:  # only its module is imported
-            module = import_module(f"jobs.{name}_command")
+            module = import_module(f".commands.{_MODULES.get(name, name)}", __package__)
             module.add_arguments(command)
             command.set_defaults(main=module.main)
     arguments = parser.parse_args(argv)

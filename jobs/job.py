@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
-from engine.executor import Executor, InProcessExecutor
-from engine.graph import Graph, build_graph
-from engine.recipe import Node, Recipe, load_recipe
-from engine.rundir import RunDir
-from jobs.errors import UsageError
-from jobs.steps import STEPS
+from ..engine.execution.executor import Executor, InProcessExecutor
+from ..engine.planning.graph import Graph, build_graph
+from ..engine.planning.recipe import Node, Recipe, load_recipe
+from ..engine.rundir.rundir import RunDir
+from .errors import UsageError
+from .steps import STEPS
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,27 @@ def read_recipe(name: str) -> str:
     """The text of a recipe file or of a built-in recipe."""
     if Path(name).is_file():
         return _text(Path(name).read_bytes(), name)
-    built_in = {Path(entry.name).stem: entry for entry in resources.files("jobs").joinpath("recipes").iterdir()}
+    built_in = {
+        Path(entry.name).stem: entry for entry in resources.files("dap_engine.jobs").joinpath("recipes").iterdir()
+    }
     if name in built_in:
         return built_in[name].read_text()
     raise UsageError(f"no recipe {name!r}: neither a file nor one of {sorted(built_in)}")
+
+
+def launch_ranks(task: Any, folder: Path, say: Callable[[str], None]) -> dict[str, float]:
+    """Trains on the workers of a Ray cluster; see `train_on_ray`."""
+    from .ray_train import train_on_ray  # importing Ray costs seconds: only when there is work for it
+
+    return train_on_ray(task, folder, say)
 
 
 def make_executor(recipe: Recipe, metrics_port: int | None = None) -> Executor:
     """The executor that the recipe names."""
     if recipe.executor == "in-process":
         return InProcessExecutor()
-    from engine.ray_executor import RayExecutor  # starting Ray costs seconds: only when there is work for it
+    from ..engine.execution.ray_executor import (
+        RayExecutor,  # starting Ray costs seconds: only when there is work for it
+    )
 
     return RayExecutor(metrics_port=metrics_port)

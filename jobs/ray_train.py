@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.placement import check_room, needed
-from engine.ray_executor import connect, machines
-from engine.recipe import Node
-from jobs.fit import Say
-from jobs.training import Task
+from ..engine.execution.placement import check_room, needed
+from ..engine.execution.ray_executor import connect, machines
+from ..engine.planning.recipe import Node
+from ..stages.training.fit import Log
+from ..stages.training.training import Task
 
 import ray  # isort: skip - after lightning has been imported with care by the lines above
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context  # isort: skip
@@ -22,7 +22,7 @@ from ray.train.torch import TorchTrainer  # isort: skip
 from ray.util.queue import Queue  # isort: skip
 
 
-def train_on_ray(task: Task, folder: Path, say: Say) -> dict[str, float]:
+def train_on_ray(task: Task, folder: Path, say: Log) -> dict[str, float]:
     """Trains on `hardware.workers` workers and leaves the model in the local `folder`; returns the validation figures.
 
     Raises:
@@ -57,7 +57,7 @@ def _work(config: dict[str, Any]) -> dict[str, float] | FloatingPointError:
     """
     task, lines = config["task"], config["lines"]
     hardware = task.training.hardware
-    place = {
+    distributed = {
         "accelerator": "gpu" if hardware.num_gpus else "cpu",
         "devices": "auto",  # what Ray has given to the worker
         "strategy": RayDDPStrategy(find_unused_parameters=True),
@@ -66,7 +66,7 @@ def _work(config: dict[str, Any]) -> dict[str, float] | FloatingPointError:
     storage = task.resume.storage
     with storage.scratch() as scratch:
         try:
-            figures = task.work(scratch / "model", lines.put, place)
+            figures = task.work(scratch / "model", lines.put, distributed)
         except FloatingPointError as error:
             return error
         if get_context().get_world_rank() == 0:
@@ -104,7 +104,7 @@ def _cluster() -> Iterator[None]:
 
 
 @contextmanager
-def _lines(say: Say) -> Iterator[Queue]:
+def _lines(say: Log) -> Iterator[Queue]:
     """A queue into which workers put lines of progress, said here."""
     queue = Queue(actor_options={"num_cpus": 0})
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 
-from engine.stage import Step
+from ..engine.steps.step import Step
 
 _KINDS = {
-    "simulate": "stages.simulate:Simulate",
-    "ingest": "stages.ingest:Ingest",
-    "film": "stages.film:Film",
-    "plan": "stages.plan:Plan",
-    "extract": "stages.extract:Extract",
-    "tag": "stages.tag:Tag",
-    "label": "stages.label:Label",
-    "score": "stages.score:Score",
-    "select": "stages.select:Select",
-    "pack": "stages.pack:Pack",
-    "train": "jobs.train:Train",
-    "train-discriminator": "jobs.train_discriminator:TrainDiscriminator",
-    "train-horizon": "jobs.train_horizon:TrainHorizon",
-    "evaluate": "jobs.evaluate:Evaluate",
+    "simulate": "dap_engine.stages.simulate:Simulate",
+    "ingest": "dap_engine.stages.ingest:Ingest",
+    "film": "dap_engine.stages.film:Film",
+    "plan": "dap_engine.stages.plan:Plan",
+    "extract": "dap_engine.stages.extract:Extract",
+    "tag": "dap_engine.stages.tag:Tag",
+    "label": "dap_engine.stages.label:Label",
+    "score": "dap_engine.stages.score:Score",
+    "select": "dap_engine.stages.select:Select",
+    "pack": "dap_engine.stages.pack:Pack",
+    "train": "dap_engine.stages.train:Train",
+    "train-discriminator": "dap_engine.stages.train_discriminator:TrainDiscriminator",
+    "train-horizon": "dap_engine.stages.train_horizon:TrainHorizon",
+    "evaluate": "dap_engine.stages.evaluate:Evaluate",
 }
 
 

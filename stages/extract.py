@@ -11,19 +11,20 @@ from typing import IO, Any, ClassVar, Literal
 
 import simplejpeg
 
-from engine.assets import RUN_SCHEME
-from engine.columns import Column, TarColumn
-from engine.stage import Drop, Row, Sample, Stage
-from models.frames.choice import Chosen, FrameChooser, evenly
-from models.frames.examine import Examiner
-from models.frames.yaw_hash import HASH_BITS, hash_text
-from models.horizon.judge import HorizonJudge
-from models.horizon.tilt import EMBEDDED_WEIGHTS, TiltEstimator, levelled
-from models.video.decoder import Decoder
-from models.video.file import VideoError
-from models.video.frames import Eye, Missed
-from models.video.verdict import VideoVerdict
-from stages.fetch import local_copy
+from ..engine.records.column import Column, TarColumn
+from ..engine.records.sample import Drop, Row, Sample
+from ..engine.steps.assets import RUN_SCHEME
+from ..engine.steps.step import Stage
+from ..models.frames.analyzer import FrameAnalyzer
+from ..models.frames.selection import FrameSelector, SelectedFrame, evenly
+from ..models.frames.summary import VideoSummary
+from ..models.frames.yaw_hash import HASH_BITS, hash_text
+from ..models.horizon.check import PanoramaCheck
+from ..models.horizon.tilt import EMBEDDED_WEIGHTS, TiltEstimator, levelled
+from ..models.video.decoder import Decoder
+from ..models.video.file import VideoError
+from ..models.video.frames import Eye, Missed
+from .footage.fetch import local_copy
 
 CANDIDATES = 2  # frames looked at for each of `max_frames`, so that some may be dropped
 RETRYABLE = frozenset({"decode_timeout", "decode_memory", "decode_crashed", "unreachable"})  # maybe the machine's fault
@@ -95,7 +96,7 @@ class Extract(Stage):
             timeout_s=self.timeout_s, memory_bytes=int(self.memory_gb * 2**30), threads=self.threads
         )
         estimator = TiltEstimator(Path(assets["tilt"])) if self.max_tilt_deg else None
-        self._horizon = HorizonJudge(self.max_tilt_deg, estimator) if estimator else None
+        self._horizon = PanoramaCheck(self.max_tilt_deg, estimator) if estimator else None
 
     def teardown(self) -> None:
         if decoder := getattr(self, "_decoder", None):
@@ -130,9 +131,9 @@ class Extract(Stage):
 
     def _read(
         self, path: str, eye: Eye, video_id: str, plan: Mapping[str, Any], scratch: IO[bytes]
-    ) -> tuple[list[_Kept | Drop], VideoVerdict]:
+    ) -> tuple[list[_Kept | Drop], VideoSummary]:
         """What becomes of every frame, as far as it is worth reading on."""
-        outcomes, verdict, missing = [], VideoVerdict(), list[int]()
+        outcomes, verdict, missing = [], VideoSummary(), list[int]()
         with closing(self._frames(path, eye, missing.append)) as frames:
             for chosen in frames:
                 verdict.add(chosen.code, chosen.detail)
@@ -142,8 +143,8 @@ class Extract(Stage):
         outcomes += [Drop(_key(video_id, place), "not_decoded") for place in missing]
         return sorted(outcomes, key=lambda outcome: outcome.key), verdict
 
-    def _frames(self, path: str, eye: Eye, missed: Missed) -> Generator[Chosen]:
-        examiner = Examiner(self._horizon, self.level, self.min_sharpness, self.max_flat_share, eye)
+    def _frames(self, path: str, eye: Eye, missed: Missed) -> Generator[SelectedFrame]:
+        examiner = FrameAnalyzer(self._horizon, self.level, self.min_sharpness, self.max_flat_share, eye)
         most = CANDIDATES * self.max_frames if self.max_frames else None
         decoding = self._decoder.sample_frames(
             path,
@@ -155,9 +156,11 @@ class Extract(Stage):
             missed=missed,
         )
         with closing(decoding) as frames:  # also after an error: the decoder is free for the next video
-            yield from FrameChooser(self.near_duplicate_bits).choose(map(examiner.examine, frames))
+            yield from FrameSelector(self.near_duplicate_bits).choose(map(examiner.examine, frames))
 
-    def _outcome(self, chosen: Chosen, video_id: str, plan: Mapping[str, Any], scratch: IO[bytes]) -> _Kept | Drop:
+    def _outcome(
+        self, chosen: SelectedFrame, video_id: str, plan: Mapping[str, Any], scratch: IO[bytes]
+    ) -> _Kept | Drop:
         seen = chosen.examined
         key = _key(video_id, seen.frame.frame_index)
         if chosen.code:
@@ -187,7 +190,7 @@ def _key(video_id: str, frame_index: int) -> str:
     return f"{video_id}-{frame_index:08d}"
 
 
-def _metadata(chosen: Chosen, video_id: str, plan: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(chosen: SelectedFrame, video_id: str, plan: Mapping[str, Any]) -> dict[str, Any]:
     """`horizon` is what was measured before the frame was levelled, if it was."""
     seen = chosen.examined
     assert seen.judgement is not None, "a frame that is kept was judged"

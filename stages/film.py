@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from engine.columns import Column, FolderColumn, TarColumn, canonical_json
-from engine.stage import Drop, Row, Sample, SourceStage
-from models.depth_png import encode_depth_png
-from models.simulator.video import SimulatedVideo, simulate_video
+from ..engine.records.column import Column, FolderColumn, TarColumn
+from ..engine.records.sample import Drop, Row, Sample
+from ..engine.steps.step import SourceStage
+from ..engine.storage.hashing import canonical_json
+from ..models.data.depth_png import encode_depth_png
+from ..models.simulator.rendering.video import SimulatedVideo, simulate_video
 
 
 @dataclass

@@ -14,12 +14,13 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from engine.columns import Column, TarColumn
-from engine.stage import Drop, Row, Sample, SourceStage
-from models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
-from models.datasets.catalogue import open_dataset
-from models.depth_png import encode_depth_png
-from models.images import resize_rgb
+from ..engine.records.column import Column, TarColumn
+from ..engine.records.sample import Drop, Row, Sample
+from ..engine.steps.step import SourceStage
+from ..models.data.depth_png import encode_depth_png
+from ..models.data.images import resize_rgb
+from ..models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
+from ..models.datasets.catalogue import open_dataset
 
 
 @dataclass

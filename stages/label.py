@@ -5,21 +5,19 @@ The model is ours, or one of others with metric depth under its scheme (`models.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
-from engine.columns import Column, TarColumn
-from engine.stage import Drop, Row, Sample, Stage
-from models.depth_png import encode_depth_png
-from models.embedded import EMBEDDED
-from models.labelers.function import source_hash
-from models.labelers.fusion import Patches
-from models.labelers.load import check_labeler, make_labeler, split_place, weights_of
-from models.labelers.outputs import OutputSetting, check_metric
-from stages.images import decode_images
+from ..engine.records.column import Column, TarColumn
+from ..engine.records.sample import Drop, Row, Sample
+from ..engine.steps.step import Stage
+from ..models.data.depth_png import encode_depth_png, summarise_depth
+from ..models.inference.embedded import EMBEDDED
+from ..models.labelers.fusion import Patches
+from ..models.labelers.load import check_labeler, function_hashes, make_labeler, split_place, weights_of
+from ..models.labelers.outputs import OutputSetting, check_metric
+from .footage.frames import decode_images
 
 
 @dataclass
@@ -79,16 +77,3 @@ class Label(Stage):
         for sample, estimate in zip(samples, self._labeler.estimate(rgbs), strict=True):
             depth_m = estimate.masked()
             yield Row(sample.key, {"depth.png": encode_depth_png(depth_m), "json": summarise_depth(depth_m)})
-
-
-def function_hashes(models: Iterable[str]) -> dict[str, str]:
-    """What stands for each `python:` model among some in a fingerprint: its source."""
-    return {model: source_hash(split_place(model)[1]) for model in models if split_place(model)[0] == "python"}
-
-
-def summarise_depth(depth_m: np.ndarray) -> dict[str, Any]:
-    """Least, middle and greatest distance in metres, None where all is beyond the range, and the share that is."""
-    near_m = depth_m[np.isfinite(depth_m)]
-    names, quantiles = ("min_m", "median_m", "max_m"), (0.0, 0.5, 1.0)
-    values = [round(float(v), 3) for v in np.quantile(near_m, quantiles)] if near_m.size else [None] * 3
-    return {**dict(zip(names, values, strict=True)), "beyond_range": round(1 - near_m.size / depth_m.size, 4)}

@@ -6,9 +6,8 @@ come from. Then one piece of work per training shard, which reads just those par
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,13 +15,14 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.assets import RUN_SCHEME
-from engine.barrier import BarrierContext, BarrierError
-from engine.columns import Column, TarColumn, index_tar
-from engine.receipts import Receipt
-from engine.rundir import RunDir
-from engine.stage import Barrier, Drop, Row, Sample, SourceStage
-from engine.storage import Storage, StorageError
+from ..engine.records.column import Column, TarColumn
+from ..engine.records.tar import index_tar
+from ..engine.rundir.receipts import Receipt
+from ..engine.rundir.rundir import RunDir
+from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
+from .packing.assignment import assign
+from .packing.index import read_index
+from .packing.shard import PackShard
 
 _PART = pa.struct([("path", pa.string()), ("offset", pa.int64()), ("bytes", pa.int64())])
 _PARTS = ("jpg", "depth", "json", "label_json")  # label_json is null where the images bring their own depth
@@ -74,7 +74,7 @@ class Pack(Barrier):
 
     def run(self, context: BarrierContext) -> None:
         if not context.is_current("deal"):
-            self._write_deal(context)
+            self._write_assignment(context)
         deal = context.run.receipt(self.writes.name, "deal")
         assert deal is not None  # just written, or current
         names = pq.ParquetFile(pa.BufferReader(context.run.storage.read_bytes(deal.output.path)))
@@ -91,9 +91,9 @@ class Pack(Barrier):
         names = (entry["name"] for entry in read_index(context.run.storage, self.writes.name))
         return [shard for name in names if (shard := name.removesuffix(".tar")) not in there]
 
-    def _write_deal(self, context: BarrierContext) -> None:
+    def _write_assignment(self, context: BarrierContext) -> None:
         rows = list(_unique(row for source in self.sources for row in _entries(context, source)))
-        kept = deal_out([row for row in rows if row["split"] in self.splits], self.samples_per_shard, self.seed)
+        kept = assign([row for row in rows if row["split"] in self.splits], self.samples_per_shard, self.seed)
         if not kept:
             raise BarrierError(f"nothing to pack: no sample of the splits {self.splits} in {list(self.reads)}")
         with context.scratch() as scratch:
@@ -111,74 +111,6 @@ class Pack(Barrier):
             path.write_text(json.dumps({"shards": entries}, indent=1))
             total = sum(entry["samples"] for entry in entries)
             context.commit("index", path, total, total)
-
-
-@dataclass
-class PackShard(SourceStage):
-    """One training shard: gathers what the deal names, in the deal's order. A part that is not there is an error."""
-
-    name: ClassVar[str] = "pack-shard"
-
-    column: str
-    deal_path: str
-    deal_sha256: str
-    run: str = RUN_SCHEME
-
-    @property
-    def writes(self) -> Column:
-        return TarColumn(self.column, ("depth.png", "jpg", "json"), shuffled=True)
-
-    def assets(self) -> dict[str, str]:
-        return {"run": self.run}
-
-    def setup(self, assets: Mapping[str, str]) -> None:
-        self._storage = Storage(assets["run"])
-
-    def shards(self) -> Sequence[str]:
-        return []  # the deal's, which the barrier has read
-
-    def source(self, shard: str) -> Iterator[Sample]:
-        with self._storage.open(self.deal_path) as stream:
-            rows = pq.read_table(stream, filters=[("shard", "=", shard)]).to_pylist()
-        return (Sample(row["key"], {"deal": row}) for row in rows)
-
-    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
-        for sample in batch:
-            row = sample["deal"]
-            info = {**self._read_json(row["json"]), "source": row["source"]}
-            if row["label_json"]:
-                info["label"] = self._read_json(row["label_json"])
-            yield Row(sample.key, {"jpg": self._read(row["jpg"]), "depth.png": self._read(row["depth"]), "json": info})
-
-    def _read_json(self, part: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            return json.loads(self._read(part))
-        except ValueError as error:
-            raise _changed(part, error) from error
-
-    def _read(self, part: Mapping[str, Any]) -> bytes:
-        try:
-            return self._storage.read_range(part["path"], part["offset"], part["bytes"])
-        except (FileNotFoundError, EOFError) as error:
-            raise _changed(part, error) from error
-
-
-def _changed(part: Mapping[str, Any], error: Exception) -> StorageError:
-    """No fault of a sample, which would be left out for it: the shard fails."""
-    return StorageError(f"{part['path']}: is not what the deal saw: {error}")
-
-
-def deal_out(rows: list[dict[str, Any]], per_shard: int, seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Rows by shard `<split>-<n>`: each split in the order of hash(seed, key), in shards as even as can be."""
-    shuffled = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}:{row['key']}".encode()).digest())
-    dealt: dict[str, list[dict[str, Any]]] = {}
-    for split in sorted({row["split"] for row in rows}):
-        members = [row for row in shuffled if row["split"] == split]
-        count = -(-len(members) // per_shard)
-        for number in range(count):
-            part = members[number * len(members) // count : (number + 1) * len(members) // count]
-            dealt[f"{split}-{number:06d}"] = [{**row, "shard": f"{split}-{number:06d}"} for row in part]
-    return dealt
 
 
 def _entries(context: BarrierContext, source: Source) -> Iterator[dict[str, Any]]:
@@ -231,11 +163,3 @@ def _index_entry(receipt: Receipt) -> dict[str, Any]:
 
 def _content(receipt: Receipt) -> dict[str, Any]:
     return {"sha256": receipt.output.sha256, "bytes": receipt.output.bytes}
-
-
-def read_index(storage: Storage, column: str) -> list[dict[str, Any]]:
-    """The shards of a packed column: name, split, samples, sha256, bytes. Raises ValueError if it is not packed."""
-    try:
-        return json.loads(storage.read_bytes(f"{column}/index.json"))["shards"]
-    except FileNotFoundError as error:
-        raise ValueError(f"{storage.address(column)}: no index.json, so no packed training shards") from error

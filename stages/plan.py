@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from engine.assets import RUN_SCHEME
-from engine.barrier import BarrierContext
-from engine.columns import Column, ParquetColumn
-from engine.commit import withdraw
-from engine.stage import Barrier, Row
-from stages.balance import extend
-from stages.fetch import resolved
-from stages.footage import VIDEO_SUFFIXES, Video, find_videos
-from stages.probe import Facts, ProbeFootage, probe_apart
+from ..engine.records.column import Column, ParquetColumn
+from ..engine.records.sample import Row
+from ..engine.rundir.commit import delete_output
+from ..engine.steps.assets import RUN_SCHEME
+from ..engine.steps.barrier import Barrier, BarrierContext
+from .footage.balance import extend
+from .footage.fetch import resolved
+from .footage.headers import ProbeFootage, VideoInfo, probe_apart
+from .footage.listing import VIDEO_SUFFIXES, Video, find_videos
 
 _SCHEMA = pa.schema(
     [
@@ -98,11 +98,11 @@ class Plan(Barrier):
             with context.scratch() as scratch:
                 writer = self.writes.writer(scratch)
                 for video in videos:
-                    known = facts.get(video.video_id) or planned.facts_of(video) or Facts()
+                    known = facts.get(video.video_id) or planned.facts_of(video) or VideoInfo()
                     writer.add(Row(video.video_id, self._fields(video, known)))
                 context.commit(shard, writer.finish(), len(videos), len(videos))
 
-    def _fields(self, video: Video, facts: Facts) -> dict[str, Any]:
+    def _fields(self, video: Video, facts: VideoInfo) -> dict[str, Any]:
         size = video.bytes if video.bytes >= 0 else facts.bytes
         split = self.split_of(video.video_id)
         return {"uri": video.uri, "bytes": size, "split": split, "seconds": facts.seconds, "content": facts.content}
@@ -127,10 +127,12 @@ class Plan(Barrier):
         files = {f"{shard}/{name}": size for shard in context.inputs[column] for name, size in _files(context, shard)}
         return [Video(f"{RUN_SCHEME}{column}/{name}", name, size) for name, size in sorted(files.items())]
 
-    def _assign(self, found: Sequence[Video], planned: _Planned, facts: Mapping[str, Facts]) -> dict[str, list[Video]]:
+    def _assign(
+        self, found: Sequence[Video], planned: _Planned, facts: Mapping[str, VideoInfo]
+    ) -> dict[str, list[Video]]:
         """Videos by shard: those planned before stay where they are, new ones fill new shards."""
         videos = {video.video_id: video for video in found}
-        seconds = {video_id: _weight(video, facts.get(video_id, Facts())) for video_id, video in videos.items()}
+        seconds = {video_id: _weight(video, facts.get(video_id, VideoInfo())) for video_id, video in videos.items()}
         shards = extend(planned.shards, seconds, self.seconds_per_shard, self.videos_per_shard)
         return {shard: [videos[video_id] for video_id in video_ids] for shard, video_ids in shards.items()}
 
@@ -148,22 +150,22 @@ class _Planned:
             entry = written.get(receipt.output.path.removeprefix("plan/"))
             self._rows |= {row["video_id"]: (row, entry.mtime_ns if entry else 0) for row in rows}
 
-    def facts_of(self, video: Video) -> Facts | None:
+    def facts_of(self, video: Video) -> VideoInfo | None:
         """What the plan says of a video; None if that is nothing, or may be of another file under the same name."""
         row, written_ns = self._rows.get(video.video_id, ({}, 0))
         if video.seconds is not None:  # its list says so
-            return Facts(video.seconds, video.bytes, row.get("content", ""))
+            return VideoInfo(video.seconds, video.bytes, row.get("content", ""))
         unchanged = video.bytes in (-1, row.get("bytes")) and video.mtime_ns < written_ns - _CLOCKS_NS
-        return Facts(row["seconds"], row["bytes"], row["content"]) if unchanged and row.get("content") else None
+        return VideoInfo(row["seconds"], row["bytes"], row["content"]) if unchanged and row.get("content") else None
 
 
-def _weight(video: Video, facts: Facts) -> float:
+def _weight(video: Video, facts: VideoInfo) -> float:
     """Seconds of footage, as far as they can be told."""
     seconds = video.seconds if facts.seconds is None else facts.seconds
     return max(video.bytes, facts.bytes, 0) / _BYTES_PER_S if seconds is None else seconds
 
 
-def _probed(context: BarrierContext, videos: Sequence[Video]) -> dict[str, Facts]:
+def _probed(context: BarrierContext, videos: Sequence[Video]) -> dict[str, VideoInfo]:
     """The facts of videos by id; of many, the cluster finds them out."""
     uris = {video.video_id: video.uri for video in videos}
     if len(uris) <= _FEW:
@@ -176,10 +178,10 @@ def _probed(context: BarrierContext, videos: Sequence[Video]) -> dict[str, Facts
     facts = {}
     for receipt in list(context.run.receipts("probes").values()):
         facts |= {
-            row.key: Facts(row.fields["seconds"], row.fields["bytes"], row.fields["content"])
+            row.key: VideoInfo(row.fields["seconds"], row.fields["bytes"], row.fields["content"])
             for row in context.run.rows(receipt)
         }
-        withdraw(context.run, receipt)
+        delete_output(context.run, receipt)
     return facts
 
 

@@ -8,12 +8,13 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from engine.columns import Column, ParquetColumn
-from engine.stage import Drop, Row, Sample, Stage
-from models.depth_png import decode_depth_png
-from models.embedded import check_model_folder
-from models.inference import QualityScorer
-from stages.images import decode_images
+from ..engine.records.column import Column, ParquetColumn
+from ..engine.records.sample import Drop, Row, Sample
+from ..engine.steps.step import Stage
+from ..models.data.depth_png import decode_depth_png
+from ..models.inference.embedded import check_model_folder
+from ..models.inference.predictor import QualityScorer
+from .footage.frames import decode_images
 
 
 @dataclass

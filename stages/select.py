@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.dataset import field as pa_field
 
-from engine.barrier import BarrierContext
-from engine.columns import Column, ParquetColumn
-from engine.stage import Barrier
+from ..engine.records.column import Column, ParquetColumn
+from ..engine.steps.barrier import Barrier, BarrierContext
 
 _SCHEMA = pa.schema([("scene", pa.string()), ("score", pa.float64()), ("rank", pa.int64())])
 

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Literal
 
 import simplejpeg
 
-from engine.columns import Column, TarColumn
-from engine.stage import Drop, Row, Sample, SourceStage
-from models.depth_png import encode_depth_png
-from models.simulator.mesh_views import mesh_panoramas
-from models.simulator.panoramas import LabelledPanorama, labelled_panoramas
-from models.simulator.scene import KINDS, Kind, load_scene
+from ..engine.records.column import Column, TarColumn
+from ..engine.records.sample import Drop, Row, Sample
+from ..engine.steps.step import SourceStage
+from ..models.data.depth_png import encode_depth_png
+from ..models.simulator.rendering.mesh_views import mesh_panoramas
+from ..models.simulator.rendering.panoramas import LabelledPanorama, labelled_panoramas
+from ..models.simulator.scenes.scene import KINDS, Kind, load_scene
 
 
 @dataclass

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import simplejpeg
 
-from engine.columns import Column, ParquetColumn
-from engine.stage import Drop, Row, Sample, Stage
-from models.tagging.tagger import DEFAULT_PROMPT, EMBEDDED, check_threshold, make_tagger
+from ..engine.records.column import Column, ParquetColumn
+from ..engine.records.sample import Drop, Row, Sample
+from ..engine.steps.step import Stage
+from ..models.tagging.tagger import DEFAULT_PROMPT, EMBEDDED, check_threshold, make_tagger
 
 _SCHEMA = pa.schema([("scene", pa.string()), ("p_indoor", pa.float32()), ("model", pa.string())])
 

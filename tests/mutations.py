@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from models.video.media_boxes import Part, Walk, ebml_elements, iso_boxes
+from dap_engine.models.video.media_boxes import Part, Walk, ebml_elements, iso_boxes
 
 MASTERS = {  # boxes and elements that hold others
     *(b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"dinf"),

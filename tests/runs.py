@@ -13,14 +13,15 @@ import numpy as np
 import simplejpeg
 from rich.console import Console
 
-from engine.columns import Column, TarColumn
-from engine.executor import InProcessExecutor
-from engine.graph import build_graph
-from engine.progress import Progress
-from engine.recipe import Node
-from engine.rundir import RunDir
-from engine.runner import Runner, RunResult
-from engine.stage import Drop, Row, Sample, SourceStage, Step
+from dap_engine.engine.execution.executor import InProcessExecutor
+from dap_engine.engine.execution.progress import Progress
+from dap_engine.engine.execution.runner import Runner, RunResult
+from dap_engine.engine.planning.graph import build_graph
+from dap_engine.engine.planning.recipe import Node
+from dap_engine.engine.records.column import Column, TarColumn
+from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.steps.step import SourceStage, Step
 from tests.footage import panorama
 
 FRAMES = TarColumn("frames", ("jpg", "json"))

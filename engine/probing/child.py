@@ -1,4 +1,4 @@
-"""The process of a probe (`python -m engine.probing.child`), and its parent, which watches its memory and its time."""
+"""The process of a probe (`python -m …`), and its parent, which watches its memory and its time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from engine.probing.measure import Measured, ProbeError, ProbeOrder, measure
+from .measure import Measured, ProbeError, ProbeOrder, measure
 
 _LOOK_EVERY_S = 0.05
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -27,7 +27,7 @@ def measure_apart(order: ProbeOrder, folder: Path, limit_s: float) -> Measured:
     arguments = [order_path, result_path, time.monotonic(), math.ceil(limit_s)]
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "engine.probing.child", *map(str, arguments)],
+            [sys.executable, "-m", "dap_engine.engine.probing.child", *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -18,13 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.limits import Pool
-from engine.placement import Machine, needed, workers_that_fit
-from engine.plan import NodePlan
-from engine.probing.measure import Measured
-from engine.probing.probe import Probed
-from engine.recipe import Node
-from engine.stage import SourceStage
+from ..execution.placement import Machine, needed, workers_that_fit
+from ..planning.plan import NodePlan
+from ..planning.recipe import Node
+from ..steps.limits import Pool
+from ..steps.step import SourceStage
+from .measure import Measured
+from .probe import Probed
 
 _GIB = 2**30
 _HOUR_S = 3600.0

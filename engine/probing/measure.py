@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from engine.assets import Asset, AssetCache
-from engine.columns import Column, FolderColumn, TarColumn, merge_on_key
-from engine.receipts import Receipt
-from engine.recipe import Node
-from engine.rundir import RunDir
-from engine.shard import MapStep, ShardRunner
-from engine.stage import Sample, SourceStage
+from ..execution.run_shard import MapStep, ShardRunner
+from ..planning.recipe import Node
+from ..records.column import Column, FolderColumn, TarColumn
+from ..records.rows import merge_on_key
+from ..records.sample import Sample
+from ..rundir.receipts import Receipt
+from ..rundir.rundir import RunDir
+from ..steps.assets import Asset, AssetCache
+from ..steps.step import SourceStage
 
 _MOST_SAMPLES = 64  # or two batches, if those are more
 _LONG_ENOUGH_S = 10.0  # then no further batch is begun,
@@ -89,7 +91,7 @@ class Pace:
                 self.samples += 1
                 yield sample
 
-    def in_hand(self, keys: Sequence[str]) -> None:
+    def in_flight(self, keys: Sequence[str]) -> None:
         """Hears from the engine; no keys: all batches are over."""
         if not keys:
             self.ended_s = time.monotonic()
@@ -141,7 +143,7 @@ def measure(order: ProbeOrder, started_s: float) -> Measured:
         stage.source = lambda shard: pace.few(all_of(shard))
     cache = AssetCache(order.home)
     assets = {name: Asset(cache.local(asset), asset.sha256) for name, asset in order.assets.items()}
-    runner = ShardRunner(MapStep(order.node, assets), _FewSamples(order.made.uri, order.inputs, pace), pace.in_hand)
+    runner = ShardRunner(MapStep(order.node, assets), _FewSamples(order.made.uri, order.inputs, pace), pace.in_flight)
     outcome = runner.run(order.shard)
     done_s = time.monotonic()
     runner.close()

@@ -13,16 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.assets import Asset, resolve_asset
-from engine.barrier import BarrierContext, BarrierError
-from engine.graph import Graph
-from engine.plan import NodePlan, Planner, is_map
-from engine.probing.child import measure_apart
-from engine.probing.measure import Measured, ProbeError, ProbeOrder
-from engine.receipts import Receipt
-from engine.recipe import Node
-from engine.rundir import RunDir
-from engine.stage import Barrier
+from ..planning.graph import Graph
+from ..planning.plan import NodePlan, Planner, is_map
+from ..planning.recipe import Node
+from ..rundir.receipts import Receipt
+from ..rundir.rundir import RunDir
+from ..steps.assets import Asset, resolve_asset
+from ..steps.barrier import Barrier, BarrierContext, BarrierError
+from .child import measure_apart
+from .measure import Measured, ProbeError, ProbeOrder
 
 LIMIT_S = 300.0  # for a stage
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from engine.verification.inspection import Content, listed
+from .inspection import Content, listed
 
 
 @dataclass(frozen=True)
-class Made:
+class JoinedShard:
     """What a stage made of a shard: the rows and the drops, and the places where they lie."""
 
     name: str
@@ -26,7 +26,7 @@ class Made:
     drops: pa.Array
 
 
-def misalignments(made: Made, inputs: Mapping[str, Content]) -> Iterator[str]:
+def misalignments(made: JoinedShard, inputs: Mapping[str, Content]) -> Iterator[str]:
     """A line for each way in which a shard does not fit the shards it was made from, given by their places."""
     fans_out = any(content.key_name != made.rows.key_name for content in inputs.values())
     parents = {place: _keys(content.keys) for place, content in inputs.items()}

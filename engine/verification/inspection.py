@@ -13,8 +13,9 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.columns import ColumnError, Member, check_key
-from engine.storage import Storage, StorageError
+from ..records.keys import ColumnError, check_key
+from ..records.tar import Member
+from ..storage.storage import Storage, StorageError
 
 _KEY = "key"
 _CHUNK_BYTES = 1 << 20

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from engine.receipts import digest_hashes
-from engine.verification.inspection import listed, repeated
-from engine.verification.shard_check import Claim, Findings, Seen
+from ..rundir.receipts import digest_hashes
+from .inspection import listed, repeated
+from .shard_check import Claim, Findings, Seen
 
 _UNVOUCHED = frozenset({"receipts", "checkpoints", "logs", ".index", ".tmp"})  # folders without receipts by design
 _AT_TOP = frozenset({"run.yaml"})

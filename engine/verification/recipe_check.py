@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from engine.assets import RUN_SCHEME
-from engine.graph import Graph
-from engine.receipts import Receipt, settings_of
-from engine.recipe import Node
-from engine.stage import SourceStage, Stage, Step
-from engine.verification.inspection import Content
+from ..planning.graph import Graph
+from ..planning.recipe import Node
+from ..rundir.receipts import Receipt
+from ..steps.assets import RUN_SCHEME
+from ..steps.fingerprint import settings_of
+from ..steps.step import SourceStage, Stage, Step
+from .inspection import Content
 
 _UNKNOWN = "?"
 
 
-class Knowledge:
+class StepChecks:
     """What a caller knows of particular steps beyond what the engine does. Here, that is nothing."""
 
     def maker(self, node: Node, receipt: Receipt) -> Step | None:
@@ -30,8 +31,8 @@ class Knowledge:
 class RecipeCheck:
     """The nodes of a recipe as judges of receipts. Without a recipe it finds nothing."""
 
-    def __init__(self, graph: Graph | None, knowledge: Knowledge) -> None:
-        self._graph, self._knowledge = graph, knowledge
+    def __init__(self, graph: Graph | None, step_checks: StepChecks) -> None:
+        self._graph, self._step_checks = graph, step_checks
         sources = [node for node in graph.nodes if isinstance(node.step, SourceStage)] if graph else []
         self._shards = {node.name: frozenset(node.step.shards()) for node in sources}  # type: ignore[attr-defined]
 
@@ -50,12 +51,12 @@ class RecipeCheck:
     def examine(self, receipt: Receipt, contents: Mapping[str, Content]) -> Iterator[str]:
         """What those who know the step find wrong with an output."""
         node = self._node(receipt)
-        return self._knowledge.examine(node, receipt, contents) if node else iter(())
+        return self._step_checks.examine(node, receipt, contents) if node else iter(())
 
     def assets_of_run(self, receipt: Receipt) -> dict[str, str]:
         """What of the run itself was loaded to make an output (`models/NAME`), with the hash that it had."""
         node = self._node(receipt)
-        step = self._knowledge.maker(node, receipt) if node else None
+        step = self._step_checks.maker(node, receipt) if node else None
         recorded = receipt.basis.assets
         return {place: recorded[name] for name, place in _assets(step).items() if name in recorded}
 
@@ -75,7 +76,7 @@ class RecipeCheck:
         return self._graph.producer(f"{receipt.column}/{receipt.shard}") or self._graph.producer(receipt.column)
 
     def _changes(self, node: Node, receipt: Receipt) -> list[str]:
-        step, basis = self._knowledge.maker(node, receipt), receipt.basis
+        step, basis = self._step_checks.maker(node, receipt), receipt.basis
         if step is None:
             return []
         now = dataclasses.replace(

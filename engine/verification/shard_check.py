@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from engine.columns import ColumnError
-from engine.drops import count_codes, read_drops
-from engine.listing import receipt_path
-from engine.receipts import Receipt, read_receipt
-from engine.rundir import RunDir
-from engine.storage import Output
-from engine.verification.alignment import Made, misalignments
-from engine.verification.inspection import Content, inspect_object
-from engine.verification.recipe_check import RecipeCheck
+from ..records.keys import ColumnError
+from ..rundir.drops import count_codes, read_drops
+from ..rundir.listing import receipt_path
+from ..rundir.receipts import Receipt, read_receipt
+from ..rundir.rundir import RunDir
+from ..storage.storage import Output
+from .alignment import JoinedShard, misalignments
+from .inspection import Content, inspect_object
+from .recipe_check import RecipeCheck
 
 
 class Seen(NamedTuple):
@@ -161,7 +161,7 @@ class ShardCheck:
             return []  # something is damaged, and was said
         drops_place = receipt.drops_output.path if receipt.drops_output else ""
         drops = self._drops[receipt.column]
-        made = Made(_name(receipt), receipt.samples_in, receipt.output.path, rows, drops_place, drops)
+        made = JoinedShard(_name(receipt), receipt.samples_in, receipt.output.path, rows, drops_place, drops)
         return list(misalignments(made, whole))
 
     def _compare_recipe(self, receipt: Receipt) -> None:

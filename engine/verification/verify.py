@@ -1,4 +1,4 @@
-"""Checks a whole run: every receipt against every output, column against column, and objects nothing vouches for."""
+"""Checks a whole run: every receipt against every output, column against column, and objects nothing validates for."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from engine.graph import Graph
-from engine.listing import Listing, error_path, is_claim, receipt_path, retry_path
-from engine.rundir import RunDir
-from engine.verification.ledger import Ledger
-from engine.verification.recipe_check import Knowledge, RecipeCheck
-from engine.verification.shard_check import Findings, ShardCheck
+from ..planning.graph import Graph
+from ..rundir.listing import Listing, error_path, is_claim, receipt_path, retry_path
+from ..rundir.rundir import RunDir
+from .ledger import Ledger
+from .recipe_check import RecipeCheck, StepChecks
+from .shard_check import Findings, ShardCheck
 
 _WAITING = 4  # shard ids in line behind each that is being checked
 
@@ -37,7 +37,7 @@ class Verification:
 def verify_run(
     run: RunDir,
     graph: Graph | None = None,
-    knowledge: Knowledge | None = None,
+    step_checks: StepChecks | None = None,
     *,
     threads: int = 8,
     advance: Advance = lambda *_: None,
@@ -50,7 +50,7 @@ def verify_run(
     paths = list(run.storage.list(""))
     listings = {column: Listing.of(run.storage, column) for column in _columns(paths)}
     shards = _by_shard(listings)
-    recipe, ledger, read_bytes = RecipeCheck(graph, knowledge or Knowledge()), Ledger(paths), 0
+    recipe, ledger, read_bytes = RecipeCheck(graph, step_checks or StepChecks()), Ledger(paths), 0
 
     def check(shard: str) -> Findings:
         return ShardCheck(run, recipe, shard).check(shards[shard])
@@ -59,7 +59,7 @@ def verify_run(
         ledger.add(findings)
         read_bytes += findings.bytes
         advance(done, len(shards), read_bytes)
-    problems = [*ledger.problems(), *_failures(run, listings), *_strays(paths, listings)]
+    problems = [*ledger.problems(), *_failures(run, listings), *_orphans(paths, listings)]
     return Verification(sorted(problems), {column: ledger.samples(column) for column in listings})
 
 
@@ -85,7 +85,7 @@ def _failures(run: RunDir, listings: Mapping[str, Listing]) -> Iterator[str]:
             yield f"{error_path(column, shard)}: the last attempt failed: {traceback.strip().splitlines()[-1]}"
 
 
-def _strays(paths: Iterable[str], listings: Mapping[str, Listing]) -> Iterator[str]:
+def _orphans(paths: Iterable[str], listings: Mapping[str, Listing]) -> Iterator[str]:
     """What lies among the receipts and is none, nor a failure or a mark."""
     known: set[str] = set()
     for column, listing in listings.items():

@@ -10,8 +10,8 @@ from __future__ import annotations
 from os.path import commonprefix
 from pathlib import Path, PurePosixPath
 
-from models.datasets.base import FileSet
-from models.datasets.files import read_npy_m, read_rgb
+from .base import FileSet
+from .files import read_npy_m, read_rgb
 
 
 def _depth_of(root: Path, image: PurePosixPath) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from models.images import resize_rgb
+from ..data.images import resize_rgb
 
 RANGE_M = 100.0
 """What is truly farther counts as beyond the range."""

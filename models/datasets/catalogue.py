@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from models.datasets.base import PanoramaSet
+from .base import PanoramaSet
 
 DATASETS = {
     "shards": "shards:SHARDS",
@@ -23,4 +23,4 @@ def open_dataset(name: str) -> PanoramaSet:
     if name not in DATASETS:
         raise ValueError(f"no data set {name!r}; known are {sorted(DATASETS)}")
     module, attribute = DATASETS[name].split(":")
-    return getattr(import_module(f"models.datasets.{module}"), attribute)
+    return getattr(import_module(f".{module}", __package__), attribute)

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from models.cassini import cassini_to_erp
-from models.datasets.base import DatasetError, FileSet
-from models.datasets.files import read_npz_m, read_rgb
+from ..geometry.cassini import cassini_to_erp
+from .base import DatasetError, FileSet
+from .files import read_npz_m, read_rgb
 
 
 def _depth_of(_: Path, image: PurePosixPath) -> str:

@@ -18,8 +18,8 @@ import numpy as np
 import OpenEXR
 from PIL import Image
 
-from models.datasets.base import DatasetError
-from models.depth_png import MAX_PIXELS, decode_units
+from ..data.depth_png import MAX_PIXELS, decode_units
+from .base import DatasetError
 
 _MISSING_UNITS = (0, 65535)  # nothing measured, and a sensor or a format at its end
 _EXR_CHANNELS = ("Z", "Y", "R")

@@ -9,9 +9,9 @@ from typing import Any
 
 import simplejpeg
 
-from models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
-from models.depth_png import decode_depth_png
-from models.shards import IndexedShard, index_shard, open_local
+from ..data.depth_png import decode_depth_png
+from ..data.shards import IndexedShard, index_shard, open_local
+from .base import DatasetError, Entry, Labelled, PanoramaSet
 
 
 class ShardFolder(PanoramaSet):

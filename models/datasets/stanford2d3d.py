@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from models.datasets.base import FileSet
-from models.datasets.files import read_png_m, read_rgb
+from .base import FileSet
+from .files import read_png_m, read_rgb
 
 _BLACK = 4  # of 255: bands that were resized or recompressed are not quite black
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from models.horizon import projection_measures as measure
-from models.horizon.projection_poles import cut_odds
+from ..horizon import projection_measures as measure
+from .projection_poles import cut_odds
 
 ASPECT_TOLERANCE = 0.03  # 426 x 214 and 2:1 with a cropped macroblock row are panoramas; 1.85:1 film is not
 STRIP_ASPECT = 4.0  # beyond, no lens took it in one piece: stitched strips and rows of cube faces
@@ -35,7 +35,7 @@ BLACK_BAND = 0.04  # of the height or width, on both opposite sides
 
 
 @dataclass(frozen=True)
-class PanoramaCheck:
+class ProjectionMeasures:
     """Verdict on a picture. `reasons` are codes, the most telling first; none if valid; `aspect`: width / height."""
 
     valid: bool
@@ -68,11 +68,11 @@ class PanoramaCheck:
         return {name: round(value, 4) for name, value in vars(self).items() if name not in ("valid", "reasons")}
 
 
-def check_panorama(rgb: np.ndarray, display_aspect: float | None = None) -> PanoramaCheck:
+def check_panorama(rgb: np.ndarray, display_aspect: float | None = None) -> ProjectionMeasures:
     """Judges uint8 RGB (H, W, 3). `display_aspect` is the true width / height of a picture stored squeezed."""
     measures = _measure(rgb, display_aspect or rgb.shape[1] / rgb.shape[0])
-    reasons = tuple(_reasons(PanoramaCheck(valid=False, reasons=(), **measures)))
-    return PanoramaCheck(valid=not reasons, reasons=reasons, **measures)
+    reasons = tuple(_reasons(ProjectionMeasures(valid=False, reasons=(), **measures)))
+    return ProjectionMeasures(valid=not reasons, reasons=reasons, **measures)
 
 
 def _measure(rgb: np.ndarray, aspect: float) -> dict[str, float]:
@@ -110,7 +110,7 @@ def _cube_grid(aspect: float) -> tuple[int, int]:
     return (6, 1) if aspect > STRIP_ASPECT else (3, 2)
 
 
-def _reasons(check: PanoramaCheck) -> Iterator[str]:
+def _reasons(check: ProjectionMeasures) -> Iterator[str]:
     if check.contrast < MIN_CONTRAST:
         yield "blank"
         return
@@ -129,7 +129,7 @@ def _reasons(check: PanoramaCheck) -> Iterator[str]:
         yield "unstretched_poles"
 
 
-def _other_layout(check: PanoramaCheck, wrong_aspect: bool) -> Iterator[str]:
+def _other_layout(check: ProjectionMeasures, wrong_aspect: bool) -> Iterator[str]:
     bands_across = min(check.black_top, check.black_bottom) > BLACK_BAND
     bands_aside = min(check.black_left, check.black_right) > BLACK_BAND
     void_limit = BLACK_VOID if check.void_level < measure.DARK_LEVEL else PALE_VOID
@@ -145,7 +145,7 @@ def _other_layout(check: PanoramaCheck, wrong_aspect: bool) -> Iterator[str]:
         yield "cubemap"
 
 
-def _is_cubemap(check: PanoramaCheck) -> bool:
+def _is_cubemap(check: ProjectionMeasures) -> bool:
     if check.aspect > STRIP_ASPECT:
         return check.face_edge > FACE_EDGE
     if check.aspect < 1 / STRIP_ASPECT:
@@ -153,17 +153,17 @@ def _is_cubemap(check: PanoramaCheck) -> bool:
     return check.middle_edge > MIDDLE_EDGE or min(check.face_edge, check.middle_edge) > FACE_EDGE
 
 
-def _is_perspective(check: PanoramaCheck, is_open: bool, unstretched: bool) -> bool:
+def _is_perspective(check: ProjectionMeasures, is_open: bool, unstretched: bool) -> bool:
     """Cut off on all sides; or flat, and of a shape that comes of cutting off the sides."""
     if is_open:
         return check.aspect < STRIP_ASPECT and (unstretched or check.mean_stretch > FLAT_STRETCH)
     return unstretched and check.aspect < 2 * (1 - ASPECT_TOLERANCE)
 
 
-def _seam_is_open(check: PanoramaCheck) -> bool:
+def _seam_is_open(check: ProjectionMeasures) -> bool:
     return check.seam_gap > (OPEN_SEAM_FLAT if check.mean_stretch > FLAT_STRETCH else OPEN_SEAM)
 
 
-def _poles_are_unstretched(check: PanoramaCheck) -> bool:
+def _poles_are_unstretched(check: ProjectionMeasures) -> bool:
     one_is_cut = max(check.top_cut, check.bottom_cut) > NO_POLE
     return one_is_cut or min(check.top_stretch, check.bottom_stretch) > NO_STRETCH

@@ -13,7 +13,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from models.horizon.projection_measures import changes, quantile
+from .projection_measures import changes, quantile
 
 # Logistic regression on the poles of 23 photographed and 40 simulated panoramas, level, turned, coarse, compressed and
 # with nadir patches, against the edges of what was cut out of them: weights of `features`, and of the two edges.

@@ -7,7 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from models import erp
+from ..geometry import equirectangular as erp
 
 
 @lru_cache(maxsize=8)

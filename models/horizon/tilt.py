@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 import torch
 
-from models.erp import rotate, rotation_matrix
-from models.horizon.projection_measures import canvas
-from models.horizon.sphere_view import rotation_to, turned
-from models.horizon.tilt_edges import find_edges, sharpened
-from models.horizon.tilt_network import KINDS, VIEW_HEIGHT, TiltNetwork, network_input
+from ..geometry.equirectangular import rotate, rotation_matrix
+from .projection_measures import canvas
+from .sphere_view import rotation_to, turned
+from .tilt_edges import find_edges, sharpened
+from .tilt_network import KINDS, VIEW_HEIGHT, TiltNetwork, network_input
 
 EMBEDDED_WEIGHTS = Path(__file__).parent / "tilt_weights"
 _LEVEL_PRIOR_KAPPA = 20.0  # panoramas are level as a rule: as if known beforehand to 10° or so

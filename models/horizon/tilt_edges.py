@@ -15,8 +15,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from models.horizon.projection_measures import quantile
-from models.horizon.sphere_view import rotation_to
+from .projection_measures import quantile
+from .sphere_view import rotation_to
 
 _SHARE = 0.09  # of the pixels are taken for edges
 _MARGIN = 2  # columns that are wrapped around the seam

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from models.erp import rotation_matrix
-from models.horizon.sphere_view import erp_rays, rotation_to, view
-from models.horizon.tilt import up_vector
-from models.horizon.tilt_network import KINDS, VIEW_HEIGHT
-from models.horizon.tilt_worlds import SIZE, Rng, Worlds, stretching
+from ..geometry.equirectangular import rotation_matrix
+from .sphere_view import erp_rays, rotation_to, view
+from .tilt import up_vector
+from .tilt_network import KINDS, VIEW_HEIGHT
+from .tilt_worlds import SIZE, Rng, Worlds, stretching
 
 _RAYS = erp_rays(VIEW_HEIGHT)
 _LEAST_MISSING_DEG = 18.0  # of the height; less is a nadir patch

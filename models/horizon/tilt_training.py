@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.horizon.tilt_network import KINDS, TiltNetwork, network_input
-from models.horizon.tilt_pictures import TiltPictures
+from .tilt_network import KINDS, TiltNetwork, network_input
+from .tilt_pictures import TiltPictures
 
 _BATCH = (*(0,) * 24, *(1,) * 6, *(2,) * 3)  # kinds
 _KIND_WEIGHT = 0.5
@@ -20,12 +20,12 @@ _WEIGHT_DECAY = 0.02
 _MAX_GRADIENT = 2.0
 REPORT_EVERY = 100
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 Batch = tuple[Tensor, Tensor, Tensor]  # of `_batch`
 
 
 def train_tilt(
-    pictures: TiltPictures, steps: int, *, seed: int, peak_lr: float, start: TiltNetwork | None = None, say: Say = print
+    pictures: TiltPictures, steps: int, *, seed: int, peak_lr: float, start: TiltNetwork | None = None, say: Log = print
 ) -> TiltNetwork:
     """The network after `steps` batches, from `start` or from scratch."""
     generator = np.random.Generator(np.random.PCG64(seed))

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from models.horizon.sphere_view import erp_rays
-from models.horizon.tilt_network import VIEW_HEIGHT
+from .sphere_view import erp_rays
+from .tilt_network import VIEW_HEIGHT
 
 SIZE = (VIEW_HEIGHT, 2 * VIEW_HEIGHT)
 _HORIZON = VIEW_HEIGHT // 2

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.labelers.outputs import METRIC, Output
-from models.patches import ICOSAHEDRON, fuse_views, image_plane, perspective_views
+from ..geometry.patches import ICOSAHEDRON, fuse_views, image_plane, perspective_views
+from .outputs import METRIC, Output
 
 _SOLVED_HEIGHT = 64  # rows of the panorama over which views are brought to agree
 _LEAST = 1e-3  # of a metric depth

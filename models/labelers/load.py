@@ -16,16 +16,17 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from models.device import Precision
-from models.embedded import check_model_folder, model_place
-from models.labelers.fusion import Patches, fuse_on_sphere, views_of
-from models.labelers.outputs import METRIC, Output, OutputSetting, check_output
+from ..inference.device import Precision
+from ..inference.embedded import check_model_folder, model_place
+from .function import source_hash
+from .fusion import Patches, fuse_on_sphere, views_of
+from .outputs import METRIC, Output, OutputSetting, check_output
 
 SCHEMES = ("hf", "diffusers", "python")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -70,7 +71,7 @@ class DapLabeler(Labeler):
     output: Output = METRIC
 
     def __init__(self, folder: str, device: str, batch_size: int, yaw_turns: int, precision: Precision) -> None:
-        from models.inference import DepthPredictor
+        from ..inference.predictor import DepthPredictor
 
         self.predictor = DepthPredictor(folder, device, batch_size=batch_size, yaw_turns=yaw_turns, precision=precision)
         self.precision = self.predictor.precision
@@ -120,7 +121,7 @@ def check_labeler(place: str, output: OutputSetting = "auto") -> Output:
     scheme, rest = split_place(place)
     given: Output = METRIC if output == "auto" else output
     if scheme == "python":
-        from models.labelers.function import load_function
+        from .function import load_function
 
         load_function(rest)
         return given
@@ -131,7 +132,7 @@ def check_labeler(place: str, output: OutputSetting = "auto") -> Output:
         raise ValueError(f"{place}: no such folder, and not a hub id")
     if scheme == "diffusers":
         return check_output(place, "relative-depth", output)
-    from models.labelers.transformers import output_of
+    from .transformers import output_of
 
     return output_of(rest, output)
 
@@ -155,7 +156,7 @@ def make_labeler(
     scheme, rest = split_place(place)
     rest = weights or rest
     if scheme == "hf":
-        from models.labelers.transformers import TransformersDepth, our_folder
+        from .transformers import TransformersDepth, our_folder
 
         if ours := our_folder(rest):
             scheme, rest = "", ours
@@ -166,13 +167,18 @@ def make_labeler(
     if yaw_turns != 1 or precision == "bfloat16":
         raise ValueError(f"{place}: only our own model predicts under several turns, or in bfloat16")
     if scheme == "python":
-        from models.labelers.function import FunctionDepth
+        from .function import FunctionDepth
 
         given: Output = METRIC if output == "auto" else output
         return PerspectiveLabeler(FunctionDepth(rest), given, patches, precision=None)
     if scheme == "diffusers":
-        from models.labelers.marigold import MarigoldDepth
+        from .marigold import MarigoldDepth
 
         return PerspectiveLabeler(MarigoldDepth(rest, device), "relative-depth", patches)
     network = TransformersDepth(rest, device, batch_size, output)
     return PerspectiveLabeler(network, network.output, patches)
+
+
+def function_hashes(models: Iterable[str]) -> dict[str, str]:
+    """What stands for each `python:` model among some in a fingerprint: its source."""
+    return {model: source_hash(split_place(model)[1]) for model in models if split_place(model)[0] == "python"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.device import choose_device, in_precision
-from models.torchvision_ops import register_missing_operators
+from ..inference.device import choose_device, in_precision
+from ..torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before diffusers, which imports torchvision where it is installed
 

@@ -9,7 +9,7 @@ Relative outputs have no metres: they can be measured once they are aligned to t
 
 from typing import Literal, get_args
 
-from models.metrics_alignment import Alignment
+from ..metrics.alignment import Alignment
 
 Output = Literal["metric-depth", "relative-depth", "relative-disparity"]
 OutputSetting = Literal["auto", "metric-depth", "relative-depth", "relative-disparity"]

@@ -12,15 +12,15 @@ import torch
 from huggingface_hub import snapshot_download
 from PIL import Image
 
-from models.device import choose_device, in_precision
-from models.labelers.outputs import METRIC, Output, OutputSetting, check_output
-from models.torchvision_ops import register_missing_operators
+from ..inference.device import choose_device, in_precision
+from ..torchvision_ops import register_missing_operators
+from .outputs import METRIC, Output, OutputSetting, check_output
 
 register_missing_operators()  # before transformers, which imports torchvision where it is installed
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForDepthEstimation  # noqa: E402
 
-from models.dap import DapConfig  # noqa: E402 - which makes it known to AutoConfig
+from ..network.dap import DapConfig  # noqa: E402 - which makes it known to AutoConfig
 
 _OUTPUTS: dict[str, Output] = {
     "dpt": "relative-disparity",  # as MiDaS trained it; what was finetuned to metres needs `output`

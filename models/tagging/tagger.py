@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from models.tagging.embedded import EmbeddedScene
+from .embedded import EmbeddedScene
 
 EMBEDDED = "embedded"
 Scene = Literal["indoor", "outdoor", "unsure"]
@@ -76,7 +76,7 @@ def make_tagger(
     check_threshold(threshold)
     if model == EMBEDDED:
         return Tagger(EmbeddedScene.name, EmbeddedScene(), threshold)
-    from models.tagging.qwen import QwenScene  # transformers and torchvision, for those who asked for them
+    from .qwen import QwenScene  # transformers and torchvision, for those who asked for them
 
     scene_model = QwenScene(folder or model, prompt=prompt, min_pixels=min_pixels, max_pixels=max_pixels)
     return Tagger(Path(model).name, scene_model, threshold)

@@ -12,9 +12,9 @@ import traceback
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 
-from models.video.file import VideoError
-from models.video.frame_ring import FREE, SLOTS, FrameRing
-from models.video.frames import sample_frames
+from .file import VideoError
+from .frame_ring import FREE, SLOTS, FrameRing
+from .frames import sample_frames
 
 PR_SET_PDEATHSIG = 1
 HEARTBEAT_S = 0.5

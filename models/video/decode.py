@@ -10,8 +10,8 @@ import av
 import numpy as np
 from av.error import FFmpegError, InvalidDataError
 
-from models.video.file import MAX_PIXELS, VideoError, one_line, open_video
-from models.video.index import Alive, VideoIndex, nobody, packets
+from .file import MAX_PIXELS, VideoError, one_line, open_video
+from .index import Alive, VideoIndex, nobody, packets
 
 KEYS_BACK = 4
 DECODER_OPTIONS = {

@@ -13,10 +13,10 @@ from collections.abc import Generator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from models.video.file import VideoError
-from models.video.frame_ring import FREE, FrameRing
-from models.video.frames import Eye, Missed, VideoFrame, nobody_misses
-from models.video.spherical_metadata import Declared
+from .file import VideoError
+from .frame_ring import FREE, FrameRing
+from .frames import Eye, Missed, VideoFrame, nobody_misses
+from .spherical_metadata import Declared
 
 POLL_S = 0.1
 
@@ -99,7 +99,7 @@ class _Child:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "models.video.child", str(theirs.fileno()), str(self._memory)],
+                [sys.executable, "-m", "dap_engine.models.video.child", str(theirs.fileno()), str(self._memory)],
                 pass_fds=[theirs.fileno(), self._memory],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

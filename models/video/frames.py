@@ -8,12 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from models.video.decode import decode_at
-from models.video.file import VideoError, header_of, open_video
-from models.video.file import read_header as read_header
-from models.video.index import Alive, VideoIndex, index_video, nobody
-from models.video.picture import Halving, Picture
-from models.video.spherical_metadata import Declared, declared_projection
+from .decode import decode_at
+from .file import VideoError, header_of, open_video
+from .file import read_header as read_header
+from .index import Alive, VideoIndex, index_video, nobody
+from .picture import Halving, Picture
+from .spherical_metadata import Declared, declared_projection
 
 Eye = Literal["both", "left", "top_half", "left_half"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from models.video.file import VideoError, one_line
+from .file import VideoError, one_line
 
 MIN_COMPLETE = 0.9  # share of the frames promised by the index that must be in the file
 UNKNOWN = -(2**63)
@@ -106,10 +106,10 @@ class _Seen:
         if len(shown) == 0:
             raise VideoError("no_frames", "no picture could be located")
         time_base = Fraction(stream.time_base or 1)
-        return VideoIndex(*_by_time(times, shown), *_by_time(times, keys), time_base, timed)
+        return VideoIndex(*_by_mtime(times, shown), *_by_mtime(times, keys), time_base, timed)
 
 
-def _by_time(times: np.ndarray, ordinals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _by_mtime(times: np.ndarray, ordinals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rising times of these packets, and the last packet of each."""
     rising, last = np.unique(times[ordinals[::-1]], return_index=True)
     return rising, ordinals[::-1][last]

@@ -10,7 +10,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import Interpolation
 
-from models.video.file import VideoError, one_line
+from .file import VideoError, one_line
 
 EXACT = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND  # else colours are as coarse as before scaling
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal
 
-from models.video.media_boxes import Part, content, descend, ebml_elements, iso_boxes
+from .media_boxes import Part, content, descend, ebml_elements, iso_boxes
 
 Projection = Literal["rectilinear", "equirectangular", "cubemap", "mesh", "unknown"]
 Stereo = Literal["mono", "top_bottom", "side_by_side", "other"]

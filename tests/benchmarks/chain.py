@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from engine.graph import build_graph
-from engine.limits import Pool
-from engine.plan import Planner
-from engine.ray_executor import RayExecutor
-from engine.recipe import Node
-from engine.shard import MapStep
-from engine.stage import Step
-from stages.extract import Extract
-from stages.label import Label
-from stages.plan import Plan
-from stages.tag import Tag
+from dap_engine.engine.execution.ray_executor import RayExecutor
+from dap_engine.engine.execution.run_shard import MapStep
+from dap_engine.engine.planning.graph import build_graph
+from dap_engine.engine.planning.plan import Planner
+from dap_engine.engine.planning.recipe import Node
+from dap_engine.engine.steps.limits import Pool
+from dap_engine.engine.steps.step import Step
+from dap_engine.stages.extract import Extract
+from dap_engine.stages.label import Label
+from dap_engine.stages.plan import Plan
+from dap_engine.stages.tag import Tag
 from tests.benchmarks.material import finished_run, footage
 from tests.benchmarks.measure import Result, paired
 

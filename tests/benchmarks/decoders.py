@@ -13,18 +13,18 @@ from typing import get_args
 
 import numpy as np
 
-from engine.rundir import RunDir
-from jobs.evaluate import decode_labelled
-from jobs.fit import Data
-from jobs.train import Network, Train
-from models.datasets.base import Labelled
-from models.dpt_head import Decoder
-from models.equivariance import seam_ratio, yaw_error
-from models.inference import DepthPredictor
-from models.metrics import depth_metrics
-from models.training import TrainSettings
-from stages.pack import Pack, Source
-from stages.simulate import Simulate
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.models.datasets.base import Labelled
+from dap_engine.models.inference.predictor import DepthPredictor
+from dap_engine.models.metrics.depth import depth_metrics
+from dap_engine.models.metrics.equivariance import seam_ratio, yaw_error
+from dap_engine.models.network.dpt_head import Decoder
+from dap_engine.models.training.modules import TrainSettings
+from dap_engine.stages.evaluate import decode_labelled
+from dap_engine.stages.pack import Pack, Source
+from dap_engine.stages.simulate import Simulate
+from dap_engine.stages.train import Network, Train
+from dap_engine.stages.training.fit import DataConfig
 from tests.benchmarks.material import finished_run
 from tests.benchmarks.measure import Result
 
@@ -48,7 +48,7 @@ def _train(decoder: Decoder) -> Train:
         data="train-rooms",
         training=TrainSettings.from_scratch(STEPS),
         network=Network(config={"decoder": decoder, "image_height": HEIGHT}),
-        batches=Data(image_height=HEIGHT, batch_size=BATCH_SIZE, num_workers=0),
+        batches=DataConfig(image_height=HEIGHT, batch_size=BATCH_SIZE, num_workers=0),
     )
 
 

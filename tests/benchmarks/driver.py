@@ -11,14 +11,15 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from engine.executor import Executor
-from engine.graph import build_graph
-from engine.progress import Progress
-from engine.receipts import Receipt
-from engine.recipe import Node, load_recipe
-from engine.rundir import RunDir
-from engine.runner import Runner
-from engine.shard import MapStep, Outcome
+from dap_engine.engine.execution.executor import Executor
+from dap_engine.engine.execution.progress import Progress
+from dap_engine.engine.execution.run_shard import MapStep
+from dap_engine.engine.execution.runner import Runner
+from dap_engine.engine.planning.graph import build_graph
+from dap_engine.engine.planning.recipe import Node, load_recipe
+from dap_engine.engine.rundir.receipts import Receipt
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.steps.outcome import Outcome
 from tests.benchmarks.measure import Result
 from tests.benchmarks.simulated import pretend_stage
 from tests.engine.napping import command

@@ -17,9 +17,9 @@ import numpy as np
 import simplejpeg
 import torch
 
-from models.images import resize_rgb
-from stages.extract import Extract
-from stages.plan import Plan
+from dap_engine.models.data.images import resize_rgb
+from dap_engine.stages.extract import Extract
+from dap_engine.stages.plan import Plan
 from tests.benchmarks.material import FPS, SECONDS, SHARD, finished_run, footage, shard_work
 from tests.benchmarks.measure import Result, one_core, paired, timed
 

@@ -7,11 +7,11 @@ import cv2
 import simplejpeg
 import torch
 
-from models.horizon.judge import HorizonJudge
-from models.horizon.projection import check_panorama
-from models.horizon.projection_measures import canvas
-from models.images import resize_rgb
-from models.simulator.panoramas import labelled_panoramas
+from dap_engine.models.data.images import resize_rgb
+from dap_engine.models.horizon.check import PanoramaCheck
+from dap_engine.models.horizon.projection import check_panorama
+from dap_engine.models.horizon.projection_measures import canvas
+from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
 from tests.benchmarks.measure import Clock, Result, one_core, paired
 
 HEIGHT = 512
@@ -25,7 +25,7 @@ def benchmark(repeats: int) -> Iterator[Result]:
     torch.set_num_threads(1)
     small = labelled_panoramas(seed=990, count=FRAMES, look="field", height=256)
     frames = [resize_rgb(panorama.rgb, HEIGHT, 2 * HEIGHT) for panorama in small]
-    judge = HorizonJudge()
+    judge = PanoramaCheck()
     with one_core():
         check = processor_time(lambda: [judge.judge(rgb, check_panorama(rgb)) for rgb in map(canvas, frames)])
         jpeg = processor_time(

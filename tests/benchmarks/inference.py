@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.dap import DapModel
+from dap_engine.models.network.dap import DapModel
 from tests.benchmarks import networks
 from tests.benchmarks.measure import Result, paired, timed
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
-from engine.rundir import RunDir
-from models.dap import DapConfig, DapModel
-from models.images import pixel_values
-from stages.extract import Extract
-from stages.label import Label
-from stages.plan import Plan
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.models.data.images import pixel_values
+from dap_engine.models.network.dap import DapConfig, DapModel
+from dap_engine.stages.extract import Extract
+from dap_engine.stages.label import Label
+from dap_engine.stages.plan import Plan
 from tests.benchmarks import networks
 from tests.benchmarks.material import SECONDS, SHARD, finished_run, footage, shard_work
 from tests.benchmarks.measure import Result, paired, timed

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from models.data import PanoramaDataModule, PanoramaLoader
-from models.shards import ShardRef, ShardSet
-from stages.simulate import Simulate
+from dap_engine.models.data.loader import PanoramaDataModule, PanoramaLoader
+from dap_engine.models.data.shards import ShardRef, ShardSet
+from dap_engine.stages.simulate import Simulate
 from tests.benchmarks.material import SHARD, finished_run
 from tests.benchmarks.measure import Result, one_core, paired, timed
 

@@ -5,8 +5,8 @@ from dataclasses import fields
 
 import torch
 
-from models.dap import DapModel
-from models.objective import PUBLISHED, LossWeights, Target, dap_loss
+from dap_engine.models.losses.objective import PUBLISHED, LossWeights, Target, dap_loss
+from dap_engine.models.network.dap import DapModel
 from tests.benchmarks import networks
 from tests.benchmarks.measure import Result, paired, timed
 

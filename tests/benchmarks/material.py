@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from engine.executor import InProcessExecutor
-from engine.graph import build_graph
-from engine.progress import Progress
-from engine.receipts import Receipt
-from engine.recipe import Node
-from engine.rundir import RunDir
-from engine.runner import Runner
-from engine.shard import Attempt, MapStep, run_shard
-from engine.stage import Stage, Step
-from models.images import resize_rgb
-from models.simulator.panoramas import labelled_panoramas
-from models.simulator.video import CRF, encode_h264
+from dap_engine.engine.execution.executor import InProcessExecutor
+from dap_engine.engine.execution.progress import Progress
+from dap_engine.engine.execution.run_shard import Attempt, MapStep, run_shard
+from dap_engine.engine.execution.runner import Runner
+from dap_engine.engine.planning.graph import build_graph
+from dap_engine.engine.planning.recipe import Node
+from dap_engine.engine.rundir.receipts import Receipt
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.steps.step import Stage, Step
+from dap_engine.models.data.images import resize_rgb
+from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
+from dap_engine.models.simulator.rendering.video import CRF, encode_h264
 
 CACHE = Path(tempfile.gettempdir()) / "dap-benchmarks"
 SHARD = "000000"

@@ -2,8 +2,8 @@
 
 import torch
 
-from models.dap import DapConfig
-from models.device import choose_device
+from dap_engine.models.inference.device import choose_device
+from dap_engine.models.network.dap import DapConfig
 
 DEVICE = choose_device("auto")
 ON_GPU = DEVICE.type == "cuda"

@@ -6,7 +6,7 @@ import numpy as np
 import py360convert
 import torch
 
-from models.patches import ICOSAHEDRON, perspective_views
+from dap_engine.models.geometry.patches import ICOSAHEDRON, perspective_views
 from tests.benchmarks import networks
 from tests.benchmarks.measure import Result, paired, timed
 

@@ -11,14 +11,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
 
-from engine.columns import Column, TarColumn
-from engine.executor import Executor, InProcessExecutor
-from engine.limits import Pool
-from engine.ray_executor import RayExecutor
-from engine.recipe import Node
-from engine.rundir import RunDir
-from engine.shard import MapStep
-from engine.stage import Drop, Row, Sample, SourceStage
+from dap_engine.engine.execution.executor import Executor, InProcessExecutor
+from dap_engine.engine.execution.ray_executor import RayExecutor
+from dap_engine.engine.execution.run_shard import MapStep
+from dap_engine.engine.planning.recipe import Node
+from dap_engine.engine.records.column import Column, TarColumn
+from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.steps.limits import Pool
+from dap_engine.engine.steps.step import SourceStage
 from tests.benchmarks.measure import Result, paired
 
 WORKERS = 2

@@ -9,19 +9,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from engine.executor import Executor
-from engine.graph import Graph, build_graph
-from engine.plan import Planner
-from engine.progress import Progress
-from engine.receipts import Receipt
-from engine.recipe import Node
-from engine.rundir import RunDir
-from engine.runner import Runner
-from stages.extract import Extract
-from stages.footage import find_videos
-from stages.label import Label
-from stages.plan import Plan
-from stages.tag import Tag
+from dap_engine.engine.execution.executor import Executor
+from dap_engine.engine.execution.progress import Progress
+from dap_engine.engine.execution.runner import Runner
+from dap_engine.engine.planning.graph import Graph, build_graph
+from dap_engine.engine.planning.plan import Planner
+from dap_engine.engine.planning.recipe import Node
+from dap_engine.engine.rundir.receipts import Receipt
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.stages.extract import Extract
+from dap_engine.stages.footage.listing import find_videos
+from dap_engine.stages.label import Label
+from dap_engine.stages.plan import Plan
+from dap_engine.stages.tag import Tag
 from tests.benchmarks.measure import Result, timed
 from tests.benchmarks.simulated import pretend, pretend_stage, write_indices
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from engine.graph import Graph, build_graph
-from engine.listing import index_folder
-from engine.plan import NodePlan, Planner
-from engine.receipts import Receipt
-from engine.recipe import load_recipe
-from engine.rundir import RunDir
-from engine.status import column_status
+from dap_engine.engine.planning.graph import Graph, build_graph
+from dap_engine.engine.planning.plan import NodePlan, Planner
+from dap_engine.engine.planning.recipe import load_recipe
+from dap_engine.engine.planning.status import column_status
+from dap_engine.engine.rundir.listing import index_folder
+from dap_engine.engine.rundir.receipts import Receipt
+from dap_engine.engine.rundir.rundir import RunDir
 from tests.benchmarks.measure import Result
 from tests.benchmarks.simulated import pretend_stage, write_indices
 from tests.engine.steps import RECIPE, STEPS

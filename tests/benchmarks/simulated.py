@@ -5,12 +5,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.index import write_index
-from engine.listing import receipt_path
-from engine.receipts import Basis, Receipt, basis_of
-from engine.recipe import Node
-from engine.rundir import RunDir
-from engine.storage import Output
+from dap_engine.engine.planning.recipe import Node
+from dap_engine.engine.rundir.index import write_index
+from dap_engine.engine.rundir.listing import receipt_path
+from dap_engine.engine.rundir.receipts import Basis, Receipt
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.steps.fingerprint import basis_of
+from dap_engine.engine.storage.storage import Output
 
 _BEGAN_S = time.time() - 24 * 3600
 _SHARDS_PER_S = 100

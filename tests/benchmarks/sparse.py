@@ -10,8 +10,8 @@ import av
 import cv2
 import simplejpeg
 
-from stages.extract import Extract
-from stages.plan import Plan
+from dap_engine.stages.extract import Extract
+from dap_engine.stages.plan import Plan
 from tests.benchmarks.material import FPS, SECONDS, SHARD, finished_run, footage, shard_work
 from tests.benchmarks.measure import Result, one_core, paired, timed
 

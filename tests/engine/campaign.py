@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.rundir import RunDir
+from dap_engine.engine.rundir.rundir import RunDir
 from tests.engine.cluster import Family, Nodes, Process, below
 
 _LOOK_EVERY_S = 0.02

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from engine.executor import Executor, InProcessExecutor
-from engine.graph import build_graph
-from engine.progress import Progress
-from engine.recipe import load_recipe
-from engine.rundir import RunDir
-from engine.runner import Runner, RunResult
-from engine.stage import Drop, Row, Sample
+from dap_engine.engine.execution.executor import Executor, InProcessExecutor
+from dap_engine.engine.execution.progress import Progress
+from dap_engine.engine.execution.runner import Runner, RunResult
+from dap_engine.engine.planning.graph import build_graph
+from dap_engine.engine.planning.recipe import load_recipe
+from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.engine.rundir.rundir import RunDir
 from tests.engine.steps import Add, Count, Times, Total
 
 RECIPE = """
@@ -64,6 +64,6 @@ def main() -> None:
 
 
 def _on_ray() -> Executor:
-    from engine.ray_executor import RayExecutor
+    from dap_engine.engine.execution.ray_executor import RayExecutor
 
     return RayExecutor()

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from engine.columns import Column, ParquetColumn
-from engine.stage import Drop, Row, Sample, Stage
+from dap_engine.engine.records.column import Column, ParquetColumn
+from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.engine.steps.step import Stage
 from tests.engine.steps import Add, Count, Total
 
 

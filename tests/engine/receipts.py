@@ -7,10 +7,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from engine.listing import receipt_path
-from engine.receipts import Basis, Receipt
-from engine.rundir import RunDir
-from engine.storage import Output
+from dap_engine.engine.rundir.listing import receipt_path
+from dap_engine.engine.rundir.receipts import Basis, Receipt
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.storage.storage import Output
 
 _TEXT = st.text(max_size=8)
 _COUNT = st.integers(0, 2**63 - 1)

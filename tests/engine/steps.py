@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from engine.barrier import BarrierContext
-from engine.columns import Column, ParquetColumn, TarColumn
-from engine.stage import Barrier, Drop, Row, Sample, SourceStage, Stage
+from dap_engine.engine.records.column import Column, ParquetColumn, TarColumn
+from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.engine.steps.barrier import Barrier, BarrierContext
+from dap_engine.engine.steps.step import SourceStage, Stage
 
 
 @dataclass

@@ -12,12 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.columns import Column, ParquetColumn
-from engine.recipe import Node
-from engine.rundir import RunDir
-from engine.shard import MapStep, Outcome, ShardRunner
-from engine.stage import Drop, Row, Sample, SourceStage
-from engine.storage import Storage
+from dap_engine.engine.execution.run_shard import MapStep, ShardRunner
+from dap_engine.engine.planning.recipe import Node
+from dap_engine.engine.records.column import Column, ParquetColumn
+from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.steps.outcome import Outcome
+from dap_engine.engine.steps.step import SourceStage
+from dap_engine.engine.storage.storage import Storage
 
 SHARD = "0000"
 LOOKS = ("read_bytes", "info", "size", "entries", "list", "hash_object", "open")
@@ -26,7 +28,7 @@ _LOOK_EVERY_S = 0.02
 
 
 @dataclass
-class Say(SourceStage):
+class Log(SourceStage):
     """One row and one drop that say `words`, always of the same size; `asked` alone is in the fingerprint."""
 
     name = "say"
@@ -58,7 +60,7 @@ class Attempt:
     def __init__(self) -> None:
         self._start()
 
-    def begin(self, words: Say, uri: str) -> None:
+    def begin(self, words: Log, uri: str) -> None:
         """Starts an attempt; it stands before its first step."""
         if not self._process.is_alive():
             self._start()

@@ -1,6 +1,6 @@
 import pytest
 
-from engine.quantities import duration, hours, size
+from dap_engine.engine.quantities import duration, hours, size
 
 
 @pytest.mark.parametrize(

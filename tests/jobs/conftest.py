@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import simplejpeg
 
-from engine.rundir import RunDir
-from models.dap import DapConfig, DapModel
-from models.simulator.panoramas import labelled_panoramas
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.models.network.dap import DapConfig, DapModel
+from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
 
 Dap = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -25,7 +25,7 @@ def dap(tmp_path_factory) -> Dap:
     folder = tmp_path_factory.mktemp("elsewhere")
 
     def run(*arguments: object, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "jobs", *map(str, arguments)]
+        command = [sys.executable, "-m", "dap_engine.jobs", *map(str, arguments)]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False)
 
     return run

@@ -12,7 +12,7 @@ def test_killed_in_extract_and_in_label_then_resumed(dap, footage, tiny_model, t
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     undisturbed = dap("run", "curate", "--run-dir", calm, *options, "--set", "executor=in-process")
     assert undisturbed.returncode == 0, undisturbed.stderr
-    command = [sys.executable, "-m", "jobs", "run", "curate", "--run-dir", str(killed), *options]
+    command = [sys.executable, "-m", "dap_engine.jobs", "run", "curate", "--run-dir", str(killed), *options]
 
     def done(column: str) -> int:
         return len(list((killed / "receipts" / column).glob("*.json")))

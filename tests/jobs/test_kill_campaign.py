@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from engine.commit import withdraw
-from engine.rundir import RunDir
+from dap_engine.engine.rundir.commit import delete_output
+from dap_engine.engine.rundir.rundir import RunDir
 from tests.engine.campaign import Disturbed, Kill, contents, receipts
 from tests.engine.cluster import Nodes
 from tests.jobs.test_demo import MINIATURE, options
@@ -65,7 +65,7 @@ def begun(calm: str, place: str, stretch: str) -> tuple[int, dict]:
     times = {tuple(path.removesuffix(".json").split("/")): time_ns for path, time_ns in receipts(calm).items()}
     for column, shard in [name for name, time_ns in times.items() if time_ns > start_ns]:
         if receipt := run.receipt(column, shard):
-            withdraw(run, receipt)
+            delete_output(run, receipt)
     shutil.rmtree(f"{place}/checkpoints", ignore_errors=True)
     wanted = {name: content for name, content in whole.items() if times[name] <= end_ns}
     return sum(start_ns < times[name] for name in wanted), wanted
@@ -79,7 +79,7 @@ def test_killed_in_the_whole_flow(dap, calm, request, tmp_path, stretch, victim,
     further = rng.randrange(gained - (4 if victim in NEED_A_STAGE else 1))
     kill = Kill(victim, len(receipts(place)) + further, rng.uniform(0, 1.5) if further else rng.uniform(2, 6))
     words = ["run", "demo", "--run-dir", place, "--only", stretch, *options(SETTINGS)]
-    disturbed = Disturbed([sys.executable, "-m", "jobs", *words], place, tmp_path / "log", nodes)
+    disturbed = Disturbed([sys.executable, "-m", "dap_engine.jobs", *words], place, tmp_path / "log", nodes)
     try:
         disturbed.suffer(kill, rng)
         disturbed.finish()
@@ -89,4 +89,4 @@ def test_killed_in_the_whole_flow(dap, calm, request, tmp_path, stretch, victim,
             nodes.replace_dead(1)
     assert contents(place) == wanted
     assert (verified := dap("verify", "--run-dir", place)).returncode == 0, verified.stdout
-    assert disturbed.family.left_after(100, of="engine.worker" if nodes else "") == []
+    assert disturbed.family.left_after(100, of="dap_engine.engine.execution.worker" if nodes else "") == []

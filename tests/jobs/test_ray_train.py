@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import ray
 
-from engine.placement import ResourceError
-from engine.ray_executor import RayExecutor
-from engine.rundir import RunDir
-from engine.storage import Storage, hash_local
-from jobs.fit import Data, Hardware, Resume
-from jobs.ray_train import train_on_ray
-from jobs.train import Network, Train
-from jobs.training import Task
-from models.dap import DapModel
-from models.training import TrainSettings
+from dap_engine.engine.execution.placement import ResourceError
+from dap_engine.engine.execution.ray_executor import RayExecutor
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.storage.storage import Storage, hash_local
+from dap_engine.jobs.ray_train import train_on_ray
+from dap_engine.models.network.dap import DapModel
+from dap_engine.models.training.modules import TrainSettings
+from dap_engine.stages.train import Network, Train
+from dap_engine.stages.training.fit import DataConfig, Hardware, Resume
+from dap_engine.stages.training.training import Task
 from tests.jobs.packed import HEIGHT, TINY, pack_rooms
 
 TRAIN = Train(
@@ -26,7 +26,7 @@ TRAIN = Train(
     data="train-rooms",
     training=TrainSettings(6, backbone_lr=3e-3, decoder_lr=3e-3),
     network=Network(config=TINY),
-    batches=Data(image_height=HEIGHT, batch_size=4, num_workers=0, seed=1),
+    batches=DataConfig(image_height=HEIGHT, batch_size=4, num_workers=0, seed=1),
     hardware=Hardware(workers=2),
     checkpoint_every=2,
 )

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.rundir import RunDir
+from dap_engine.engine.rundir.rundir import RunDir
 
 
 @pytest.mark.shared

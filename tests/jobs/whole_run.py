@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from engine.executor import InProcessExecutor
-from engine.graph import build_graph
-from engine.progress import Progress
-from engine.recipe import load_recipe
-from engine.rundir import RunDir
-from engine.runner import Runner, save_recipe
-from jobs.steps import STEPS
+from dap_engine.engine.execution.executor import InProcessExecutor
+from dap_engine.engine.execution.progress import Progress
+from dap_engine.engine.execution.runner import Runner, save_recipe
+from dap_engine.engine.planning.graph import build_graph
+from dap_engine.engine.planning.recipe import load_recipe
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.jobs.steps import STEPS
 from tests.footage import panorama, perspective, write_video
 
 RECIPE = """

@@ -9,9 +9,9 @@ import numpy as np
 import simplejpeg
 import torch
 
-from models.depth_png import encode_depth_png
-from models.erp import rays
-from models.shards import ShardRef
+from dap_engine.models.data.depth_png import encode_depth_png
+from dap_engine.models.data.shards import ShardRef
+from dap_engine.models.geometry.equirectangular import rays
 
 HEIGHT = 32
 

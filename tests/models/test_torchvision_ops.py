@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-REGISTER = "from models.torchvision_ops import register_missing_operators as register; register(); register()\n"
+REGISTER = "from dap_engine.models.torchvision_ops import register_missing_operators as r; r(); r()\n"
 
 
 def run_python(program: str) -> subprocess.CompletedProcess[str]:

@@ -12,18 +12,19 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from engine.recipe import RecipeError, build_settings
-from engine.stage import Drop, Row, Sample
-from models.erp import rotation_matrix
-from models.frames.yaw_hash import hash_distance, yaw_hash
-from models.horizon.judge import inspect_file
-from models.horizon.projection import check_panorama
-from models.horizon.sphere_view import turned
-from models.horizon.tilt import TiltEstimator
-from models.images import resize_rgb
-from models.simulator.panoramas import labelled_panoramas
-from models.video.verdict import HOPELESS_AFTER, MIN_VALID_SHARE
-from stages.extract import Extract
+from dap_engine.engine.planning.recipe import RecipeError
+from dap_engine.engine.planning.settings import build_settings
+from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.models.data.images import resize_rgb
+from dap_engine.models.frames.summary import HOPELESS_AFTER, MIN_VALID_SHARE
+from dap_engine.models.frames.yaw_hash import hash_distance, yaw_hash
+from dap_engine.models.geometry.equirectangular import rotation_matrix
+from dap_engine.models.horizon.check import inspect_file
+from dap_engine.models.horizon.projection import check_panorama
+from dap_engine.models.horizon.sphere_view import turned
+from dap_engine.models.horizon.tilt import TiltEstimator
+from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
+from dap_engine.stages.extract import Extract
 from tests.footage import panorama, perspective, without_picture, write_video
 
 MAY_REPEAT = {"near_duplicate", "frozen"}  # what a good video may lose
@@ -177,7 +178,7 @@ def test_hopeless_videos_are_not_decoded_to_the_end(tmp_path):
 
 def test_a_decoder_killed_mid_video_costs_one_video_and_can_be_retried(extract, good, monkeypatch):
     """Kills the child for real while it decodes the first of two videos."""
-    from models.frames import examine as module
+    from dap_engine.models.frames import examine as module
 
     def kill_once(rgb):
         monkeypatch.undo()

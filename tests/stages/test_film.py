@@ -6,10 +6,10 @@ import json
 import av
 import pytest
 
-from engine.columns import read_tar
-from models.depth_png import decode_depth_png
-from stages.film import Film
-from stages.plan import Plan
+from dap_engine.engine.records.tar import read_tar
+from dap_engine.models.data.depth_png import decode_depth_png
+from dap_engine.stages.film import Film
+from dap_engine.stages.plan import Plan
 from tests.runs import finished, hashes, rows_of
 
 SMALL = {"videos": 2, "height": 16, "seconds": 3.0, "fps": 1.0, "seed": 5}

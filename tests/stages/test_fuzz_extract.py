@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.stage import Drop, Row, Sample
-from stages.extract import Extract
+from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.stages.extract import Extract
 from tests.footage import panorama, write_video
 from tests.mutations import mutations
 

@@ -8,12 +8,12 @@ import pytest
 import simplejpeg
 import yaml
 
-from engine.recipe import Node, RecipeError
-from engine.runner import check_nodes
-from engine.stage import Row
-from jobs.__main__ import main
-from models.depth_png import decode_depth_png, encode_depth_png
-from stages.ingest import Ingest
+from dap_engine.engine.execution.runner import check_nodes
+from dap_engine.engine.planning.recipe import Node, RecipeError
+from dap_engine.engine.records.sample import Row
+from dap_engine.jobs.__main__ import main
+from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png
+from dap_engine.stages.ingest import Ingest
 from tests.models.datasets import layouts
 from tests.models.datasets.layouts import LAYOUTS
 from tests.models.datasets.shards import write_shard

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from engine.recipe import Node, RecipeError
-from engine.runner import check_nodes
-from engine.stage import Row
-from models.dap import DapConfig, DapModel
-from models.depth_png import decode_depth_png
-from models.inference import DepthPredictor
-from models.labelers.fusion import Patches
-from stages.images import decode_images
-from stages.label import Label, summarise_depth
+from dap_engine.engine.execution.runner import check_nodes
+from dap_engine.engine.planning.recipe import Node, RecipeError
+from dap_engine.engine.records.sample import Row
+from dap_engine.models.data.depth_png import decode_depth_png, summarise_depth
+from dap_engine.models.inference.predictor import DepthPredictor
+from dap_engine.models.labelers.fusion import Patches
+from dap_engine.models.network.dap import DapConfig, DapModel
+from dap_engine.stages.footage.frames import decode_images
+from dap_engine.stages.label import Label
 from tests.runs import FRAMES, Bring, finished, frame, hashes, rows_of
 
 GOOD = [frame("a-00", 0), frame("a-01", 1, height=48), frame("b-00", 2)]

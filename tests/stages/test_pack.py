@@ -15,13 +15,15 @@ import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.columns import ParquetColumn, TarColumn
-from engine.rundir import RunDir
-from engine.stage import Row
-from engine.storage import Storage, hash_file
-from engine.verification.verify import verify_run
-from models.depth_png import decode_depth_png, encode_depth_png
-from stages.pack import Pack, Source, deal_out, read_index
+from dap_engine.engine.records.column import ParquetColumn, TarColumn
+from dap_engine.engine.records.sample import Row
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.storage.storage import Storage, hash_file
+from dap_engine.engine.verification.verify import verify_run
+from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png
+from dap_engine.stages.pack import Pack, Source
+from dap_engine.stages.packing.assignment import assign
+from dap_engine.stages.packing.index import read_index
 from tests.runs import FRAMES, Bring, failure, finished, hashes, jpeg
 
 JPEG = jpeg(0, height=16)
@@ -87,14 +89,14 @@ def samples_of(run: RunDir, column: str) -> dict[str, dict]:
 )
 def test_a_deal_is_even_whole_and_does_not_depend_on_the_order_of_the_rows(splits, per_shard, seed, random):
     rows = [{"key": key, "split": split} for key, split in splits.items()]
-    dealt = deal_out(rows, per_shard, seed)
+    dealt = assign(rows, per_shard, seed)
     assert Counter(row["key"] for part in dealt.values() for row in part) == Counter(list(splits))
     assert all(shard.startswith(splits[row["key"]]) for shard, part in dealt.items() for row in part)
     for split in set(splits.values()):
         sizes = [len(part) for shard, part in dealt.items() if shard.startswith(split)]
         assert len(sizes) == -(-sum(sizes) // per_shard)
         assert max(sizes) - min(sizes) <= 1
-    assert deal_out(random.sample(rows, len(rows)), per_shard, seed) == dealt
+    assert assign(random.sample(rows, len(rows)), per_shard, seed) == dealt
 
 
 def test_the_index_counts_exactly_and_every_sample_is_there_once(tmp_path):

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.columns import FolderColumn
-from engine.recipe import Node, RecipeError
-from engine.runner import check_nodes
-from engine.stage import Row
-from stages import plan as plan_module
-from stages.plan import Plan
+from dap_engine.engine.execution.runner import check_nodes
+from dap_engine.engine.planning.recipe import Node, RecipeError
+from dap_engine.engine.records.column import FolderColumn
+from dap_engine.engine.records.sample import Row
+from dap_engine.stages import plan as plan_module
+from dap_engine.stages.plan import Plan
 from tests.footage import grey_ramp, write_video
 from tests.runs import Bring, finished, hashes, rows_of
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from engine.columns import TarColumn
-from engine.stage import Row
-from models.depth_png import encode_depth_png
-from models.discriminator import Discriminator, DiscriminatorConfig
-from stages.score import Score
+from dap_engine.engine.records.column import TarColumn
+from dap_engine.engine.records.sample import Row
+from dap_engine.models.data.depth_png import encode_depth_png
+from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
+from dap_engine.stages.score import Score
 from tests.runs import FRAMES, Bring, finished, frame, hashes, noise_depth_m, rows_of
 
 KEYS = ["a-00", "a-01", "b-00"]

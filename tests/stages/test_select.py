@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.columns import ParquetColumn
-from engine.stage import Row
-from stages.select import Select, top_ranked
+from dap_engine.engine.records.column import ParquetColumn
+from dap_engine.engine.records.sample import Row
+from dap_engine.stages.select import Select, top_ranked
 from tests.runs import Bring, finished, hashes, rows_of
 
 TAGS = ParquetColumn("tags", pa.schema([("scene", pa.string())]))

@@ -7,10 +7,10 @@ import pytest
 import simplejpeg
 import trimesh
 
-from engine.recipe import Node, RecipeError
-from engine.runner import check_nodes
-from models.depth_png import decode_depth_png
-from stages.simulate import Simulate
+from dap_engine.engine.execution.runner import check_nodes
+from dap_engine.engine.planning.recipe import Node, RecipeError
+from dap_engine.models.data.depth_png import decode_depth_png
+from dap_engine.stages.simulate import Simulate
 from tests.runs import failure, finished, hashes, rows_of
 
 SMALL = {"source_name": "sim", "height": 16, "views_per_scene": 2, "seed": 3}

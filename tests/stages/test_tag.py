@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import simplejpeg
 
-from engine.stage import Drop, Row, Sample
-from stages.tag import Tag
-from tests.models.tiny_qwen import save_tiny_qwen2vl
+from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.stages.tag import Tag
+from tests.models.tagging.tiny_qwen import save_tiny_qwen2vl
 
 
 def jpeg(seed: int, height: int = 64) -> bytes:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.columns import Column, TarColumn
-from engine.stage import Drop, Row, Sample, Stage
+from dap_engine.engine.records.column import Column, TarColumn
+from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.engine.steps.step import Stage
 from tests.engine.steps import STEPS
 
 _HOLD = "import sys, time; held = b'x' * (int(sys.argv[1]) << 20); time.sleep(0.5)"

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from engine.graph import build_graph
-from engine.limits import Pool
-from engine.plan import NodePlan
-from engine.probing.forecast import Forecast, forecast
-from engine.probing.measure import Measured
-from engine.probing.probe import Probed
-from engine.recipe import Node
+from dap_engine.engine.planning.graph import build_graph
+from dap_engine.engine.planning.plan import NodePlan
+from dap_engine.engine.planning.recipe import Node
+from dap_engine.engine.probing.forecast import Forecast, forecast
+from dap_engine.engine.probing.measure import Measured
+from dap_engine.engine.probing.probe import Probed
+from dap_engine.engine.steps.limits import Pool
 from tests.engine.steps import Add, Count, Times
 
 SHARDS = tuple(f"{number:04d}" for number in range(10))

@@ -5,16 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from engine.executor import InProcessExecutor
-from engine.graph import Graph, build_graph
-from engine.probing.forecast import Forecast, forecast
-from engine.probing.measure import Measured, Pace
-from engine.probing.probe import Probe, Probed
-from engine.progress import Progress
-from engine.recipe import load_recipe
-from engine.rundir import RunDir
-from engine.runner import Runner
-from engine.stage import Sample
+from dap_engine.engine.execution.executor import InProcessExecutor
+from dap_engine.engine.execution.progress import Progress
+from dap_engine.engine.execution.runner import Runner
+from dap_engine.engine.planning.graph import Graph, build_graph
+from dap_engine.engine.planning.recipe import load_recipe
+from dap_engine.engine.probing.forecast import Forecast, forecast
+from dap_engine.engine.probing.measure import Measured, Pace
+from dap_engine.engine.probing.probe import Probe, Probed
+from dap_engine.engine.records.sample import Sample
+from dap_engine.engine.rundir.rundir import RunDir
 from tests.engine.probing.costly_steps import COSTLY_STEPS
 
 MIB = 1 << 20
@@ -68,11 +68,11 @@ def test_time_is_told_apart_into_set_up_warm_up_and_samples(tmp_path):
 )
 def test_the_slower_a_stage_the_fewer_samples_it_gets(monkeypatch, sample_s, batch_size, there, taken):
     now_s = 100.0
-    monkeypatch.setattr("engine.probing.measure.time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr("dap_engine.engine.probing.measure.time", SimpleNamespace(monotonic=lambda: now_s))
     pace = Pace(batch_size)
     for _ in pace.few(Sample(f"{number:04d}", {}) for number in range(there)):
         now_s += sample_s
-    pace.in_hand(())
+    pace.in_flight(())
     assert (pace.samples, pace.rest()) == (taken, there - taken)
     assert pace.sample_s() == (pytest.approx(sample_s), taken > batch_size)
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.columns import Column
-from engine.listing import receipt_path
-from engine.receipts import Receipt
-from engine.rundir import RunDir
-from engine.stage import Row
-from engine.storage import Output
+from dap_engine.engine.records.column import Column
+from dap_engine.engine.records.sample import Row
+from dap_engine.engine.rundir.listing import receipt_path
+from dap_engine.engine.rundir.receipts import Receipt
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.storage.storage import Output
 
 
 def flip_byte(run: RunDir, path: str, place: int) -> None:

@@ -16,18 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from engine.columns import Column, ParquetColumn, TarColumn
-from engine.executor import InProcessExecutor
-from engine.graph import Graph, build_graph
-from engine.listing import error_path, index_folder, receipt_path
-from engine.progress import Progress
-from engine.recipe import Node, load_recipe
-from engine.rundir import RunDir
-from engine.runner import Runner, save_recipe
-from engine.stage import Drop, Row, Sample, Stage
-from engine.storage import Storage
-from engine.verification.inspection import inspect_object
-from engine.verification.verify import verify_run
+from dap_engine.engine.execution.executor import InProcessExecutor
+from dap_engine.engine.execution.progress import Progress
+from dap_engine.engine.execution.runner import Runner, save_recipe
+from dap_engine.engine.planning.graph import Graph, build_graph
+from dap_engine.engine.planning.recipe import Node, load_recipe
+from dap_engine.engine.records.column import Column, ParquetColumn, TarColumn
+from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.engine.rundir.listing import error_path, index_folder, receipt_path
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.steps.step import Stage
+from dap_engine.engine.storage.storage import Storage
+from dap_engine.engine.verification.inspection import inspect_object
+from dap_engine.engine.verification.verify import verify_run
 from tests.engine.steps import RECIPE, STEPS, Add, Count
 from tests.engine.verification.damage import cut, encode, flip_byte, forge_output, forge_receipt, receipt_of
 from tests.runs import Bring

@@ -7,10 +7,10 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from models.datasets.base import DatasetError
-from models.datasets.catalogue import open_dataset
-from models.datasets.files import read_exr_m, read_npy_m, read_npz_m, read_png_m, read_rgb
-from models.depth_png import encode_depth_png
+from dap_engine.models.data.depth_png import encode_depth_png
+from dap_engine.models.datasets.base import DatasetError
+from dap_engine.models.datasets.catalogue import open_dataset
+from dap_engine.models.datasets.files import read_exr_m, read_npy_m, read_npz_m, read_png_m, read_rgb
 from tests.models.datasets import layouts
 from tests.models.datasets.layouts import LAYOUTS, H, W
 from tests.models.datasets.shards import write_shard

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.cassini import erp_to_cassini
-from models.datasets.base import DatasetError
-from models.datasets.catalogue import DATASETS, open_dataset
-from models.depth_png import encode_depth_png
+from dap_engine.models.data.depth_png import encode_depth_png
+from dap_engine.models.datasets.base import DatasetError
+from dap_engine.models.datasets.catalogue import DATASETS, open_dataset
+from dap_engine.models.geometry.cassini import erp_to_cassini
 from tests.models.datasets import layouts
 from tests.models.datasets.layouts import LAYOUTS, H, W
 

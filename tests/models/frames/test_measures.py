@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from models.frames.examine import DARK
-from models.frames.measures import measure_frame
-from models.horizon.projection_measures import canvas
-from models.simulator.panoramas import labelled_panoramas
+from dap_engine.models.frames.analyzer import DARK
+from dap_engine.models.frames.measures import measure_frame
+from dap_engine.models.horizon.projection_measures import canvas
+from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
 from tests.footage import panorama
 
 
@@ -65,8 +65,8 @@ def test_nothing_is_said_of_the_sharpness_of_flat_or_tiny_pictures():
 
 @pytest.mark.shared
 def test_no_real_panorama_is_blurred_black_or_a_title(shared_data):
-    from models.horizon.judge import read_image
-    from stages.extract import Extract
+    from dap_engine.models.horizon.check import read_image
+    from dap_engine.stages.extract import Extract
 
     settings = Extract()
     paths = sorted((shared_data / "panos").iterdir())
@@ -80,6 +80,6 @@ def test_no_real_panorama_is_blurred_black_or_a_title(shared_data):
 
 
 def _small(path) -> np.ndarray:
-    from models.horizon.judge import read_image
+    from dap_engine.models.horizon.check import read_image
 
     return cv2.resize(read_image(str(path)), (1024, 512), interpolation=cv2.INTER_AREA)

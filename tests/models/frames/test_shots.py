@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.frames.shots import Look, colour_shift, is_blend, is_cut, is_frozen, look_at
+from dap_engine.models.frames.shots import Look, colour_shift, is_blend, is_cut, is_frozen, look_at
 from tests.footage import panorama
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from models.frames.yaw_hash import HASH_BITS, hash_distance, hash_text, yaw_hash
-from models.simulator.panoramas import labelled_panoramas
+from dap_engine.models.frames.yaw_hash import HASH_BITS, hash_distance, hash_text, yaw_hash
+from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
 from tests.footage import panorama
 
 HEIGHTS = st.sampled_from([16, 33, 64, 100])
@@ -63,8 +63,8 @@ def test_a_picture_of_one_colour_has_no_bits():
 @pytest.mark.shared
 def test_real_panoramas(shared_data):
     """Turned and compressed they are found again at the limit of `extract`; no two of them are taken for one."""
-    from models.horizon.judge import read_image
-    from stages.extract import Extract
+    from dap_engine.models.horizon.check import read_image
+    from dap_engine.stages.extract import Extract
 
     limit, hashes = Extract().near_duplicate_bits, []
     for path in sorted((shared_data / "panos").iterdir()):

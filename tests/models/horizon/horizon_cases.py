@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from models import erp
-from models.horizon.judge import read_image
-from models.horizon.sphere_view import erp_rays, turned, view
-from models.video.frames import sample_frames
+from dap_engine.models.geometry import equirectangular as erp
+from dap_engine.models.horizon.check import read_image
+from dap_engine.models.horizon.sphere_view import erp_rays, turned, view
+from dap_engine.models.video.frames import sample_frames
 
 HEIGHT = 512
 

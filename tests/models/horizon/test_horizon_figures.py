@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.horizon.judge import HorizonJudge, inspect_file
-from models.horizon.projection import check_panorama
-from models.horizon.tilt import EMBEDDED_WEIGHTS, up_vector
+from dap_engine.models.horizon.check import PanoramaCheck, inspect_file
+from dap_engine.models.horizon.projection import check_panorama
+from dap_engine.models.horizon.tilt import EMBEDDED_WEIGHTS, up_vector
 from tests.models.horizon.horizon_cases import (
     CHOSEN_ON,
     LEARNT,
@@ -43,7 +43,7 @@ def panoramas(request):
 
 @pytest.fixture(scope="module")
 def judge():
-    return HorizonJudge(MAX_TILT_DEG)
+    return PanoramaCheck(MAX_TILT_DEG)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.horizon.projection import check_panorama
+from dap_engine.models.horizon.projection import check_panorama
 from tests.footage import panorama, perspective
 
 

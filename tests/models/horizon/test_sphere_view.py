@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import erp
-from models.horizon.sphere_view import erp_rays, rotation_to, turned, view
+from dap_engine.models.geometry import equirectangular as erp
+from dap_engine.models.horizon.sphere_view import erp_rays, rotation_to, turned, view
 from tests.footage import panorama
 
 unit = st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda v: np.linalg.norm(v) > 0.1)

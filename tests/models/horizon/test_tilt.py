@@ -7,10 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import erp
-from models.horizon.sphere_view import turned
-from models.horizon.tilt import EMBEDDED_WEIGHTS, Tilt, TiltEstimator, levelled, roll_and_pitch_deg, up_vector
-from models.simulator.panoramas import labelled_panoramas
+from dap_engine.models.geometry import equirectangular as erp
+from dap_engine.models.horizon.sphere_view import turned
+from dap_engine.models.horizon.tilt import (
+    EMBEDDED_WEIGHTS,
+    Tilt,
+    TiltEstimator,
+    levelled,
+    roll_and_pitch_deg,
+    up_vector,
+)
+from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
 from tests.footage import panorama
 
 

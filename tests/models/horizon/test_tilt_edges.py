@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import erp
-from models.horizon.sphere_view import rotation_to, turned
-from models.horizon.tilt import up_vector
-from models.horizon.tilt_edges import find_edges, sharpened
+from dap_engine.models.geometry import equirectangular as erp
+from dap_engine.models.horizon.sphere_view import rotation_to, turned
+from dap_engine.models.horizon.tilt import up_vector
+from dap_engine.models.horizon.tilt_edges import find_edges, sharpened
 from tests.footage import panorama
 
 HEIGHT = 256

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import erp
-from models.horizon.sphere_view import erp_rays
-from models.horizon.tilt_network import HEIGHT, KINDS, VIEW_HEIGHT, WIDTH, TiltNetwork, network_input
-from models.horizon.tilt_pictures import TiltPictures
-from models.horizon.tilt_training import train_tilt, von_mises_fisher_nll
+from dap_engine.models.geometry import equirectangular as erp
+from dap_engine.models.horizon.sphere_view import erp_rays
+from dap_engine.models.horizon.tilt_network import HEIGHT, KINDS, VIEW_HEIGHT, WIDTH, TiltNetwork, network_input
+from dap_engine.models.horizon.tilt_pictures import TiltPictures
+from dap_engine.models.horizon.tilt_training import train_tilt, von_mises_fisher_nll
 from tests.footage import panorama
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.erp import rays
-from models.labelers.fusion import Patches, fuse_on_sphere, views_of
-from models.metrics_alignment import align
-from models.patches import ICOSAHEDRON, view_directions
+from dap_engine.models.geometry.equirectangular import rays
+from dap_engine.models.geometry.patches import ICOSAHEDRON, view_directions
+from dap_engine.models.labelers.fusion import Patches, fuse_on_sphere, views_of
+from dap_engine.models.metrics.alignment import align
 from tests.footage import panorama
 
 PATCHES = Patches(size=128, fov_deg=90)
@@ -91,7 +91,7 @@ def test_flat_views_stay_flat():
 def test_without_bringing_them_to_agree_it_would_show():
     """The control: what the blend of scaled views is off by if each is taken as it is."""
     scales = RNG.uniform(0.7, 1.4, (12, 1, 1))
-    from models.patches import fuse_views, image_plane
+    from dap_engine.models.geometry.patches import fuse_views, image_plane
 
     lengths = image_plane((128, 128), fov_deg=90).norm(dim=-1)
     maps = torch.from_numpy(Z_M * scales) * lengths

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.labelers.function import source_hash
-from models.labelers.fusion import Patches
-from models.labelers.load import check_labeler, make_labeler, split_place, weights_of
-from models.labelers.outputs import check_alignment, check_metric
-from models.labelers.transformers import TransformersDepth, output_of
+from dap_engine.models.labelers.function import source_hash
+from dap_engine.models.labelers.fusion import Patches
+from dap_engine.models.labelers.load import check_labeler, make_labeler, split_place, weights_of
+from dap_engine.models.labelers.outputs import check_alignment, check_metric
+from dap_engine.models.labelers.transformers import TransformersDepth, output_of
 from tests.footage import panorama
 from tests.models.tiny_depth import TINY
 
@@ -143,7 +143,7 @@ def test_what_is_known_to_be_given_cannot_be_said_to_be_something_else():
 
 def test_a_function_on_patches_gives_ray_distance():
     """It sees how far a round room is, 2 m + red / 100, and gives it along the axis of its view."""
-    from models.patches import image_plane
+    from dap_engine.models.geometry.patches import image_plane
 
     lengths = image_plane((64, 64), fov_deg=90).norm(dim=-1).numpy()
     globals()["along_axis"] = lambda rgb: (2 + rgb[..., 0] / 100) / lengths

@@ -9,10 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from models.video.decoder import Decoder
-from models.video.file import VideoError
-from models.video.frame_ring import SLOTS
-from models.video.frames import sample_frames
+from dap_engine.models.video.decoder import Decoder
+from dap_engine.models.video.file import VideoError
+from dap_engine.models.video.frame_ring import SLOTS
+from dap_engine.models.video.frames import sample_frames
 from tests.footage import grey_ramp, panorama, ramp_index, without_picture, write_video
 
 

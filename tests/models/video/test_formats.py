@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from models.video.decode import DECODER_OPTIONS
-from models.video.file import VideoError
-from models.video.frames import VideoFrame, sample_frames
+from dap_engine.models.video.decode import DECODER_OPTIONS
+from dap_engine.models.video.file import VideoError
+from dap_engine.models.video.frames import VideoFrame, sample_frames
 from tests.footage import grey_ramp, panorama, ramp_index, with_changed_packet, write_video
 
 CONTAINERS = {

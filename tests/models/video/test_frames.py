@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.video.frames import VideoError, choose_frames, nearest_frames, sample_frames
+from dap_engine.models.video.frames import VideoError, choose_frames, nearest_frames, sample_frames
 from tests.footage import grey_ramp, panorama, ramp_index, write_video
 
 CODECS = {"libx264": "mp4", "libx265": "mov", "libvpx-vp9": "webm", "libsvtav1": "mkv"}

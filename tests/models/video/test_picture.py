@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from models.video.picture import Halving, Picture
+from dap_engine.models.video.picture import Halving, Picture
 from tests.footage import panorama
 
 

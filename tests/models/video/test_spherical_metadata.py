@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.video.decoder import Decoder
-from models.video.frames import sample_frames
-from models.video.spherical_metadata import Declared, declared_projection
+from dap_engine.models.video.decoder import Decoder
+from dap_engine.models.video.frames import sample_frames
+from dap_engine.models.video.spherical_metadata import Declared, declared_projection
 from tests.footage import panorama, write_video
 from tests.spherical import box, declare, equi, full_box, st3d, sv3d, xml_v1
 

@@ -1,0 +1,315 @@
+"""Ray runs the chains: one Ray Data plan over shard ids, an actor pool a stage. Rows are tiny: data stays stored."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy
+from ray.exceptions import RayActorError, RayError
+from ray.util import metrics
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ..planning.recipe import Node
+from ..rundir.rundir import RunDir
+from ..steps.outcome import Outcome, failed
+from .placement import ClusterError, Machine, ResourceError, check_room, fitting_segments
+from .run_shard import MapStep
+from .supervisor import StageSpec, Supervisor
+from .worker_log import WorkerLog
+
+_ENVIRONMENT = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leaves CUDA_VISIBLE_DEVICES alone for workers without a GPU
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # its errors reach us as exceptions; its log keeps the rest
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_memory_monitor_refresh_ms": "0",  # Ray would kill supervisors, the system kills their children
+}
+_MOST_BLOCKS = 4096  # of a plan, which costs some KB for each; beyond, a block holds several shards
+_LISTEN_EVERY_S = 0.1
+_LOST_WORKERS = 3  # more may be lost over one shard than may die over a sample: a node that goes takes all it has
+_LOST_PLANS = 5  # in a row, without a shard done in between
+_SILENCE_S = 20.0  # after the loss of a node, before a plan is taken for stuck
+
+
+def connect(num_cpus: int | None = None, metrics_port: int | None = None) -> None:
+    """Connects to RAY_ADDRESS; where that is not set, starts a Ray on this machine, with the given CPUs and port."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    address = os.environ.get("RAY_ADDRESS", "local")
+    own = {"num_cpus": num_cpus, "include_dashboard": False, "_metrics_export_port": metrics_port}
+    options: dict[str, Any] = own if address == "local" else {}
+    _check_address(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ValueError, ConnectionError, RuntimeError) as error:
+        raise ClusterError(f"no Ray at {address}: {str(error).splitlines()[0]}") from error
+
+
+def _check_address(address: str) -> None:
+    """Raises ClusterError if nothing listens at a HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ClusterError(f"no Ray at {address} (RAY_ADDRESS): {error}") from error
+
+
+def machines() -> list[Machine]:
+    """The nodes of the cluster that are alive."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+class RayExecutor:
+    """Connects to RAY_ADDRESS if that is set, else starts a Ray of its own for the life of the executor."""
+
+    def __init__(self, num_cpus: int | None = None, metrics_port: int | None = None) -> None:
+        connect(num_cpus, metrics_port)
+
+    def check(self, nodes: Sequence[Node]) -> None:
+        """Raises ResourceError if the fewest workers of one step do not fit into the cluster."""
+        there = machines()
+        for node in nodes:
+            check_room(node, there)
+
+    def run_chain(self, chain: Sequence[MapStep], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
+        """Yields the outcome of every stage for every shard, as they come.
+
+        A plan that is lost with its node, or stuck for want of one, is begun again on what is there.
+
+        Raises:
+            ClusterError: plans are lost one after the other, or a stage does not fit any more.
+        """
+        progress = _ChainProgress(chain, shards)
+        self.check([step.node for step in chain])
+        while progress.steps_done < len(chain):
+            steps = chain[progress.steps_done :]
+            self._check_what_is_left(steps)
+            segment = fitting_segments(steps, machines())[0]
+            if (yield from _run_plan(segment, progress, run)):
+                progress.steps_done += len(segment)
+            elif progress.lost_again():
+                raise ClusterError(
+                    f"{_LOST_PLANS} Ray Data plans were lost one after the other; the same command resumes"
+                )
+
+    def close(self) -> None:
+        """Leaves the cluster; one that this executor started ends."""
+        ray.shutdown()
+
+    def _check_what_is_left(self, steps: Sequence[MapStep]) -> None:
+        try:
+            self.check([step.node for step in steps])
+        except ResourceError as error:
+            raise ClusterError(f"the cluster has shrunk: {error}; the same command resumes") from error
+
+
+class _ChainProgress:
+    """How far a chain has come; outlives the plans that bring it further, and does not grow."""
+
+    def __init__(self, chain: Sequence[MapStep], shards: Sequence[str]) -> None:
+        self.steps_done = 0
+        self._reported = dict.fromkeys(shards, 0)  # a bit for each step
+        self._bits = {step.node.name: 1 << number for number, step in enumerate(chain)}
+        self._stopped: set[str] = set()
+        self._lost = 0
+
+    def add(self, outcome: Outcome) -> bool:
+        """Takes an outcome in; False if it is known: its worker was lost before the plan knew."""
+        if self._reported[outcome.shard] & self._bits[outcome.node]:
+            return False
+        self._reported[outcome.shard] |= self._bits[outcome.node]
+        self._lost = 0
+        if outcome.status in ("failed", "waiting"):
+            self._stopped.add(outcome.shard)
+        return True
+
+    def left(self, segment: Sequence[MapStep]) -> tuple[list[str], list[bool]]:
+        """The shards that a plan over the steps has to bring through; and which of them an earlier step did not."""
+        last = self._bits[segment[-1].node.name]
+        shards = [shard for shard, told in self._reported.items() if not told & last]
+        return shards, [shard in self._stopped for shard in shards]
+
+    def lost_again(self) -> bool:
+        """Counts a lost plan; True if that happens too often."""
+        self._lost += 1
+        return self._lost >= _LOST_PLANS
+
+
+class _Watch:
+    """Tells when a plan is stuck. Ray Data may wait for ever for an actor's place when a node is gone."""
+
+    def __init__(self) -> None:
+        self._nodes = self._alive()
+        self._heard_s = self._looked_s = time.monotonic()
+        self._longest_s = 0.0
+
+    def hear(self, outcome: Outcome) -> None:
+        """A shard has come through."""
+        self._heard_s, self._longest_s = time.monotonic(), max(self._longest_s, outcome.seconds)
+
+    def is_stuck(self) -> bool:
+        """Whether a node was lost since the beginning, and nothing was heard for long."""
+        now = time.monotonic()
+        if now - self._heard_s < _SILENCE_S + 3 * self._longest_s or now - self._looked_s < 1:
+            return False
+        self._looked_s = now
+        return self.has_lost_a_node()
+
+    def has_lost_a_node(self) -> bool:
+        """Whether a node that was there at the beginning is gone."""
+        return not self._nodes <= self._alive()
+
+    @staticmethod
+    def _alive() -> set[str]:
+        return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def _run_plan(segment: Sequence[MapStep], progress: _ChainProgress, run: RunDir) -> Iterator[Outcome]:
+    """Yields the outcomes of a plan over chained steps; returns whether it came to its end."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    channel: Any = _OutcomeChannel.options(scheduling_strategy=here).remote()
+    plan: Any = _Plan.options(scheduling_strategy=here).remote()
+    specs = [StageSpec.of(step, run) for step in segment]
+    running, watch = plan.execute.remote(specs, *progress.left(segment), run, channel), _Watch()
+    try:
+        while True:
+            ended, _ = ray.wait([running], timeout=_LISTEN_EVERY_S)
+            for outcome in ray.get(channel.take.remote()):
+                watch.hear(outcome)
+                if progress.add(outcome):
+                    yield outcome
+            if ended:
+                ray.get(running)
+                return True
+            if watch.is_stuck():
+                return False
+    except RayError as error:
+        if isinstance(error, RayActorError) or watch.has_lost_a_node():
+            return False  # of the plan or its channel, or of what Ray Data itself kept on the node
+        raise
+    finally:
+        ray.kill(plan)  # takes the workers with it
+        ray.kill(channel)
+
+
+@ray.remote(num_cpus=0)
+class _OutcomeChannel:
+    """Hears of a shard as it leaves a stage: the plan hands it out only when it has been through all of them."""
+
+    def __init__(self) -> None:
+        self._outcomes: list[Outcome] = []
+        self._begun: Counter[tuple[str, str]] = Counter()
+
+    def begin(self, node: str, shard: str) -> int:
+        """How many workers have begun with a shard."""
+        self._begun[node, shard] += 1
+        return self._begun[node, shard]
+
+    def report(self, outcome: Outcome) -> None:
+        """A shard has been through a stage."""
+        self._outcomes.append(outcome)
+
+    def take(self) -> list[Outcome]:
+        """What was reported since the last call."""
+        taken, self._outcomes = self._outcomes, []
+        return taken
+
+
+@ray.remote(num_cpus=0)
+class _Plan:
+    """Executes a Ray Data plan. As an actor of its own it can be killed, and takes its pools with it."""
+
+    def execute(
+        self, specs: Sequence[StageSpec], shards: list[str], stopped: list[bool], run: RunDir, channel: Any
+    ) -> None:
+        """Brings the shards through the stages; those that are `stopped` only by name."""
+        _quiet_ray_data()
+        rows = [{"shard": shard, "stopped": is_stopped} for shard, is_stopped in zip(shards, stopped, strict=True)]
+        dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS))
+        for order in specs:
+            dataset = _add_stage(dataset, order, run, channel, len(rows))
+        for _ in dataset.iter_rows():
+            pass
+
+
+def _add_stage(dataset: ray.data.Dataset, order: StageSpec, run: RunDir, channel: Any, shards: int) -> ray.data.Dataset:
+    pool = order.pool
+    most = max(pool.min_workers, min(shards, pool.max_workers or shards))
+    return dataset.map(
+        _Worker,  # type: ignore[arg-type] - a class whose instances take rows
+        fn_constructor_args=(order, run, channel),
+        compute=ActorPoolStrategy(min_size=min(pool.min_workers, shards), max_size=most),
+        num_cpus=pool.num_cpus,
+        num_gpus=pool.num_gpus or None,
+        memory=pool.memory_gib * 2**30 or None,
+    )
+
+
+class _Worker:
+    """One worker of one stage. Ray starts another one if it is lost, and that one does the shard."""
+
+    def __init__(self, order: StageSpec, run: RunDir, channel: Any) -> None:
+        self._order, self._run, self._channel = order, run, channel
+        self._log, self._meters = WorkerLog(run, order.node), _Meters(order.node)
+        self._supervisor = Supervisor(order, run, self._log.file)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        outcome = self._run_shard(row["shard"], row["stopped"])
+        self._log.add(outcome)
+        self._meters.add(outcome)
+        ray.get(self._channel.report.remote(outcome))
+        return {"shard": outcome.shard, "stopped": outcome.status in ("failed", "waiting")}
+
+    def _run_shard(self, shard: str, stopped: bool) -> Outcome:
+        order = self._order
+        if stopped:
+            return Outcome(order.node, order.column, shard, "waiting")
+        begun: Any = ray.get(self._channel.begin.remote(order.node, shard))
+        if begun > order.limits.attempts + _LOST_WORKERS:
+            why = f"{begun - 1} workers were lost over it, killed from outside (for their memory, perhaps)"
+            return failed(order.node, order.column, self._run, shard, why)
+        return self._supervisor.run(shard)
+
+
+class _Meters:
+    """What Prometheus can scrape from every node: totals by stage."""
+
+    def __init__(self, node: str) -> None:
+        self._stage = {"stage": node}
+        self._shards = metrics.Counter("dap_shards", "Shards, by what became of them.", ("stage", "status"))
+        self._samples = metrics.Counter("dap_samples", "Samples in and out.", ("stage", "direction"))
+        self._bytes = metrics.Counter("dap_bytes_written", "Bytes of finished outputs.", ("stage",))
+        self._seconds = metrics.Counter("dap_seconds", "Seconds that workers took for finished shards.", ("stage",))
+        self._drops = metrics.Counter("dap_drops", "Samples dropped, by code.", ("stage", "code"))
+
+    def add(self, outcome: Outcome) -> None:
+        """Counts a shard."""
+        self._count(self._shards, 1, status=outcome.status)
+        if outcome.status == "done":
+            self._count(self._samples, outcome.samples_in, direction="in")
+            self._count(self._samples, outcome.samples_out, direction="out")
+            self._count(self._bytes, outcome.bytes)
+            self._count(self._seconds, outcome.seconds)
+            for code, count in outcome.drops.items():
+                self._count(self._drops, count, code=code)
+
+    def _count(self, counter: metrics.Counter, amount: float, **tags: str) -> None:
+        if amount > 0:  # Ray refuses to count nothing
+            counter.inc(amount, {**self._stage, **tags})
+
+
+def _quiet_ray_data() -> None:
+    """Progress is shown per stage by the engine; Ray Data's own lines would stand between."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False

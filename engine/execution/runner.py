@@ -1,0 +1,295 @@
+"""Runs a recipe's nodes in order: what is up to date is left alone, chains go to the executor, barriers run here."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import pyarrow as pa
+
+from ..planning.graph import Graph
+from ..planning.plan import NodePlan, Planner, is_map
+from ..planning.recipe import Node, Recipe, RecipeError
+from ..rundir.commit import clean_claims, clear_failure, delete_output
+from ..rundir.index import IndexKeeper
+from ..rundir.rundir import RunDir
+from ..steps.assets import AssetCache, check_asset, resolve_asset
+from ..steps.barrier import Barrier, BarrierError, Launcher
+from ..steps.outcome import Outcome, failed
+from ..steps.step import Stage, UnreachableError
+from .budget import BudgetTracker
+from .executor import Executor
+from .placement import ResourceError
+from .progress import Progress
+from .run_shard import MapStep
+
+
+@dataclass
+class RunResult:
+    """What a run did."""
+
+    worked: int = 0  # shards and barrier outputs made
+    unfinished: list[Outcome] = field(default_factory=list)  # failed, or waiting for something that failed
+    stopped_at: str = ""  # the node whose failure kept later ones from running
+    over_budget: str = ""  # which bound of its budget a stage has passed
+    over_column: str = ""  # what that stage writes
+
+    @property
+    def shards_failed(self) -> bool:
+        """Whether a shard of a map stage failed, rather than a barrier alone."""
+        return any(outcome.status == "failed" and outcome.node != self.stopped_at for outcome in self.unfinished)
+
+
+@dataclass(frozen=True)
+class _ChainWork:
+    """What is to be done on a chain."""
+
+    steps: Sequence[MapStep]
+    shards: Sequence[str]  # for which a step has something to do
+    to_do: Mapping[str, set[str]]  # shards by step
+    budgets: Mapping[str, BudgetTracker]  # by step
+
+
+class Runner:
+    """Runs selected nodes of one graph in one run directory. The executor is made only when there is work for it."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        run: RunDir,
+        make_executor: Callable[[], Executor],
+        progress: Progress,
+        shards: Collection[str] | None = None,
+        launch_ranks: Launcher | None = None,
+    ) -> None:
+        """`shards`: map stages leave all others as they are. `launch_ranks`: for trainings on several workers."""
+        self._graph, self._run, self._make_executor, self._progress = graph, run, make_executor, progress
+        self._shards, self._launch_ranks = shards, launch_ranks or _no_launcher
+        self._executor: Executor | None = None
+        self._index, self._result = IndexKeeper(run.storage), RunResult()
+
+    def run(self, nodes: Sequence[Node]) -> RunResult:
+        """Brings the nodes up to date, in order. A failed shard is left behind; a barrier without its inputs stops.
+
+        Raises:
+            ResourceError: a stage that has work needs more than the cluster has; nothing was begun.
+        """
+        try:
+            if not self._look_ahead(nodes):
+                return self._result
+            for group in self._graph.chains(nodes):
+                done = self._run_chain(group) if is_map(group[0]) else self._run_barrier(group[0])
+                if not done:
+                    self._result.stopped_at = group[0].name
+                    break
+            return self._result
+        finally:
+            self._progress.close()
+            if self._executor:
+                self._executor.close()
+
+    def _look_ahead(self, nodes: Sequence[Node]) -> bool:
+        """Whether there is anything to do; refuses what cannot be done. What it sees is let go before work begins."""
+        planner = Planner(self._graph, self._run, keeps_index=True)
+        plans = planner.plan(nodes)
+        self._clean_claims(plans, planner)
+        if all(plan.done and not plan.orphans for plan in plans):
+            self._say_nothing_is_to_do(plans)
+            return False
+        self._refuse_what_does_not_fit(plans)
+        return True
+
+    def _clean_claims(self, plans: Sequence[NodePlan], planner: Planner) -> None:
+        for plan in plans:
+            column = plan.node.step.writes.name
+            if is_map(plan.node) and planner.stated(column).claimed:
+                clean_claims(self._run, column)
+
+    def _say_nothing_is_to_do(self, plans: Sequence[NodePlan]) -> None:
+        for plan in plans:
+            self._announce(plan)
+            self._progress.finish(plan.node.name)
+
+    def _refuse_what_does_not_fit(self, plans: Sequence[NodePlan]) -> None:
+        if at_work := [plan.node for plan in plans if plan.node.workers and not plan.done]:
+            self._get_executor().check(at_work)
+
+    def _run_chain(self, chain: Sequence[Node]) -> bool:
+        """Brings a chain of map stages up to date; False if there is nothing to run it on, or a budget is spent."""
+        work = self._prepare(chain)
+        if work is None:
+            return False
+        pa.default_memory_pool().release_unused()  # all that was read to prepare it, and a chain may take days
+        if work.shards and not self._result.over_budget:
+            self._consume(self._get_executor().run_chain(work.steps, work.shards, self._run), work)
+        for node in chain:
+            self._progress.finish(node.name)
+        return not self._result.over_budget
+
+    def _prepare(self, chain: Sequence[Node]) -> _ChainWork | None:
+        """What is to be done; None if there is nothing to run the chain on. What was read to tell is let go."""
+        planner = Planner(self._graph, self._run)
+        barriers = {need.name: need for node in chain for need in self._graph.needs(node) if not is_map(need)}
+        if missing := self._missing_input(list(barriers.values()), planner):
+            self._cannot_begin(chain[0], missing)
+            return None
+        plans = planner.plan(chain)
+        if unknown := next((plan for plan in plans if plan.shards is None), None):
+            why = f"{unknown.node.name}: its shards are not known: " + "; ".join(unknown.reasons)
+            self._cannot_begin(chain[0], why)
+            return None
+        steps = [MapStep(node, planner.assets(node) or {}) for node in chain]
+        pending = sorted({shard for plan in plans for shard in plan.pending if self._is_wanted(shard)})
+        for plan in plans:
+            self._delete_orphans(plan, planner)
+            self._announce(plan)
+        budgets = {plan.node.name: self._budget_tracker(plan, planner, pending) for plan in plans}
+        self._check_budgets(plans, budgets)
+        return _ChainWork(steps, pending, {plan.node.name: set(plan.pending) for plan in plans}, budgets)
+
+    def _check_budgets(self, plans: Sequence[NodePlan], budgets: Mapping[str, BudgetTracker]) -> None:
+        """A stage that has passed its budget stays beyond it, until the recipe gives it more or work is put back."""
+        for plan in plans:
+            if passed := budgets[plan.node.name].passed():
+                self._stop(plan.node.name, plan.node.step.writes.name, passed)
+
+    def _stop(self, node: str, column: str, passed: str) -> None:
+        self._result.over_budget, self._result.over_column = f"{node}: {passed}", column
+
+    def _budget_tracker(self, plan: NodePlan, planner: Planner, pending: Sequence[str]) -> BudgetTracker:
+        """What a stage has used of its budget in shards that stay out of this run."""
+        kept = planner.receipts(plan.node.step.writes.name).without(pending)
+        return BudgetTracker(plan.node.budget, kept.samples[1], sum(kept.drops.values()))
+
+    def _is_wanted(self, shard: str) -> bool:
+        return self._shards is None or shard in self._shards
+
+    def _delete_orphans(self, plan: NodePlan, planner: Planner) -> None:
+        """Removes shards that the recipe has no more, such as those of a larger run before."""
+        column = plan.node.step.writes.name
+        there = planner.stated(column)
+        for shard in plan.orphans:
+            delete_output(self._run, there[shard])
+        for shard in planner.receipts(column).failed - set(plan.shards or ()):
+            clear_failure(self._run, column, shard)
+
+    def _announce(self, plan: NodePlan) -> None:
+        total = len(plan.shards or ())
+        done = total - len(plan.pending)
+        self._progress.start(plan.node.name, total, done, plan.reasons, by_shard=is_map(plan.node))
+
+    def _consume(self, outcomes: Iterable[Outcome], work: _ChainWork) -> None:
+        """Takes in what comes of the shards, until a stage has passed its budget."""
+        for outcome in outcomes:
+            if outcome.shard in work.to_do[outcome.node]:
+                self._progress.update(outcome)
+            if outcome.status == "done":
+                self._result.worked += 1
+                self._index.wrote(outcome.column, outcome.shard)
+            if outcome.status in ("failed", "waiting"):
+                self._result.unfinished.append(outcome)
+            budgets = work.budgets[outcome.node]
+            budgets.add(outcome)
+            if passed := budgets.passed():
+                self._stop(outcome.node, outcome.column, passed)
+                return
+
+    def _run_barrier(self, node: Node) -> bool:
+        """Brings a barrier up to date; False if later nodes have nothing to stand on."""
+        assert isinstance(node.step, Barrier)
+        planner = Planner(self._graph, self._run)
+        if missing := self._missing_input(self._graph.needs(node), planner):
+            self._cannot_begin(node, missing)
+            return False
+        (plan,) = planner.plan([node])
+        self._announce(plan)
+        if plan.pending:
+            try:
+                self._do_barrier(node, planner)
+            except (BarrierError, ResourceError) as error:
+                return self._failed_at_once(node, str(error))
+            except Exception:  # noqa: BLE001 - a bug of a barrier fails it, with its traceback kept, and the run says so
+                return self._failed_at_once(node, traceback.format_exc())
+            clear_failure(self._run, node.step.writes.name, node.name)
+            self._result.worked += len(plan.pending)
+        self._progress.finish(node.name)
+        return True
+
+    def _missing_input(self, needs: Sequence[Node], planner: Planner) -> str:
+        """Names a needed step that is not whole: a failed shard there must not go unnoticed here."""
+        for need in needs:
+            (plan,) = planner.plan([need])
+            if not plan.done:
+                left = f"{len(plan.pending)} of {len(plan.shards)} left" if plan.shards else "not begun"
+                return f"needs step {need.name!r}, which is not complete ({left})"
+        return ""
+
+    def _do_barrier(self, node: Node, planner: Planner) -> None:
+        assert isinstance(node.step, Barrier)
+        basis, assets, cache = planner.barrier_basis(node), planner.assets(node), AssetCache(self._run)
+        assert basis is not None, "its needs are complete"
+        assert assets is not None, "its needs are complete"
+        context = planner.context(
+            node,
+            basis,
+            assets={name: cache.local(asset) for name, asset in assets.items()},
+            launch_ranks=self._launch_ranks,
+            map_stage=lambda stage, shards: self._map_inside(node, stage, shards),
+            say=lambda line: self._progress.say(node.name, line),
+        )
+        try:
+            node.step.run(context)
+        finally:
+            cache.clear()
+
+    def _map_inside(self, node: Node, stage: Stage, shards: Sequence[str]) -> list[Outcome]:
+        """Runs a barrier's own stage over shards; raises BarrierError if one fails."""
+        assets = {name: resolve_asset(self._run, uri) for name, uri in stage.assets().items()}
+        step = MapStep(Node(node.name, stage), {name: asset for name, asset in assets.items() if asset})
+        outcomes = []
+        for outcome in self._get_executor().run_chain([step], shards, self._run):
+            self._progress.update(outcome)
+            outcomes.append(outcome)
+        if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
+            raise BarrierError(f"{len(failed)} shards failed, first {failed[0].shard}:\n{failed[0].error}")
+        return outcomes
+
+    def _cannot_begin(self, node: Node, why: str) -> None:
+        """Something before it is missing: nothing has failed here that would have to be written down."""
+        self._result.unfinished.append(Outcome(node.name, node.step.writes.name, node.name, "failed", error=why))
+        self._progress.say(node.name, why)
+
+    def _failed_at_once(self, node: Node, error: str) -> bool:
+        column = node.step.writes.name
+        self._result.unfinished.append(failed(node.name, column, self._run, node.name, error))
+        self._progress.say(node.name, f"failed: {error.strip().splitlines()[-1]}")
+        return False
+
+    def _get_executor(self) -> Executor:
+        self._executor = self._executor or self._make_executor()
+        return self._executor
+
+
+def _no_launcher(*_: object) -> NoReturn:
+    raise BarrierError("trainings on several workers need a launcher, and this run was started without one")
+
+
+def check_nodes(nodes: Sequence[Node], *, may_be_unreachable: bool = False) -> None:
+    """Looks at everything the steps point at before any work starts; raises RecipeError naming the step."""
+    for node in nodes:
+        try:
+            for uri in node.step.assets().values():
+                check_asset(uri)
+            node.step.check()
+        except UnreachableError as error:
+            if not may_be_unreachable:
+                raise RecipeError(f"step {node.name!r}: {error}") from error
+        except (ValueError, OSError) as error:
+            raise RecipeError(f"step {node.name!r}: {error}") from error
+
+
+def save_recipe(recipe: Recipe, run: RunDir) -> None:
+    """Writes the resolved recipe as run.yaml, before anything runs."""
+    run.storage.write_bytes("run.yaml", recipe.to_yaml().encode())

@@ -1,0 +1,113 @@
+"""The graph of a recipe: which node makes what another reads, in which order they run, and which run as one chain."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+from ..steps.assets import RUN_SCHEME
+from ..steps.step import SourceStage, Stage
+from .recipe import Node, RecipeError
+
+_PLACE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # a column, or one output of it
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in the order they run: the recipe's own order wherever dependencies allow it."""
+
+    nodes: tuple[Node, ...]
+
+    def producer(self, produced: str) -> Node | None:
+        """The node that makes a column (`frames`) or one output of it (`models/labeler1`)."""
+        return next((node for node in self.nodes if node.step.produces == produced), None)
+
+    def needs(self, node: Node) -> list[Node]:
+        """The nodes that must be done before this one."""
+        assets = [path for uri in node.step.assets().values() if (path := _inside_run(uri))]
+        return [made for name in dict.fromkeys([*node.step.reads, *assets]) if (made := self.producer(name))]
+
+    def root(self, node: Node) -> Node:
+        """The node whose shards a map stage follows: a source stage or a barrier."""
+        if isinstance(node.step, SourceStage) or not isinstance(node.step, Stage):
+            return node
+        first = self.producer(node.step.reads[0])
+        assert first is not None  # checked by build_graph
+        return self.root(first)
+
+    def chains(self, selected: Iterable[Node]) -> list[tuple[Node, ...]]:
+        """The selected nodes in order; consecutive map stages that follow the same shards stand together."""
+        groups: list[tuple[Node, ...]] = []
+        for node in selected:
+            last = groups[-1] if groups else ()
+            if last and self._continues(last, node):
+                groups[-1] = (*last, node)
+            else:
+                groups.append((node,))
+        return groups
+
+    def _continues(self, chain: tuple[Node, ...], node: Node) -> bool:
+        if not all(isinstance(member.step, Stage) for member in (*chain, node)):
+            return False
+        return self.root(chain[0]).name == self.root(node).name
+
+    def select(self, only: Iterable[str] = (), until: str | None = None) -> list[Node]:
+        """All nodes, or those named by `only`, or `until` and all it needs; raises RecipeError for unknown names."""
+        names = {node.name for node in self.nodes}
+        if unknown := sorted({*only, *([until] if until else [])} - names):
+            raise RecipeError(f"no step {unknown[0]!r} in the recipe; steps are {sorted(names)}")
+        if until:
+            names = self._closure(until)
+        if only:
+            names &= set(only)
+        if not names:
+            raise RecipeError(f"no step is both in {sorted(only)} and needed for {until!r}")
+        return [node for node in self.nodes if node.name in names]
+
+    def _closure(self, name: str) -> set[str]:
+        node = next(node for node in self.nodes if node.name == name)
+        return {name}.union(*(self._closure(need.name) for need in self.needs(node)))
+
+
+def build_graph(nodes: Iterable[Node]) -> Graph:
+    """Orders the nodes; raises RecipeError for two makers of one output, a column nobody makes, or a cycle."""
+    unordered = Graph(tuple(nodes))
+    for node in unordered.nodes:
+        made = node.step.produces
+        if not _PLACE.fullmatch(made) or not _PLACE.fullmatch(node.step.writes.name):
+            raise RecipeError(f"step {node.name!r} would write {made!r}: use letters, digits, '_', '-' and '.'")
+        if (other := unordered.producer(made)) is not node:
+            raise RecipeError(f"steps {other.name if other else '?'!r} and {node.name!r} both write {made!r}")
+        for column in node.step.reads:
+            if unordered.producer(column) is None:
+                raise RecipeError(f"step {node.name!r} reads {column!r}, which no step of the recipe writes")
+        for uri in node.step.assets().values():
+            if (path := _inside_run(uri)) and unordered.producer(path) is None:
+                raise RecipeError(f"step {node.name!r} loads {uri!r}, which no step of the recipe writes")
+        if isinstance(node.step, Stage) and not isinstance(node.step, SourceStage) and not node.step.reads:
+            raise RecipeError(f"step {node.name!r} is a map stage that reads nothing")
+    return Graph(tuple(_ordered(unordered)))
+
+
+def _ordered(graph: Graph) -> list[Node]:
+    """Topological order, staying on the chain of the node before where possible, else by the recipe's order."""
+    sorter = TopologicalSorter({node.name: {need.name for need in graph.needs(node)} for node in graph.nodes})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise RecipeError(f"the steps depend on each other in a circle: {' -> '.join(error.args[1])}") from error
+    ready: set[str] = set()
+    ordered: list[Node] = []
+    while sorter.is_active():
+        ready.update(sorter.get_ready())
+        node = next(node for node in graph.nodes if node.name in ready)
+        ready.remove(node.name)
+        sorter.done(node.name)
+        ordered.append(node)
+    return ordered
+
+
+def _inside_run(uri: str) -> str:
+    return uri.removeprefix(RUN_SCHEME) if uri.startswith(RUN_SCHEME) else ""

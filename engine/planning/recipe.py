@@ -1,0 +1,115 @@
+"""Recipes: YAML read safely, checked completely, and turned into typed steps before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from ..steps.limits import Budget, Limits, Pool
+from ..steps.step import Stage, Step
+from .settings import RecipeError, build_settings, override_setting, parse_override
+
+_TOP_LEVEL = {"name", "seed", "videos", "executor", "steps"}
+_EXECUTORS = ("ray", "in-process")
+_ALLOWANCES = {"pool": Pool, "limits": Limits, "budget": Budget}  # what map stages have beside their settings
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A named step of a recipe."""
+
+    name: str
+    step: Step
+    pool: Pool = field(default_factory=Pool)
+    limits: Limits = field(default_factory=Limits)
+    budget: Budget = field(default_factory=Budget)
+
+    @property
+    def workers(self) -> Pool | None:
+        """The workers that the step takes on a cluster; None for a barrier that runs in the driver."""
+        return self.pool if isinstance(self.step, Stage) else self.step.workers()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe: typed nodes, and the resolved document to save beside the output."""
+
+    name: str
+    executor: str
+    nodes: tuple[Node, ...]
+    document: Mapping[str, Any]
+
+    def to_yaml(self) -> str:
+        """The resolved recipe."""
+        return yaml.safe_dump(dict(self.document), sort_keys=False, allow_unicode=True)
+
+
+def load_recipe(text: str, steps: Mapping[str, type[Step]], overrides: Sequence[str] = ()) -> Recipe:
+    """Parses, overrides (`node.key=value`, `seed=1`), resolves `${name}` and builds every step; raises RecipeError."""
+    try:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise RecipeError(f"not a recipe: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("steps"), dict) or not document["steps"]:
+        raise RecipeError("not a recipe: it needs a mapping `steps:` of named steps")
+    for override in overrides:
+        _override(document, override)
+    _check_top_level(document)
+    document = _substitute(document, document)
+    if wrong := next((name for name, settings in document["steps"].items() if not isinstance(settings, dict)), None):
+        raise RecipeError(f"step {wrong!r} needs settings, `step: KIND` the first of them")
+    nodes = tuple(_build_node(name, dict(settings), steps) for name, settings in document["steps"].items())
+    return Recipe(document.get("name", "run"), document.get("executor", "ray"), nodes, document)
+
+
+def _check_top_level(document: Mapping[str, Any]) -> None:
+    if unknown := sorted(str(name) for name in set(document) - _TOP_LEVEL):
+        raise RecipeError(f"unknown setting {unknown[0]!r} at the top of the recipe; known are {sorted(_TOP_LEVEL)}")
+    if (executor := document.get("executor", "ray")) not in _EXECUTORS:
+        raise RecipeError(f"executor {executor!r} is not one of {list(_EXECUTORS)}")
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    keys, _ = parse_override(override)
+    if len(keys) == 1 and (keys[0] not in _TOP_LEVEL or keys[0] == "steps"):
+        raise RecipeError(f"--set {override!r}: {keys[0]!r} is no setting at the top of a recipe")
+    if len(keys) > 1 and keys[0] not in document["steps"]:
+        raise RecipeError(f"--set {override!r}: no step {keys[0]!r}; steps are {list(document['steps'])}")
+    override_setting(document if len(keys) == 1 else document["steps"], override)
+
+
+def _substitute(value: Any, document: Mapping[str, Any]) -> Any:
+    """Replaces a value that is exactly `${name}` by the recipe's top-level setting of that name."""
+    if isinstance(value, dict):
+        return {key: _substitute(item, document) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, document) for item in value]
+    if isinstance(value, str) and (match := re.fullmatch(r"\$\{(\w+)\}", value)):
+        if match[1] not in document:
+            raise RecipeError(f"{value} stands in the recipe, but {match[1]!r} is not set at its top")
+        return document[match[1]]
+    return value
+
+
+def _build_node(name: str, settings: dict[str, Any], steps: Mapping[str, type[Step]]) -> Node:
+    if not _NAME.fullmatch(str(name)):
+        raise RecipeError(f"step name {name!r}: use lower-case letters, digits and '-'")
+    kind = settings.pop("step", None)
+    if not isinstance(kind, str) or kind not in steps:
+        raise RecipeError(f"step {name!r}: unknown kind {kind!r}; known kinds are {sorted(steps)}")
+    allowances = {key: settings.pop(key) for key in _ALLOWANCES if settings.get(key) is not None}
+    step = build_settings(steps[kind], settings, where=f"step {name!r}")
+    if isinstance(step, Stage) and step.batch_size < 1:
+        raise RecipeError(f"step {name!r}: batch_size must be at least 1")
+    if allowances and not isinstance(step, Stage):
+        raise RecipeError(f"step {name!r}: only map stages have {' and '.join(allowances)}")
+    return Node(name, step, **{key: _allowance(name, key, value) for key, value in allowances.items()})
+
+
+def _allowance(name: str, key: str, settings: Any) -> Any:
+    return build_settings(_ALLOWANCES[key], settings, where=f"step {name!r}: {key}")

@@ -1,0 +1,65 @@
+"""Settings of a recipe: YAML values checked against the annotations of a dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, get_args, get_type_hints
+
+import jsonargparse
+import yaml
+
+
+def build_settings(cls: type, settings: Any, where: str) -> Any:
+    """An instance of a dataclass from plain settings, all checked against their annotations; raises RecipeError."""
+    if not isinstance(settings, dict):
+        raise RecipeError(f"{where}: needs settings, not {settings!r}")
+    hints = get_type_hints(cls)
+    for name, value in settings.items():
+        if value is None and name in hints and type(None) not in get_args(hints[name]):
+            raise RecipeError(f"{where}: {name} is empty")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RecipeError(f"{where}: {name} must be a finite number")
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    for entry in dataclasses.fields(cls):
+        parser.add_argument(f"--{entry.name}", type=hints[entry.name], required=_has_no_default(entry))
+    try:
+        parsed = parser.instantiate(parser.parse_object(settings, defaults=False))
+        return cls(**{entry.name: parsed[entry.name] for entry in dataclasses.fields(cls) if entry.name in settings})
+    except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
+        raise RecipeError(f"{where}: {_one_line(error)}") from error
+
+
+def override_setting(settings: dict[str, Any], override: str) -> None:
+    """Puts the value of `some.key=value`, which is YAML, into nested settings; raises RecipeError."""
+    keys, value = parse_override(override)
+    for key in keys[:-1]:
+        settings = settings.setdefault(key, {})
+        if not isinstance(settings, dict):
+            raise RecipeError(f"--set {override!r}: {key!r} holds a value, not settings")
+    settings[keys[-1]] = value
+
+
+def parse_override(override: str) -> tuple[list[str], Any]:
+    path, separator, value = override.partition("=")
+    keys = path.split(".")
+    if not separator or not all(keys):
+        raise RecipeError(f"--set {override!r}: write it as node.key=value")
+    if keys == ["videos"]:
+        return keys, value  # a path or pattern as it stands: `*.mp4` and `a #2` mean something else in YAML
+    try:
+        return keys, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is not YAML") from error
+
+
+def _has_no_default(entry: dataclasses.Field[Any]) -> bool:
+    return entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).replace("<class '", "").replace("'>", "")
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot run; the message is one clear line."""

@@ -1,0 +1,34 @@
+"""What became of one shard at one step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..rundir.commit import fail
+from ..rundir.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one shard at one node."""
+
+    node: str
+    column: str
+    shard: str
+    status: Literal["done", "cached", "failed", "waiting"]  # waiting: an input of the shard is missing
+    samples_in: int = 0
+    samples_out: int = 0
+    drops: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    bytes: int = 0
+    error: str = ""
+
+
+def failed(node: str, column: str, run: RunDir, shard: str, error: str) -> Outcome:
+    """The outcome of a shard that failed; why is left beside its receipt, as far as the storage lets us."""
+    try:
+        fail(run, column, shard, error)
+    except OSError as lost:
+        error = f"{error.rstrip()} (could not be written down: {lost})"
+    return Outcome(node, column, shard, "failed", error=error)

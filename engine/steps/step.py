@@ -1,0 +1,95 @@
+"""What a step of a recipe is: a map stage works on one shard at a time, a barrier on a whole run."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..records.sample import Drop, Row, Sample
+from .limits import Pool
+
+if TYPE_CHECKING:
+    from ..records.column import Column
+
+
+class UnreachableError(ValueError):
+    """A place outside the run that cannot be looked into from here; the message is one clear line."""
+
+
+class Step(ABC):
+    """A node of a recipe. Concrete steps are dataclasses whose fields are the recipe's settings."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1  # raised when the meaning of the output changes
+
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[str, ...]:
+        """Names of the columns this step reads."""
+
+    @property
+    @abstractmethod
+    def writes(self) -> Column:
+        """The one column this step adds."""
+
+    def assets(self) -> dict[str, str]:
+        """What the step loads besides columns, by name: a folder, a hub id, or `run:PATH`, an output of this run.
+
+        `run:` alone is the run directory itself, for steps whose inputs name objects in it.
+        """
+        return {}
+
+    def check(self) -> None:  # noqa: B027 - most settings are checked by their types
+        """Looks whether the settings point at something; raises ValueError or OSError with one clear line."""
+
+    def external(self) -> dict[str, Any]:
+        """VideoInfo outside the run directory that the output depends on; they enter the fingerprint."""
+        return {}
+
+    def workers(self) -> Pool | None:
+        """The workers that a barrier starts on the cluster by itself, if it does."""
+        return None
+
+    def settings(self) -> dict[str, Any]:
+        """The recipe's settings, as plain values."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    @property
+    def produces(self) -> str:
+        """What other nodes name to depend on this one."""
+        return self.writes.name
+
+
+class Stage(Step):
+    """Reads columns of one shard and adds one. Knows no Ray, no run directory and no other shard."""
+
+    batch_size: int = 1
+    sample_limit_s: ClassVar[float] = 600.0  # a worker that takes longer over one sample is killed
+
+    def setup(self, assets: Mapping[str, str]) -> None:
+        """Runs once per worker. Values are local folders, or hub ids as the recipe gave them."""
+
+    def teardown(self) -> None:
+        """Runs once per worker at its end; safe if `setup` failed."""
+
+    @abstractmethod
+    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+        """Yields a row or a drop for every sample, keys rising. One sample may fan out into many rows."""
+
+
+class SourceStage(Stage):
+    """A stage that reads no column: its shards and their samples follow from its settings alone."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ()
+
+    @abstractmethod
+    def shards(self) -> Sequence[str]:
+        """The ids of all shards, sorted."""
+
+    @abstractmethod
+    def source(self, shard: str) -> Iterator[Sample]:
+        """The samples of one shard, keys rising; `columns` may be empty."""

@@ -1,0 +1,145 @@
+"""Storage that fails: which failures pass by themselves, how long they are waited for, and how they are told."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+RETRY_FOR_S = 30.0  # from the first failure of an operation on; one that takes long itself gets three attempts at least
+FIRST_PAUSE_S = 0.5  # doubled from pause to pause
+LONGEST_PAUSE_S = 8.0
+_LEAST_ATTEMPTS = 3
+
+_DISK = {
+    errno.ENOSPC: "disk full",
+    errno.EDQUOT: "disk quota used up",
+    errno.EROFS: "read-only file system",
+    errno.EIO: "the disk cannot be read or written",
+}
+_REFUSED = {errno.EACCES: "permission denied", errno.EPERM: "operation not permitted"}
+_NETWORK_DISK = {errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH}
+_AWS = re.compile(
+    r"AWS Error (?P<kind>\w+)(?: \(HTTP status (?P<status>\d+)\))? during \w+ operation: (?P<text>.*)", re.S
+)
+_AWS_TRANSIENT = {
+    "INTERNAL_FAILURE",
+    "NETWORK_CONNECTION",
+    "REQUEST_TIMEOUT",
+    "SERVICE_UNAVAILABLE",
+    "SLOW_DOWN",
+    "THROTTLING",
+}
+_HTTP_TRANSIENT = {"408", "429", "500", "502", "503", "504"}
+_MAX_LINE = 300
+
+T = TypeVar("T")
+
+
+class StorageError(OSError):
+    """Storage that cannot be used; the message is one line that names the URI and the cause."""
+
+
+class TransientError(OSError):
+    """A failure that may be gone at the next attempt."""
+
+
+class RetryPolicy:
+    """Repeats what fails for reasons that may pass, after growing pauses, for a bounded time.
+
+    After it has waited in vain once, it waits no more until something succeeds: a storage that is gone costs a run
+    of many shards one wait, not one each.
+    """
+
+    def __init__(self) -> None:
+        self._exhausted = False
+
+    def run(self, operation: Callable[[], T], name: str) -> T:
+        """The result of an operation on the object of this name.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            StorageError: the operation was refused, or failed until patience ended.
+        """
+        first_failure_s, attempts = 0.0, 0
+        while True:
+            try:
+                result = operation()
+            except (FileNotFoundError, StorageError):
+                raise
+            except OSError as error:
+                attempts += 1
+                first_failure_s = first_failure_s or time.monotonic()
+                if not is_transient(error):
+                    raise StorageError(f"{name}: {cause(error)}") from error
+                if not self._wait(attempts, first_failure_s):
+                    tries = f"after {attempts} attempts" if attempts > 1 else "at once, after waiting in vain before"
+                    raise StorageError(f"{name}: {cause(error)} (given up {tries})") from error
+            else:
+                self._exhausted = False
+                return result
+
+    def _wait(self, attempts: int, first_failure_s: float) -> bool:
+        """Pauses before the next attempt; False if there should be none."""
+        pause_s = min(FIRST_PAUSE_S * 2 ** (attempts - 1), LONGEST_PAUSE_S) * random.SystemRandom().uniform(0.75, 1.25)
+        over = time.monotonic() + pause_s - first_failure_s > RETRY_FOR_S
+        if self._exhausted or (over and attempts >= _LEAST_ATTEMPTS):
+            self._exhausted = True
+            return False
+        time.sleep(pause_s)
+        return True
+
+
+def is_transient(error: OSError) -> bool:
+    """Whether another attempt may succeed: the network, throttling, a server in trouble; never a refusal."""
+    if isinstance(error, TransientError | TimeoutError | ConnectionError) or error.errno in _NETWORK_DISK:
+        return True
+    found = _AWS.search(str(error))
+    return bool(found) and (found["kind"] in _AWS_TRANSIENT or found["status"] in _HTTP_TRANSIENT)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a disk had no room, itself or as the cause of a StorageError: somebody may make some."""
+    reason = error.__cause__ if isinstance(error, StorageError) else error
+    return isinstance(reason, OSError) and reason.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_disk_fault(error: OSError) -> bool:
+    """Whether a disk is full, read-only or broken, whatever was being written there."""
+    return error.errno in _DISK
+
+
+def cause(error: Exception) -> str:
+    """Why, in one line without the names of things that the user never sees."""
+    if isinstance(error, OSError) and error.errno:
+        return {**_DISK, **_REFUSED}.get(error.errno) or os.strerror(error.errno).lower()
+    text = " ".join(str(error).split())
+    if found := _AWS.search(text):
+        sentence = re.sub(r"^curlCode: \d+, (.*; Details: )?", "", found["text"])
+        kind = f"HTTP status {found['status']}" if found["status"] else found["kind"].lower().replace("_", " ")
+        text = kind if sentence.startswith("No response body") else f"{kind}: {sentence}"
+    return text[:_MAX_LINE] or type(error).__name__
+
+
+@contextlib.contextmanager
+def reported_as(name: str, place: Path) -> Iterator[None]:
+    """Turns what a disk does to somebody who writes below a place into a StorageError with this name.
+
+    Writing raises errors without a file name: they are taken to be about the place, if they are about a disk at all.
+    """
+    try:
+        yield
+    except (FileNotFoundError, StorageError):
+        raise
+    except OSError as error:
+        where = os.fsdecode(error.filename) if error.filename else ""
+        about_here = Path(where).is_relative_to(place) if where else is_disk_fault(error)
+        if about_here and error.errno in {**_DISK, **_REFUSED}:
+            raise StorageError(f"{where or name}: {cause(error)}") from error
+        raise

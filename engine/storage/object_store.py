@@ -1,0 +1,179 @@
+"""What pyarrow's object stores lack: a bounded wait, reads that are whole or fail, uploads that nothing cuts short."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+from urllib.parse import parse_qsl, urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from .faults import RETRY_FOR_S, RetryPolicy, StorageError, TransientError
+
+_CONNECT_S = 3.0
+_SILENCE_S = 10.0  # without a single byte
+_ONLY_IN_URIS = {"tls_verify_certificates", "smart_defaults"}  # options that pyarrow takes in no other way
+_UPLOAD_BYTES = 80 << 20  # eight parts of an upload, sent side by side
+_BUFFER_BYTES = 64 << 10
+_FIRST_READ_BYTES, _LONGEST_READ_BYTES = 256 << 10, 8 << 20
+
+
+def open_store(uri: str) -> tuple[ObjectStore, str]:
+    """The store behind a URI, with the URI's own options, and the path in it.
+
+    pyarrow's client for S3 repeats a request up to thirty times, which takes minutes where a server is silent; here
+    it makes one attempt, and `RetryPolicy` repeats it. The client for GCS keeps its own way, for as long.
+    """
+    options = dict(parse_qsl(urlsplit(uri).query))
+    if uri.startswith(("gs://", "gcs://")) and "retry_limit_seconds" not in options:
+        uri = f"{uri}{'&' if options else '?'}retry_limit_seconds={RETRY_FOR_S:.0f}"
+    filesystem, path = fs.FileSystem.from_uri(uri)
+    if isinstance(filesystem, fs.S3FileSystem) and not _ONLY_IN_URIS & set(options):
+        filesystem = _with_one_attempt(filesystem)
+    return ObjectStore(filesystem), path.rstrip("/")
+
+
+def _with_one_attempt(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:
+    _, (options,) = filesystem.__reduce__()  # what pickles is the only way to have the options of a URI as arguments
+    changes = {
+        "connect_timeout": _CONNECT_S,
+        "request_timeout": _SILENCE_S,
+        "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=1),
+        "allow_delayed_open": False,  # else an upload that cannot begin leaves an empty object
+    }
+    return fs.S3FileSystem(**{**options, **changes})
+
+
+class ObjectStore:
+    """Objects of a store. What is put is there whole or not at all, whatever is killed or cut off."""
+
+    is_local = False
+
+    def __init__(self, filesystem: fs.FileSystem) -> None:
+        self.filesystem = filesystem
+
+    def open(self, location: str, patience: RetryPolicy, name: str) -> IO[bytes]:
+        """A readable, seekable stream; raises StorageError when the object is replaced while it is read."""
+        return io.BufferedReader(ObjectFile(self.filesystem, location, patience, name), _BUFFER_BYTES)
+
+    def read(self, location: str) -> bytes:
+        """All bytes of an object."""
+        return _Version(self.filesystem, location).read(0, None)
+
+    def read_part(self, location: str, offset: int, size: int) -> bytes:
+        """Bytes of an object; fewer where it ends."""
+        return _Version(self.filesystem, location).read(offset, size)
+
+    def put(self, local: Path, location: str) -> None:
+        """Uploads a local file.
+
+        pyarrow completes an upload whenever its stream is closed or collected, though it be after an exception halfway.
+        So nothing may raise there: Ctrl-C reaches the main thread alone, and a mapped file has no reading that fails.
+        (`fs.copy_files` would do all of it outside of Python, but loses the errors of an upload's last part.)
+        """
+        with pa.memory_map(str(local)) as source, ThreadPoolExecutor(1) as thread:
+            thread.submit(self._copy, source.read_buffer(), location).result()
+
+    def _copy(self, data: pa.Buffer, location: str) -> None:
+        with self.filesystem.open_output_stream(location) as sink:
+            for offset in range(0, data.size, _UPLOAD_BYTES):
+                sink.write(data.slice(offset, min(_UPLOAD_BYTES, data.size - offset)))
+                sink.flush()  # else pyarrow holds it all in memory; once a part has failed, closing completes nothing
+
+
+class ObjectFile(io.RawIOBase):
+    """An object as a file: read ahead in growing ranges as long as it is read in order, each range with patience."""
+
+    def __init__(self, filesystem: fs.FileSystem, location: str, patience: RetryPolicy, name: str) -> None:
+        self._retry_policy, self._name = patience, name
+        self._version = patience.run(lambda: _Version(filesystem, location), name)
+        self._position, self._start, self._block = 0, 0, b""
+        self._ahead = _FIRST_READ_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._version.size}[whence]
+        if position < 0:
+            raise ValueError(f"{self._name}: seek to {position}")
+        self._position = position
+        return position
+
+    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if not self._start <= self._position < self._start + len(self._block):
+            self._read_ahead(len(buffer))
+        begin = self._position - self._start
+        data = self._block[begin : begin + len(buffer)]
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def readall(self) -> bytes:
+        data = self._fetch(self._position, None)
+        self._position += len(data)
+        return data
+
+    def _read_ahead(self, wanted: int) -> None:
+        in_order = self._block and self._position == self._start + len(self._block)
+        self._ahead = min(self._ahead * 4, _LONGEST_READ_BYTES) if in_order else _FIRST_READ_BYTES
+        self._start, self._block = self._position, self._fetch(self._position, max(wanted, self._ahead))
+
+    def _fetch(self, offset: int, size: int | None) -> bytes:
+        def fetch() -> bytes:
+            try:
+                return self._version.read(offset, size)
+            except ReplacedError as error:
+                raise StorageError(f"{self._name}: {error}") from error
+
+        return self._retry_policy.run(fetch, self._name)
+
+
+class ReplacedError(TransientError):
+    """An object that was replaced while it was read: what was read is part of neither."""
+
+
+class _Version:
+    """One version of an object.
+
+    pyarrow asks for the size of an object once, when it is opened; where a range comes back shorter, because the
+    object was replaced, it fills up with whatever lay in memory. So each range is read, then looked after.
+    """
+
+    def __init__(self, filesystem: fs.FileSystem, location: str) -> None:
+        self._filesystem, self._location = filesystem, location
+        self._file = filesystem.open_input_file(location)
+        self._tag = self._file.metadata().get("ETag")
+        self.size = self._file.size()
+
+    def read(self, offset: int, size: int | None) -> bytes:
+        """Bytes from `offset` on: so many, or up to the end of the object."""
+        left = max(self.size - offset, 0)
+        size = left if size is None else min(size, left)
+        if size == 0:
+            return b""
+        try:
+            data = self._file.read_at(size, offset)
+        except OSError as error:
+            if not self._is_current():
+                raise ReplacedError("replaced while it was read") from error
+            raise
+        if not self._is_current():
+            raise ReplacedError("replaced while it was read")
+        return data
+
+    def _is_current(self) -> bool:
+        try:
+            with self._filesystem.open_input_file(self._location) as now:
+                return now.metadata().get("ETag") == self._tag
+        except FileNotFoundError:
+            return False

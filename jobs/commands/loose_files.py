@@ -1,0 +1,96 @@
+"""Loose files given on the command line: images as they are, videos as sampled frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...models.horizon.check import IMAGE_SUFFIXES, read_image
+from ...models.inference.device import choose_device
+from ...models.video.decoder import Decoder
+from ...models.video.frames import VideoError
+from ..errors import UsageError
+
+MIN_SIDE, MAX_HEIGHT = 16, 8192
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image, or a frame of a video: (H, W, 3) uint8, and where it comes from."""
+
+    file: str
+    rgb: np.ndarray
+    timestamp_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """A file name stem for what is made of it."""
+        return frame_name(self.file, self.timestamp_s)
+
+    def entry(self) -> dict[str, Any]:
+        """The beginning of its entry in a JSON document."""
+        return {"file": self.file} | ({} if self.timestamp_s is None else {"timestamp_s": self.timestamp_s})
+
+
+def frame_name(file: str, timestamp_s: float | None) -> str:
+    """A file name stem for what is made of an image, or of a video's frame; those of a video sort by time."""
+    stem = Path(file).stem
+    return stem if timestamp_s is None else f"{stem}-{timestamp_s:09.3f}s"
+
+
+def check_files(files: Sequence[str]) -> None:
+    """Raises UsageError for the first that is no file."""
+    for file in files:
+        if not Path(file).is_file():
+            raise UsageError(f"{file}: no such file")
+
+
+def check_distinct_names(files: Sequence[str]) -> None:
+    """Raises UsageError if what is made of two files would have one name."""
+    by_stem: dict[str, str] = {}
+    for file in files:
+        if (other := by_stem.setdefault(Path(file).stem, file)) is not file:
+            raise UsageError(f"{other} and {file} would both be written as {Path(file).stem}: give them apart")
+
+
+def check_sampling(every_s: float, height: int) -> None:
+    """Raises UsageError for a distance of frames, or a height, that no video can have."""
+    if not (every_s > 0 and math.isfinite(every_s)) or not MIN_SIDE <= height <= MAX_HEIGHT:
+        raise UsageError(f"--every must be positive, and --height {MIN_SIDE} to {MAX_HEIGHT}")
+
+
+def output_folder(place: str) -> Path:
+    """The folder, made if need be; raises UsageError where there cannot be one."""
+    folder = Path(place)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {place}: {error.strerror or 'cannot be made'}") from error
+    return folder
+
+
+def read_pictures(file: str, every_s: float, height: int) -> Iterator[Picture]:
+    """The image of a file, or the frames of a video; raises UsageError if it cannot be read."""
+    try:
+        if Path(file).suffix.lower() in IMAGE_SUFFIXES:
+            yield Picture(file, read_image(file))
+            return
+        with Decoder() as decoder:
+            for frame in decoder.sample_frames(file, every_s, height):
+                yield Picture(file, frame.rgb, frame.timestamp_s)
+    except VideoError as error:
+        raise UsageError(f"{file}: {error.code}: {error.detail}") from error
+
+
+def check_device(name: str) -> None:
+    """Raises UsageError unless torch can use the device."""
+    try:
+        torch.empty(0, device=choose_device(name))
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise UsageError(f"--device {name}: {str(error).splitlines()[0]}") from error

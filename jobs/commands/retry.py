@@ -1,0 +1,58 @@
+"""`dap retry`: puts dropped or failed work of one column back, and does just that."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+
+from ...engine.planning.plan import is_map
+from ...engine.planning.recipe import Node
+from ...engine.rundir.retry_marks import RetryMark, put_back
+from ...engine.rundir.rundir import RunDir
+from ...engine.steps.barrier import Barrier
+from ..errors import EXIT_DONE, UsageError
+from ..job import Job, open_saved_job
+from .run import run_job
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--run-dir", required=True, metavar="URI")
+    parser.add_argument("--column", required=True, metavar="C", help="the column whose drops and failures to put back")
+    parser.add_argument("--code", metavar="X", help="only drops of this code; else failures and all retryable drops")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Puts the work back and runs its step on the shards that hold it; later steps follow with the next `dap run`.
+
+    What lists the inputs comes before it: a video may have been mended.
+    """
+    job = open_saved_job(RunDir(arguments.run_dir))
+    node = _maker(job, arguments.column)
+    shards = _put_back(job.run, arguments.column, RetryMark.of(arguments.code))
+    failed = set(job.run.failures(arguments.column)) if arguments.code is None else set()
+    if not shards | failed:
+        print(f"nothing to put back in {arguments.column}", file=sys.stderr)
+        return EXIT_DONE
+    print(
+        f"put back in {arguments.column}: drops of {len(shards)} shards, {len(failed)} failed shards", file=sys.stderr
+    )
+    lists = [need for need in job.graph.needs(node) if isinstance(need.step, Barrier) and need.step.only_lists]
+    return run_job(dataclasses.replace(job, nodes=[*lists, node]), shards | failed)
+
+
+def _maker(job: Job, column: str) -> Node:
+    nodes = {node.step.writes.name: node for node in job.graph.nodes if is_map(node)}
+    if column not in nodes:
+        raise UsageError(f"no column {column!r} that is made shard by shard; those are {sorted(nodes)}")
+    return nodes[column]
+
+
+def _put_back(run: RunDir, column: str, what: RetryMark) -> set[str]:
+    """Marks every finished shard that holds a drop that is wanted back; returns their ids."""
+    receipts = run.validated(column, by_mtime=True).receipts  # the others are done anew, whole
+    shards = {shard for shard, receipt in receipts.items() if what.wants_any(run, receipt)}
+    for shard in sorted(shards):
+        put_back(run, column, shard, what)
+    return shards

@@ -1,0 +1,57 @@
+"""`dap status`: shards, samples and drops of every column."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from ...engine.execution.worker_log import FOLDER
+from ...engine.planning.plan import Planner
+from ...engine.planning.status import ColumnStatus, column_status
+from ...engine.quantities import duration
+from ...engine.rundir.rundir import RunDir
+from ..errors import EXIT_DONE
+from ..job import open_saved_job
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--run-dir", required=True, metavar="URI")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Prints a row per column, or one JSON document."""
+    job = open_saved_job(RunDir(arguments.run_dir))
+    statuses = column_status(job.run, Planner(job.graph, job.run).plan(job.nodes))
+    logs = job.run.storage.address(FOLDER)
+    if arguments.json:
+        columns = {name: dataclasses.asdict(status) for name, status in statuses.items()}
+        print(json.dumps({"columns": columns, "logs": logs}))
+        return EXIT_DONE
+    table = Table("column", "shards", "samples in", "samples out", "drops", "failed", "pace", title=job.run.uri)
+    for name, status in statuses.items():
+        table.add_row(name, *_row(status))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    console.print(f"logs of the workers: {logs}", highlight=False, soft_wrap=True)
+    return EXIT_DONE
+
+
+def _row(status: ColumnStatus) -> tuple[str, ...]:
+    total = "?" if status.shards_total is None else str(status.shards_total)
+    drops = ", ".join(f"{code} {count}" for code, count in sorted(status.drops.items()))
+    shards = f"{status.shards_done}/{total}"
+    failed = ", ".join(status.failed[:5]) + (f" and {len(status.failed) - 5} more" if len(status.failed) > 5 else "")
+    return shards, str(status.samples_in), str(status.samples_out), drops, failed, _pace(status)
+
+
+def _pace(status: ColumnStatus) -> str:
+    if status.samples_per_s is None or status.left_s is None:
+        return ""
+    return f"{status.samples_per_s:.3g}/s, {duration(status.left_s)} left"

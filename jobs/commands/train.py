@@ -1,0 +1,188 @@
+"""`dap train`: the training steps of a recipe, or one training by itself, from a packed column to a model folder."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ...engine.planning.settings import build_settings, override_setting
+from ...engine.rundir.receipts import Basis
+from ...engine.rundir.rundir import RunDir
+from ...engine.steps.fingerprint import basis_of
+from ...engine.storage.storage import Storage
+from ...stages.packing.index import read_index
+from ...stages.train import Train
+from ...stages.training.fit import Resume
+from ...stages.training.training import LINEAGE, Task, Training, rank_zero_only, resolve_assets, train, write_lineage
+from ..errors import EXIT_DONE, UsageError
+from ..job import Job, job_from_text, launch_ranks, read_recipe
+from .run import run_job
+
+_EPILOG = """
+With --run-dir, brings the training steps of a recipe up to date; the columns that they read must be finished.
+
+With --data and --out, trains one depth model. CONFIG is a YAML file of settings; those of a `train` step of a recipe:
+
+  training: {steps: 1000, backbone_lr: 5.0e-6, decoder_lr: 5.0e-5, warmup_steps: 100}
+  network: {size: tiny, seed: 0}           # or {backbone: FOLDER or hub id}, or {size: config, config: {…}}
+  init: FOLDER                             # a model to go on from, instead of a network
+  batches: {image_height: 512, batch_size: 8, num_workers: 4, augment: 1.0, seed: 0}  # batch_size: of all ranks
+  hardware: {precision: bf16-mixed}
+  checkpoint_every: 50                     # steps
+
+It runs in this process; in those of torchrun, if that starts it (torchrun --nproc-per-node 8 -m jobs train …); or on
+the workers of a Ray cluster: hardware: {workers: 8, num_cpus: 8, num_gpus: 1}. The same command resumes a killed one.
+"""
+_UNFINISHED = "unfinished-"
+_CLAIM = f"{_UNFINISHED}training.txt"
+_SETTINGS = {field.name for field in dataclasses.fields(Train)} - {"model", "data"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, _EPILOG
+    parser.add_argument("recipe", metavar="RECIPE|CONFIG", help="a recipe (with --run-dir), or a file of settings")
+    parser.add_argument("--run-dir", metavar="URI", help="the run whose training steps are brought up to date")
+    parser.add_argument("--only", default="", metavar="A,B", help="of a recipe: just these training steps")
+    parser.add_argument("--data", metavar="URI", help="a packed column: a folder with index.json, local or s3://…")
+    parser.add_argument("--out", metavar="DIR", help="the model folder to write")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Trains by recipe or by config."""
+    if arguments.run_dir and not (arguments.data or arguments.out):
+        return run_job(_training_job(arguments))
+    if arguments.data and arguments.out and not (arguments.run_dir or arguments.only):
+        return _train_alone(arguments)
+    raise UsageError("give a recipe with --run-dir, or a config with --data and --out")
+
+
+def _training_job(arguments: argparse.Namespace) -> Job:
+    """The recipe, with nothing but training steps to run."""
+    if torch.distributed.is_torchelastic_launched():
+        raise UsageError("a recipe does not run under torchrun: give a config, or set hardware.workers in the recipe")
+    job = job_from_text(read_recipe(arguments.recipe), arguments.run_dir, arguments.overrides)
+    only = [name for name in arguments.only.split(",") if name]
+    nodes = job.graph.select(only, None)
+    if other := [node.name for node in nodes if only and not isinstance(node.step, Training)]:
+        raise UsageError(f"--only: {other[0]!r} trains nothing")
+    nodes = [node for node in nodes if isinstance(node.step, Training)]
+    if not nodes:
+        raise UsageError(f"{arguments.recipe}: has no training step")
+    return dataclasses.replace(job, nodes=nodes)
+
+
+def _train_alone(arguments: argparse.Namespace) -> int:
+    """Trains one model; what is finished is left alone."""
+    data, column = _packed(arguments.data)
+    training = _read_config(arguments.recipe, arguments.overrides, column)
+    if training.hardware.workers and torch.distributed.is_torchelastic_launched():
+        raise UsageError("hardware.workers are those of Ray: leave them out under torchrun")
+    basis = _check(training, data)
+    out = _open_out(arguments.out)
+    if _is_finished(out, basis):
+        print("up to date: nothing to do", file=sys.stderr)
+        return EXIT_DONE
+    out.sweep_scratch()
+    resume = Resume(out, f"{_UNFINISHED}{basis.fingerprint[:16]}.ckpt", training.checkpoint_every)
+    with out.scratch() as scratch:
+        _claim(out)
+        figures = train(
+            Task(training, data, resolve_assets(data, training), resume), scratch / "model", _say, launch_ranks
+        )
+        if (scratch / "model").is_dir():  # on rank 0
+            write_lineage(scratch / "model", basis, figures)
+            _publish(scratch / "model", out)
+            _say(f"done: {arguments.out}")
+    return EXIT_DONE
+
+
+def _packed(uri: str) -> tuple[RunDir, str]:
+    """The place that a packed column lies in, and its name there."""
+    path, question, options = uri.partition("?")
+    parent, _, name = (path if "://" in path else str(Path(path).resolve())).rstrip("/").rpartition("/")
+    return RunDir((parent or "/") + question + options), name
+
+
+def _read_config(file: str, overrides: list[str], column: str) -> Train:
+    if not Path(file).is_file():
+        raise UsageError(f"{file}: no such config file")
+    try:
+        settings = yaml.safe_load(Path(file).read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(settings, dict):
+        raise UsageError(f"{file}: needs settings, not {settings!r}")
+    for override in overrides:
+        override_setting(settings, override)
+    if unknown := sorted(map(str, settings.keys() - _SETTINGS)):
+        raise UsageError(f"{file}: unknown setting {unknown[0]!r}; known are {sorted(_SETTINGS)}")
+    return build_settings(Train, {"model": "model", "data": column, **settings}, where=file)
+
+
+def _check(training: Train, data: RunDir) -> Basis:
+    """Looks at everything that the training needs; raises UsageError, or says what the weights will depend on."""
+    try:
+        training.check()
+        weights = {name: asset.sha256 for name, asset in resolve_assets(data, training).items()}
+        entries = read_index(data.storage, training.data)
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+    there = data.storage.list(training.data)
+    if missing := [entry["name"] for entry in entries if entry["name"] not in there]:
+        raise UsageError(f"{data.storage.address(training.data)}: {missing[0]} is missing")
+    samples = sum(entry["samples"] for entry in entries if entry["split"] == "train")
+    if samples < training.batches.batch_size:
+        raise UsageError(f"{samples} samples to train on do not fill one batch of {training.batches.batch_size}")
+    content = data.storage.hash_object(f"{training.data}/index.json")  # it names the hash of every shard
+    return basis_of(training, weights, {training.data: content or ""})
+
+
+def _open_out(uri: str) -> Storage:
+    out = Storage(uri)
+    if out.is_local and Path(uri).exists() and not Path(uri).is_dir():
+        raise UsageError(f"--out {uri}: is a file, not a folder")
+    return out
+
+
+def _is_finished(out: Storage, wanted: Basis) -> bool:
+    """Whether the model is there already; raises UsageError for a folder that holds something else."""
+    there = out.list("")
+    if LINEAGE not in there:
+        foreign = [name for name in there if not name.startswith((_UNFINISHED, ".tmp/"))]
+        if foreign and _CLAIM not in there:
+            raise UsageError(f"--out {out.uri}: holds {foreign[0]}, and no training of ours; choose another folder")
+        return False
+    lineage: dict[str, Any] = json.loads(out.read_bytes(LINEAGE))
+    if lineage["fingerprint"] == wanted.fingerprint:
+        return True
+    before = Basis(**{field.name: lineage[field.name] for field in dataclasses.fields(Basis)})
+    changes = ", ".join(wanted.differences(before)) or "something changed"
+    raise UsageError(f"--out {out.uri}: holds the model of another training ({changes}); choose another folder")
+
+
+@rank_zero_only
+def _claim(out: Storage) -> None:
+    """Marks a folder as ours, so that half a model in it is not taken for somebody else's."""
+    out.write_bytes(_CLAIM, b"the same command goes on here\n")
+
+
+def _publish(folder: Path, out: Storage) -> None:
+    """Puts the files into place, the lineage last: it says that the model is whole. Then clears up."""
+    for file in sorted(folder.iterdir(), key=lambda file: file.name == LINEAGE):
+        out.publish(file, file.name)
+    for name in out.list(""):
+        if name.startswith(_UNFINISHED):
+            out.delete(name)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,165 @@
+"""`dap try`: one stage on loose images or videos, without a run directory."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import EXIT_DONE, UsageError
+from .loose_files import (
+    Picture,
+    check_distinct_names,
+    check_files,
+    check_sampling,
+    frame_name,
+    output_folder,
+    read_pictures,
+)
+
+Entry = dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("what", choices=sorted(_KINDS), help="the stage to try")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="images or videos")
+    parser.add_argument(
+        "--model", default="embedded", help="tag, depth, quality: a model folder or hub id (default: embedded)"
+    )
+    parser.add_argument("--labeler", default="embedded", help="quality: whose depth is judged (default: embedded)")
+    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="of a video: time between frames")
+    parser.add_argument("--height", type=int, default=512, help="of a video: height of the frames")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="depth: where the depth PNGs go (default: dap-try); horizon: pictures of the verdicts",
+    )
+    parser.add_argument("--max-tilt", type=float, default=15.0, metavar="DEG", help="horizon: how far it may lean")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Prints a row per image or frame; of a file that cannot be read, one that says so."""
+    check_sampling(arguments.every, arguments.height)
+    if not arguments.max_tilt > 0:
+        raise UsageError("--max-tilt must be positive")
+    if arguments.what != "horizon":  # which has an entry for a file that is not there, too
+        check_files(arguments.files)
+    entries = list(_KINDS[arguments.what](arguments))
+    if all("error" in entry for entry in entries):
+        raise UsageError(entries[0]["error"])
+    if arguments.json:
+        print(json.dumps(entries))
+    else:
+        _print_table(entries)
+    return EXIT_DONE
+
+
+def _horizon(arguments: argparse.Namespace) -> Iterator[Entry]:
+    from ...models.horizon.check import PanoramaCheck, inspections
+
+    judge = PanoramaCheck(arguments.max_tilt)
+    if arguments.out:
+        check_distinct_names(arguments.files)
+    out = output_folder(arguments.out) if arguments.out else None
+    for file in arguments.files:
+        for inspection in inspections(file, arguments.every, arguments.height, judge):
+            picture = _write_verdict(out, inspection) if out and inspection.judgement else {}
+            yield inspection.entry | picture
+
+
+def _write_verdict(out: Path, inspection: Any) -> Entry:
+    import cv2
+
+    from ...models.drawing.horizon import draw_verdict
+
+    entry = inspection.entry
+    path = out / f"{frame_name(entry['file'], entry.get('timestamp_s'))}.horizon.png"
+    cv2.imwrite(str(path), draw_verdict(inspection.rgb, inspection.judgement)[..., ::-1])
+    return {"picture": str(path)}
+
+
+def _tag(arguments: argparse.Namespace) -> Iterator[Entry]:
+    from ...models.tagging.tagger import make_tagger
+
+    tagger = _load(make_tagger, arguments.model)
+
+    def describe(picture: Picture) -> Entry:
+        (tag,) = tagger.tag([picture.rgb])
+        return {"scene": tag.scene, "p_indoor": tag.p_indoor, "model": tagger.name}
+
+    return _describe_all(arguments, describe)
+
+
+def _depth(arguments: argparse.Namespace) -> Iterator[Entry]:
+    from ...models.data.depth_png import encode_depth_png, summarise_depth
+    from ...models.inference.embedded import model_place
+    from ...models.inference.predictor import DepthPredictor
+
+    check_distinct_names(arguments.files)
+    out = output_folder(arguments.out or "dap-try")
+    predictor = _load(DepthPredictor, model_place(arguments.model))
+
+    def describe(picture: Picture) -> Entry:
+        depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
+        path = out / f"{picture.name}.depth.png"
+        path.write_bytes(encode_depth_png(depth_m))
+        return {"depth_png": str(path), **summarise_depth(depth_m)}
+
+    return _describe_all(arguments, describe)
+
+
+def _quality(arguments: argparse.Namespace) -> Iterator[Entry]:
+    from ...models.inference.embedded import EMBEDDED, model_place
+    from ...models.inference.predictor import DepthPredictor, QualityScorer
+
+    if arguments.model == EMBEDDED:
+        raise UsageError("quality needs --model, the folder of a discriminator; none comes with the package")
+    scorer, predictor = _load(QualityScorer, arguments.model), _load(DepthPredictor, model_place(arguments.labeler))
+
+    def describe(picture: Picture) -> Entry:
+        depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
+        (score,) = scorer.score([picture.rgb], [depth_m])
+        return {"score": score}
+
+    return _describe_all(arguments, describe)
+
+
+def _describe_all(arguments: argparse.Namespace, describe: Callable[[Picture], Entry]) -> Iterator[Entry]:
+    """An entry per picture; a file that cannot be read is an entry with its `error`, and the others go on."""
+    for file in arguments.files:
+        try:
+            for picture in read_pictures(file, arguments.every, arguments.height):
+                yield picture.entry() | describe(picture)
+        except UsageError as error:
+            yield {"file": file, "error": str(error)}
+
+
+def _load(make: Any, model: str) -> Any:
+    try:
+        return make(model)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"--model {model}: {' '.join(str(error).split())}") from error
+
+
+def _print_table(entries: list[Entry]) -> None:
+    names = list(dict.fromkeys(name for entry in entries for name in entry))
+    table = Table(*names)
+    for entry in entries:
+        table.add_row(*(_text(entry.get(name, "")) for name in names))
+    Console().print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+_KINDS = {"horizon": _horizon, "tag": _tag, "depth": _depth, "quality": _quality}

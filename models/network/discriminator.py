@@ -1,0 +1,98 @@
+"""PatchGAN (arXiv 1611.07004) that tells true depth from predicted depth, given the image: it judges labels."""
+
+import math
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..torchvision_ops import register_missing_operators
+
+register_missing_operators()  # before transformers, which imports torchvision where it is installed
+
+from transformers import AutoConfig, AutoModel, PreTrainedConfig  # noqa: E402
+from transformers import initialization as init  # noqa: E402
+
+from .pretrained import StrictPreTrainedModel  # noqa: E402
+
+
+class DiscriminatorConfig(PreTrainedConfig):
+    """`channels` of every layer, each of which halves the grid; `image_height`: native input height."""
+
+    model_type = "dap_discriminator"
+
+    channels: tuple[int, ...] | list[int] = (64, 128, 256, 512)
+    min_depth_m: float = 0.1
+    max_depth_m: float = 100.0
+    image_height: int = 512
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Native (height, width) of the input."""
+        return self.image_height, 2 * self.image_height
+
+    @classmethod
+    def tiny(cls, **fields: Any) -> Self:
+        """About 0.17 M parameters, for 96×192 on a CPU."""
+        return cls(**{"channels": (32, 64, 128), "image_height": 96, **fields})
+
+
+class WrappedConv(nn.Conv2d):
+    """A convolution of kernel 4 and stride 2, wrapped around the seam; rows are repeated at the poles."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        wide = F.pad(input, (1, 1, 0, 0), mode="circular")
+        return super().forward(F.pad(wide, (0, 0, 1, 1), mode="replicate"))
+
+
+class Discriminator(StrictPreTrainedModel):
+    """Patch logits of an image and a depth map of it: positive where the depth looks like ground truth."""
+
+    config_class = DiscriminatorConfig
+    config: DiscriminatorConfig
+    base_model_prefix = "discriminator"
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: DiscriminatorConfig):
+        super().__init__(config)
+        layers: list[nn.Module] = []
+        inputs = 4
+        for outputs in config.channels:
+            # The norm looks at one sample alone, so that a score does not depend on the rest of its batch.
+            norm = nn.GroupNorm(1, outputs) if layers else nn.Identity()
+            layers += [WrappedConv(inputs, outputs, 4, stride=2), norm, nn.LeakyReLU(0.2)]
+            inputs = outputs
+        self.features = nn.Sequential(*layers)
+        self.output = nn.Conv2d(inputs, 1, 1)
+        self.post_init()
+
+    def forward(self, pixel_values: Tensor, depth_m: Tensor) -> Tensor:
+        """Logits (B, h, w) of patches, from pixel values (B, 3, H, W) and ray distance (B, H, W).
+
+        inf is beyond the range; nan or 0 is missing, and should be missing alike in what is compared.
+        """
+        stacked = torch.cat([self._normalised(depth_m)[:, None].to(pixel_values.dtype), pixel_values], dim=1)
+        return self.output(self.features(stacked)).float()[:, 0]
+
+    def score(self, pixel_values: Tensor, depth_m: Tensor) -> Tensor:
+        """Mean probability of a patch to be ground truth, (B,): the higher, the better the label."""
+        return torch.sigmoid(self(pixel_values, depth_m)).mean(dim=(1, 2))
+
+    def _normalised(self, depth_m: Tensor) -> Tensor:
+        """ln d from the middle of the range on, so that a doubling weighs like a clear edge in the image."""
+        nearest, farthest = self.config.min_depth_m, self.config.max_depth_m
+        clamped = depth_m.nan_to_num(nearest, posinf=farthest).clamp(nearest, farthest)
+        return (clamped / math.sqrt(nearest * farthest)).log()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """He initialisation: the usual ±0.02 takes a small network hundreds of steps to grow out of."""
+        if isinstance(module, nn.Conv2d):
+            init.normal_(module.weight, std=math.sqrt(2 / module.weight[0].numel()))
+            if module.bias is not None:
+                init.zeros_(module.bias)
+
+
+AutoConfig.register(DiscriminatorConfig.model_type, DiscriminatorConfig)
+AutoModel.register(DiscriminatorConfig, Discriminator)

@@ -1,0 +1,242 @@
+"""Evaluation of several models on held-out labelled panoramas: a barrier that leaves figures, a table and a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, ClassVar
+
+import numpy as np
+import simplejpeg
+
+from ..engine.records.column import Column, FolderColumn
+from ..engine.records.rows import read_rows
+from ..engine.records.sample import Row
+from ..engine.rundir.rundir import RunDir
+from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
+from ..models.data.depth_png import decode_depth_png
+from ..models.datasets.base import Labelled
+from ..models.drawing.depth import comparison_png
+from ..models.evaluation.blind import BlindPredictor
+from ..models.evaluation.measure import Measurement, Predict, drawn_m, estimates_of, predictor_of
+from ..models.inference.device import Precision
+from ..models.labelers.fusion import Patches
+from ..models.labelers.load import (
+    Estimate,
+    Labeler,
+    check_labeler,
+    function_hashes,
+    make_labeler,
+    split_place,
+    weights_of,
+)
+from ..models.labelers.outputs import OutputSetting, check_alignment
+from ..models.metrics.alignment import Alignment
+from .packing.index import read_index
+
+BLIND = "blind"
+_PICTURED = 3  # panoramas of each data set in the picture
+
+
+@dataclass
+class Evaluate(Barrier):
+    """Models and labelled columns to `reports/<report>`: evaluation.json, table.txt and examples.png.
+
+    `models` maps the name shown to the weights, `data` the name shown to a labelled column, whose split `split` is
+    used. The blind predictor learns from the training split of the packed column `blind`.
+
+    Models of others stand beside ours under their schemes (`models.labelers.load`), on whole panoramas or on `patches`.
+    `outputs` says what one gives if it does not, `alignments` how it is brought to the truth before it is measured,
+    by the names of models: what is relative can be measured with one alone.
+    """
+
+    name: ClassVar[str] = "evaluate"
+
+    models: dict[str, str]
+    data: dict[str, str]
+    blind: str
+    split: str = "test"
+    report: str = "evaluation"
+    batch_size: int = 8
+    device: str = field(default="auto")
+    precision: Precision = "float32"  # of our models; those of others run in float32
+    patches: Patches | None = None
+    outputs: dict[str, OutputSetting] = field(default_factory=dict)
+    alignments: dict[str, Alignment] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if BLIND in self.models:
+            raise ValueError(f"evaluate: a model cannot be named {BLIND!r}, as the baseline is")
+        if self.batch_size < 1:
+            raise ValueError("evaluate: batch_size must be at least 1")
+        if unknown := sorted({*self.outputs, *self.alignments} - set(self.models)):
+            raise ValueError(f"evaluate: outputs and alignments name {unknown[0]!r}, which is none of the models")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self.data.values(), self.blind]))
+
+    @property
+    def writes(self) -> Column:
+        return FolderColumn("reports")
+
+    @property
+    def produces(self) -> str:
+        return f"reports/{self.report}"
+
+    def assets(self) -> dict[str, str]:
+        return {name: weights for name, place in self.models.items() if (weights := weights_of(place))}
+
+    def check(self) -> None:
+        for name, place in self.models.items():
+            check_alignment(name, check_labeler(place, self.outputs.get(name, "auto")), self._alignment(name))
+        function_hashes(self.models.values())
+
+    def settings(self) -> dict[str, Any]:
+        kinds = {
+            name: "" if weights_of(place) is None else split_place(place)[0] for name, place in self.models.items()
+        }
+        return {**super().settings(), "models": kinds}
+
+    def external(self) -> dict[str, Any]:
+        return function_hashes(self.models.values())
+
+    def shards(self, context: BarrierContext) -> Sequence[str]:
+        return [self.report]
+
+    def run(self, context: BarrierContext) -> None:
+        counts = {data: self._count(context, column) for data, column in self.data.items()}
+        examples = _examples(counts)
+        figures = {BLIND: self._measure(context, BLIND, _blind(context.run, self.blind), examples)}
+        for name in self.models:
+            context.say(f"predicting with {name}")
+            labeler = self._load(name, context.assets.get(name))
+            figures[name] = self._measure(context, name, predictor_of(labeler), examples)
+            del labeler  # before the next one is loaded
+        table = format_table(figures)
+        for line in table.splitlines():
+            context.say(line)
+        with context.scratch() as scratch:
+            folder = scratch / "report"
+            folder.mkdir()
+            (folder / "evaluation.json").write_text(json.dumps(figures, indent=1) + "\n")
+            (folder / "table.txt").write_text(table + "\n")
+            (folder / "examples.png").write_bytes(comparison_png(list(examples.values())))
+            context.commit(self.report, folder, sum(counts.values()), sum(counts.values()))
+
+    def _held_out(self, context: BarrierContext, column: str) -> Iterator[Row]:
+        """The rows of the split, read from the storage one by one: every model reads them anew."""
+        rows = (row for receipt in context.inputs[column].values() for row in context.run.rows(receipt))
+        return (row for row in rows if row.fields["json"].get("split", "train") == self.split)
+
+    def _count(self, context: BarrierContext, column: str) -> int:
+        if not (count := sum(1 for _ in self._held_out(context, column))):
+            raise BarrierError(f"{column} has no panorama of the split {self.split!r}")
+        return count
+
+    def _measure(
+        self, context: BarrierContext, name: str, predict: Predict, examples: dict[tuple[str, int], dict[str, Any]]
+    ) -> dict[str, dict[str, Any]]:
+        """Figures of a model on every data set, from a batch at a time; adds what it gives to the examples."""
+        figures = {}
+        for data, column in self.data.items():
+            measurement, rows = Measurement(self._alignment(name)), enumerate(self._held_out(context, column))
+            while batch := [(number, decode_labelled(row)) for number, row in islice(rows, self.batch_size)]:
+                estimates = _estimates(name, predict, [item for _, item in batch])
+                for (number, item), estimate in zip(batch, estimates, strict=True):
+                    measurement.add(item, estimate)
+                    if (picture := examples.get((data, number))) is not None:
+                        self._draw(picture, name, item, estimate)
+            figures[data] = measurement.figures()
+            if name == BLIND and measurement.left_out:  # once
+                context.say(f"{column}: {measurement.left_out} panoramas have no ground truth at all: left out")
+        return figures
+
+    def _draw(self, picture: dict[str, Any], name: str, item: Labelled, estimate: Estimate) -> None:
+        if name == BLIND:  # which is the first, and not worth a picture
+            picture |= {"image": item.rgb, "truth": item.depth_m}
+        else:
+            picture[name] = drawn_m(item, estimate, self._alignment(name))
+
+    def _load(self, name: str, weights: str | None) -> Labeler:
+        place = self.models[name]
+        foreign = bool(split_place(place)[0])
+        try:
+            return make_labeler(
+                place,
+                weights=weights,
+                device=self.device,
+                batch_size=self.batch_size,
+                patches=self.patches if foreign else None,
+                output=self.outputs.get(name, "auto"),
+                precision="float32" if foreign else self.precision,
+            )
+        except ValueError as error:
+            raise BarrierError(str(error)) from error
+
+    def _alignment(self, name: str) -> Alignment:
+        return self.alignments.get(name, "none")
+
+
+def _examples(counts: dict[str, int]) -> dict[tuple[str, int], dict[str, Any]]:
+    """A few panoramas of each data set, spread over it, by name and number: what is to be drawn of them."""
+    spread = {data: np.linspace(0, count - 1, min(_PICTURED, count)).astype(int) for data, count in counts.items()}
+    return {(data, int(number)): {} for data, numbers in spread.items() for number in numbers}
+
+
+_COLUMNS = {"abs_rel": "AbsRel", "delta1": "delta1", "range_iou": "range IoU"}
+
+
+def format_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """AbsRel (lower is better), delta1 and the overlap of the range mask (higher is better) by model and data set."""
+    data, width = list(next(iter(figures.values()))), max(12, *(len(model) + 1 for model in figures))
+    lines = [" " * width + "".join(f"{name:^33}" for name in data)]
+    lines.append(" " * width + "".join(f"{title:>11}" for _ in data for title in _COLUMNS.values()))
+    for model, by_data in figures.items():
+        values = (by_data[name].get(column) for name in data for column in _COLUMNS)
+        lines.append(
+            f"{model:<{width}}" + "".join(f"{'-':>11}" if value is None else f"{value:>11.4f}" for value in values)
+        )
+    return "\n".join(lines)
+
+
+def decode_labelled(row: Row) -> Labelled:
+    rgb = simplejpeg.decode_jpeg(row.fields["jpg"], colorspace="RGB")
+    return Labelled(row.key, rgb, decode_depth_png(row.fields["depth.png"]).depth_m, _scene_of(row.fields))
+
+
+def _scene_of(fields: Any) -> str:
+    """The scene type; panoramas that are brought in need not say one."""
+    return fields["json"].get("scene", "unknown")
+
+
+def _estimates(name: str, predict: Predict, items: list[Labelled]) -> list[Estimate]:
+    try:
+        return estimates_of(predict, items)
+    except ValueError as error:
+        raise BarrierError(f"{name}: {error}") from error
+
+
+def _blind(run: RunDir, column: str) -> Predict:
+    try:
+        predictor = BlindPredictor(_training_depths(run, column))
+    except ValueError as error:
+        raise BarrierError(f"blind predictor on {column}: {error}") from error
+
+    def predict(items: list[Labelled]) -> list[Estimate]:
+        depths_m = [predictor.predict(item.scene, item.depth_m.shape[0]) for item in items]
+        return [Estimate(depth_m, np.zeros_like(depth_m)) for depth_m in depths_m]
+
+    return predict
+
+
+def _training_depths(run: RunDir, column: str) -> Iterator[tuple[np.ndarray, str]]:
+    for entry in read_index(run.storage, column):
+        if entry["split"] != "train":
+            continue
+        path = f"{column}/{entry['name']}"
+        with run.storage.open(path) as stream:
+            for row in read_rows(path, stream):
+                yield decode_depth_png(row.fields["depth.png"]).depth_m, _scene_of(row.fields)

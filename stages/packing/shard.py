@@ -1,0 +1,71 @@
+"""One training shard: gathers the parts that the assignment names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyarrow.parquet as pq
+
+from ...engine.records.column import Column, TarColumn
+from ...engine.records.sample import Drop, Row, Sample
+from ...engine.steps.assets import RUN_SCHEME
+from ...engine.steps.step import SourceStage
+from ...engine.storage.storage import Storage, StorageError
+
+
+@dataclass
+class PackShard(SourceStage):
+    """One training shard: gathers what the deal names, in the deal's order. A part that is not there is an error."""
+
+    name: ClassVar[str] = "pack-shard"
+
+    column: str
+    assignment_path: str
+    assignment_sha256: str
+    run: str = RUN_SCHEME
+
+    @property
+    def writes(self) -> Column:
+        return TarColumn(self.column, ("depth.png", "jpg", "json"), shuffled=True)
+
+    def assets(self) -> dict[str, str]:
+        return {"run": self.run}
+
+    def setup(self, assets: Mapping[str, str]) -> None:
+        self._storage = Storage(assets["run"])
+
+    def shards(self) -> Sequence[str]:
+        return []  # the deal's, which the barrier has read
+
+    def source(self, shard: str) -> Iterator[Sample]:
+        with self._storage.open(self.assignment_path) as stream:
+            rows = pq.read_table(stream, filters=[("shard", "=", shard)]).to_pylist()
+        return (Sample(row["key"], {"deal": row}) for row in rows)
+
+    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+        for sample in batch:
+            row = sample["deal"]
+            info = {**self._read_json(row["json"]), "source": row["source"]}
+            if row["label_json"]:
+                info["label"] = self._read_json(row["label_json"])
+            yield Row(sample.key, {"jpg": self._read(row["jpg"]), "depth.png": self._read(row["depth"]), "json": info})
+
+    def _read_json(self, part: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return json.loads(self._read(part))
+        except ValueError as error:
+            raise _changed(part, error) from error
+
+    def _read(self, part: Mapping[str, Any]) -> bytes:
+        try:
+            return self._storage.read_range(part["path"], part["offset"], part["bytes"])
+        except (FileNotFoundError, EOFError) as error:
+            raise _changed(part, error) from error
+
+
+def _changed(part: Mapping[str, Any], error: Exception) -> StorageError:
+    """No fault of a sample, which would be left out for it: the shard fails."""
+    return StorageError(f"{part['path']}: is not what the deal saw: {error}")

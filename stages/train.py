@@ -1,0 +1,68 @@
+"""Training a depth model on a packed column: a barrier of the recipe, and what `dap train` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from ..models.network.dap import DapConfig, DapModel
+from ..models.training.modules import DapTraining, TrainSettings
+from .training.fit import DataConfig, Hardware
+from .training.training import Training
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network to train: weights to start from, or a backbone, or else a size from scratch.
+
+    `size` is `tiny` or `config`, which takes the fields of DapConfig from `config`.
+    """
+
+    size: Literal["tiny", "config"] = "tiny"
+    config: dict[str, Any] = field(default_factory=dict)
+    backbone: str | None = None  # folder or hub id of a DINOv3 backbone
+    seed: int = 0
+
+    def build(self, init: str | None, backbone: str | None) -> DapModel:
+        """The model with its first weights; `init` and `backbone` are local folders or hub ids."""
+        if init:
+            return DapModel.from_folder(init)
+        if backbone:
+            return DapModel.from_backbone(backbone, seed=self.seed, **self.config)
+        config = DapConfig.tiny(**self.config) if self.size == "tiny" else DapConfig(**self.config)
+        return DapModel.new(config, seed=self.seed)
+
+
+@dataclass
+class Train(Training):
+    """A depth model, from first weights and a packed column."""
+
+    name: ClassVar[str] = "train"
+
+    model: str
+    data: str
+    training: TrainSettings
+    init: str | None = None
+    network: Network = field(default_factory=Network)
+    batches: DataConfig = field(default_factory=DataConfig)
+    hardware: Hardware = field(default_factory=Hardware)
+    checkpoint_every: int = 50
+
+    @property
+    def total_steps(self) -> int:
+        return self.training.steps
+
+    def assets(self) -> dict[str, str]:
+        given = {"init": self.init, "backbone": self.network.backbone}
+        return {name: uri for name, uri in given.items() if uri}
+
+    def check(self) -> None:
+        super().check()
+        if self.init and Path(self.init).exists() and not (Path(self.init) / "config.json").is_file():
+            raise ValueError(f"init {self.init}: is no model folder, it has no config.json")
+
+    def build(self, assets: Mapping[str, str]) -> tuple[DapTraining, DapModel]:
+        network = self.network.build(assets.get("init"), assets.get("backbone"))
+        return DapTraining(network, self.training), network

@@ -1,0 +1,149 @@
+"""A training as settings that pickle, and the barrier around it: it runs here, or on the workers of a Ray cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...engine.records.column import Column, FolderColumn
+from ...engine.rundir.receipts import Basis
+from ...engine.rundir.rundir import RunDir
+from ...engine.steps.assets import Asset, AssetCache, resolve_asset
+from ...engine.steps.barrier import Barrier, BarrierContext, BarrierError, Launcher
+from ...engine.steps.limits import Pool
+from ...models.network.pretrained import StrictPreTrainedModel
+from ...models.torchvision_ops import register_missing_operators
+from ..packing.index import read_index
+from .fit import CHECKPOINTS, DataConfig, Hardware, Log, Resume, fit
+
+register_missing_operators()  # before lightning, which imports torchvision where it is installed
+
+from lightning.pytorch import LightningModule  # noqa: E402
+from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
+
+LINEAGE = "lineage.json"
+
+
+class Training(Barrier):
+    """A packed column to `models/<model>`: a Hugging Face folder with lineage.json. A kind says what is trained."""
+
+    model: str
+    data: str
+    batches: DataConfig
+    hardware: Hardware
+    checkpoint_every: int
+
+    @property
+    @abstractmethod
+    def total_steps(self) -> int:
+        """The length of the training."""
+
+    @abstractmethod
+    def build(self, assets: Mapping[str, str]) -> tuple[LightningModule, StrictPreTrainedModel]:
+        """What Lightning trains, and the network inside it that is kept; assets are local folders or hub ids."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.data,)
+
+    @property
+    def writes(self) -> Column:
+        return FolderColumn("models")
+
+    @property
+    def produces(self) -> str:
+        return f"models/{self.model}"
+
+    def settings(self) -> dict[str, Any]:
+        """Where it runs and how often it is saved change nothing in the weights' meaning."""
+        left_out = ("hardware", "checkpoint_every")
+        return {name: value for name, value in super().settings().items() if name not in left_out}
+
+    def workers(self) -> Pool | None:
+        return self.hardware.pool if self.hardware.workers else None
+
+    def check(self) -> None:
+        if self.total_steps < 1 or self.checkpoint_every < 1:
+            raise ValueError("steps and checkpoint_every must be at least 1")
+        self.batches.per_rank(self.hardware.ranks)
+
+    def shards(self, context: BarrierContext) -> Sequence[str]:
+        return [self.model]
+
+    def run(self, context: BarrierContext) -> None:
+        resume = resume_point(context, self.model, self.checkpoint_every)
+        task = Task(self, context.run, resolve_assets(context.run, self), resume)
+        with context.scratch() as scratch:
+            figures = train(task, scratch / "model", context.say, context.launch_ranks)
+            write_lineage(scratch / "model", context.basis, figures)
+            context.commit(self.model, scratch / "model", task.samples, task.samples)
+        resume.forget()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training that every process can build for itself: a few settings and URIs."""
+
+    training: Training
+    run: RunDir  # holds the packed column, and the assets made earlier
+    assets: Mapping[str, Asset]
+    resume: Resume
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are to train on."""
+        entries = read_index(self.run.storage, self.training.data)
+        return sum(entry["samples"] for entry in entries if entry["split"] == "train")
+
+    def work(self, folder: Path, say: Log, distributed: Mapping[str, Any] | None = None) -> dict[str, float]:
+        """Takes part in the training as one rank; rank 0 leaves the trained model in `folder`. Returns the figures."""
+        training, cache = self.training, AssetCache(self.run)
+        try:
+            module, network = training.build({name: cache.local(asset) for name, asset in self.assets.items()})
+            data = training.batches.module(self.run.storage, training.data, training.hardware.ranks)
+            figures = fit(module, data, training.total_steps, training.hardware, self.resume, say, distributed)
+        finally:
+            cache.clear()
+        rank_zero_only(network.eval().save_pretrained)(folder)
+        return figures
+
+
+def train(task: Task, folder: Path, say: Log, launch_ranks: Launcher) -> dict[str, float]:
+    """Trains where the settings say, leaves the model in the local `folder`, and returns the validation figures.
+
+    Raises:
+        BarrierError: the loss became no number.
+    """
+    try:
+        on_cluster = task.training.hardware.workers > 0
+        figures = launch_ranks(task, folder, say) if on_cluster else task.work(folder, say)
+    except FloatingPointError as error:
+        raise BarrierError(str(error)) from error
+    rank_zero_only(say)(", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "trained")
+    return figures
+
+
+def resolve_assets(run: RunDir, training: Training) -> dict[str, Asset]:
+    """What the training loads besides its data; raises ValueError for what is not there."""
+    found = {name: resolve_asset(run, uri) for name, uri in training.assets().items()}
+    for name, uri in training.assets().items():
+        if found[name] is None:
+            raise ValueError(f"{uri}: is not there")
+    return {name: asset for name, asset in found.items() if asset}
+
+
+def resume_point(context: BarrierContext, model: str, every_steps: int) -> Resume:
+    """Where a training of the run keeps its state: a changed recipe does not find the state of another."""
+    path = f"{CHECKPOINTS}/{model}-{context.basis.fingerprint[:16]}.ckpt"
+    return Resume(context.run.storage, path, every_steps)
+
+
+def write_lineage(folder: Path, basis: Basis, figures: Mapping[str, float]) -> None:
+    """Says in a model folder what the weights were made from."""
+    lineage = {"fingerprint": basis.fingerprint, **dataclasses.asdict(basis), "validation": dict(figures)}
+    (folder / LINEAGE).write_text(json.dumps(lineage, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,171 @@
+"""Samples that make a stage raise, hang, crash or grow: they are dropped, and cost nobody else."""
+
+import pytest
+
+from dap_engine.engine.execution.executor import InProcessExecutor
+from dap_engine.engine.execution.progress import Progress
+from dap_engine.engine.execution.ray_executor import RayExecutor
+from dap_engine.engine.execution.run_shard import MapStep
+from dap_engine.engine.execution.runner import Runner
+from dap_engine.engine.execution.supervisor import StageSpec, Supervisor
+from dap_engine.engine.planning.graph import build_graph
+from dap_engine.engine.planning.recipe import load_recipe
+from dap_engine.engine.rundir.drops import read_drops
+from dap_engine.engine.rundir.retry_marks import RetryMark, put_back
+from dap_engine.engine.rundir.rundir import RunDir
+from tests.engine.poison import RECIPE, STEPS
+
+
+def run(place, *overrides, executor=InProcessExecutor):
+    graph = build_graph(load_recipe(RECIPE, STEPS, overrides).nodes)
+    return Runner(graph, RunDir(place), executor, Progress()).run(graph.nodes)
+
+
+def supervised(place, shard, *overrides):
+    """What a worker makes of one shard whose numbers are there."""
+    graph, directory = build_graph(load_recipe(RECIPE, STEPS, overrides).nodes), RunDir(place)
+    Runner(graph, directory, InProcessExecutor, Progress()).run(graph.select(only=["count"]))
+    (node,) = graph.select(only=["poison"])
+    supervisor = Supervisor(StageSpec.of(MapStep(node), directory), directory)
+    try:
+        return supervisor.run(shard)
+    finally:
+        supervisor.close()
+
+
+def products(place):
+    directory = RunDir(place)
+    return {
+        row.fields["product"] // 2: row.fields["batch"]
+        for receipt in directory.receipts("products").values()
+        for row in directory.rows(receipt)
+    }
+
+
+def drops(place):
+    directory = RunDir(place)
+    return [drop for receipt in directory.receipts("products").values() for drop in read_drops(directory, receipt)]
+
+
+def test_a_sample_that_raises_is_dropped_and_its_batch_split(place):
+    result = run(place, "poison.raises=[5]")
+    assert result.unfinished == []
+    (drop,) = drops(place)
+    assert (drop.key, drop.code, drop.retryable) == ("n000005", "stage_error", True)
+    assert drop.detail == "RuntimeError: cannot double 5"
+    assert products(place) == {n: 1 if n in (4, 6, 7) else 4 for n in range(16) if n != 5}
+
+
+def test_a_stage_that_gets_nothing_through_is_a_bug(tmp_path):
+    result = run(str(tmp_path), f"poison.raises={list(range(8))}")
+    assert [(o.node, o.shard) for o in result.unfinished if o.status == "failed"] == [
+        ("poison", "0000"),
+        ("total",) * 2,
+    ]
+    assert "cannot double 0" in RunDir(str(tmp_path)).failures("products")["0000"]
+
+
+def test_a_stage_that_cannot_be_set_up_leaves_its_traceback(tmp_path):
+    """An OSError of the stage is none of the storage: it is not waited out, and not told as one."""
+    result = run(str(tmp_path), f"poison.weights={tmp_path}")
+    assert {(o.node, o.status) for o in result.unfinished} >= {("poison", "failed")}
+    for shard in ("0000", "0001"):
+        assert "IsADirectoryError" in RunDir(str(tmp_path)).failures("products")[shard]
+        assert "in setup" in RunDir(str(tmp_path)).failures("products")[shard]
+
+
+def test_a_sample_that_hangs_is_dropped_after_the_limit(tmp_path):
+    outcome = supervised(str(tmp_path), "0000", "poison.hangs=[2]")
+    assert (outcome.status, outcome.samples_out, outcome.drops) == ("done", 7, {"timed_out": 1})
+    (drop,) = drops(str(tmp_path))
+    assert (drop.key, drop.retryable, drop.detail) == ("n000002", True, "took longer than 1 s, attempt 1")
+
+
+def test_a_sample_that_crashes_its_worker_is_given_up_after_the_attempts(tmp_path):
+    log = tmp_path / "log"
+    outcome = supervised(str(tmp_path), "0000", "poison.kills=[6]", f"poison.log={log}")
+    assert (outcome.status, outcome.samples_out, outcome.drops) == ("done", 7, {"worker_died": 1})
+    (drop,) = drops(str(tmp_path))
+    assert (drop.key, drop.retryable, drop.detail) == ("n000006", True, "by SIGSEGV, attempt 3")
+    of_six = [line.split() for line in log.read_text().splitlines() if "6" in line.split()]
+    assert of_six == [["4", "5", "6", "7"]] * 2 + [["6"]] * 3
+
+
+def test_a_sample_that_takes_too_much_memory_is_given_up(tmp_path):
+    outcome = supervised(
+        str(tmp_path), "0000", "poison.bloats=[0]", "poison.limits.attempts=1", "poison.limits.sample_s=60"
+    )
+    assert (outcome.status, outcome.drops) == ("done", {"out_of_memory": 1})
+    (drop,) = drops(str(tmp_path))
+    assert (drop.key, drop.detail) == ("n000000", "took more than 1.5 GiB, attempt 1")
+
+
+def test_one_death_changes_no_byte(tmp_path):
+    """A worker killed from outside: the batch is done again as it was, not sample by sample."""
+    once = ["poison.kills=[6]", f"poison.cure={tmp_path / 'cure'}", "poison.once=true"]
+    outcome = supervised(str(tmp_path / "run"), "0000", *once)
+    assert (outcome.status, outcome.drops) == ("done", {})
+    assert products(str(tmp_path / "run")) == dict.fromkeys(range(8), 4)
+
+
+@pytest.mark.parametrize("code", ["stage_error", None])
+def test_work_put_back_is_done_alone(place, tmp_path, code):
+    calm, log, cure = str(tmp_path / "calm"), tmp_path / "log", tmp_path / "cure"
+    run(calm)
+    settings = ["poison.raises=[5]", f"poison.log={log}", f"poison.cure={cure}"]
+    run(place, *settings)
+    log.write_text("")
+    cure.touch()
+    assert run(place, *settings).worked == 0
+    put_back(RunDir(place), "products", "0000", RetryMark.of(code))
+    assert run(place, *settings).worked == 3  # the shard, what is made of it, and the total
+    assert log.read_text() == "4 5 6 7\n"
+    assert drops(place) == []
+    hashes = [
+        {shard: receipt.output.sha256 for shard, receipt in RunDir(where).receipts("total").items()}
+        for where in (calm, place)
+    ]
+    assert hashes[0] == hashes[1]
+    assert products(place) == products(calm)
+    assert run(place, *settings).worked == 0
+
+
+def test_all_poison_on_ray(tmp_path):
+    settings = ["poison.raises=[1]", "poison.hangs=[5]", "poison.kills=[9]"]
+    result = run(str(tmp_path), *settings, executor=lambda: RayExecutor(num_cpus=2))
+    assert result.unfinished == []
+    assert {drop.key: drop.code for drop in drops(str(tmp_path))} == {
+        "n000001": "stage_error",
+        "n000005": "timed_out",
+        "n000009": "worker_died",
+    }
+    assert sorted(products(str(tmp_path))) == [n for n in range(16) if n not in (1, 5, 9)]
+    (log, *_) = (tmp_path / "logs" / "poison").iterdir()
+    assert "RuntimeError: cannot double 1" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("poison.budget.max_drops=2", "3 drops, more than max_drops 2"),
+        (
+            "{poison.budget.max_drop_share=0.3,poison.budget.min_samples=8}",
+            "3 of 8 dropped, more than max_drop_share 0.3",
+        ),
+    ],
+)
+def test_a_stage_that_drops_too_much_stops_the_run(tmp_path, setting, words):
+    overrides = setting.strip("{}").split(",")
+    result = run(str(tmp_path), "poison.raises=[0, 1, 2]", *overrides)
+    assert result.over_budget == f"poison: {words}"
+    assert list(RunDir(str(tmp_path)).receipts("products")) == ["0000"]
+    again = run(str(tmp_path), "poison.raises=[0, 1, 2]", *overrides)
+    assert again.over_budget == result.over_budget
+    assert run(str(tmp_path), "poison.raises=[0, 1, 2]").over_budget == ""
+
+
+def test_shards_that_fail_in_a_row_stop_the_run(tmp_path):
+    harm = [f"poison.raises={list(range(80))}", "count.total_shards=10", "poison.budget.max_failed_in_a_row=4"]
+    result = run(str(tmp_path), *harm)
+    assert result.over_budget == "poison: 4 shards failed in a row"
+    assert len(RunDir(str(tmp_path)).failures("products")) == 4

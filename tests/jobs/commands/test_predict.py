@@ -1,0 +1,25 @@
+"""`dap predict`: what the model sees may be larger than its own size; what is written has the input's size."""
+
+import cv2
+import numpy as np
+
+from dap_engine.jobs.__main__ import main
+from dap_engine.models.data.depth_png import decode_depth_png
+
+
+def test_the_model_may_look_closer(picture, tiny_model, tmp_path):
+    depths = []
+    for name, options in (("own", []), ("closer", ["--input-height", "128"])):
+        out = tmp_path / name
+        assert main(["predict", str(picture), "--model", str(tiny_model), "--out", str(out), *options]) == 0
+        depths.append(decode_depth_png((out / "panorama.depth.png").read_bytes()).depth_m)
+    assert depths[0].shape == depths[1].shape == cv2.imread(str(picture)).shape[:2]
+    assert not np.allclose(*depths, rtol=0.01)
+
+
+def test_a_height_that_patches_do_not_fill_is_one_line(capsys, picture, tiny_model, tmp_path):
+    for height in ("100", "0"):
+        command = ["predict", str(picture), "--model", str(tiny_model), "--out", str(tmp_path)]
+        assert main([*command, "--input-height", height]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert f"a height of {height} is no multiple of the model's patch, 16" in line

@@ -1,0 +1,187 @@
+"""`dap train`: by recipe on finished columns, or one training by itself, in one process or those of torchrun."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.storage.storage import hash_local
+from dap_engine.jobs.__main__ import main
+from dap_engine.models.network.dap import DapModel
+from tests.conftest import REPOSITORY
+from tests.jobs.packed import HEIGHT, TINY, pack_rooms
+
+CONFIG = {
+    "training": {"steps": 4, "backbone_lr": 1e-3, "decoder_lr": 1e-3},
+    "network": {"config": TINY},
+    "batches": {"image_height": HEIGHT, "batch_size": 4, "num_workers": 0},
+    "hardware": {"accelerator": "cpu"},
+    "checkpoint_every": 2,
+}
+
+MODEL_FILES = ["config.json", "lineage.json", "model.safetensors", "preprocessor_config.json"]
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """Shards of uneven sizes, and a validation split that two ranks cannot share evenly."""
+    return tmp_path / pack_rooms(tmp_path, {"train-000000": 7, "train-000001": 6, "val-000000": 5})
+
+
+@pytest.fixture
+def config(tmp_path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(CONFIG))
+    return path
+
+
+def train(config: Path, data: Path, out: Path, *overrides: str) -> int:
+    sets = [word for override in overrides for word in ("--set", override)]
+    return main(["train", str(config), "--data", str(data), "--out", str(out), *sets])
+
+
+def test_it_writes_a_model_folder_once(config, data, tmp_path, capsys):
+    assert train(config, data, tmp_path / "out") == 0
+    DapModel.from_folder(tmp_path / "out")
+    lineage = json.loads((tmp_path / "out" / "lineage.json").read_text())
+    assert lineage["settings"]["training"]["steps"] == 4
+    assert set(lineage["validation"]) == {"validation/abs_rel", "validation/rmse", "validation/delta1"}
+    assert visible(tmp_path / "out") == MODEL_FILES
+    before = hash_local(tmp_path / "out")
+    assert train(config, data, tmp_path / "out", "hardware.precision=32-true", "checkpoint_every=3") == 0
+    assert "up to date" in capsys.readouterr().err
+    assert hash_local(tmp_path / "out") == before
+    assert train(config, data, tmp_path / "again") == 0
+    assert hash_local(tmp_path / "again") == before
+
+
+def visible(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(config, data, tmp_path):
+    killing = (
+        "import os, sys\nfrom dap_engine.jobs import __main__ as m\nfrom dap_engine.jobs.commands import train as t\n"
+    )
+    killing += "t._say = lambda line: os._exit(9) if line.startswith('step 3/') else None\nm.main(sys.argv[1:])"
+    command = ["train", config, "--data", data, "--out", tmp_path / "out"]
+    killed = subprocess.run([sys.executable, "-c", killing, *map(str, command)], cwd=REPOSITORY, check=False)
+    assert killed.returncode == 9
+    assert not (tmp_path / "out" / "lineage.json").exists()
+    assert train(config, data, tmp_path / "out") == 0
+    assert train(config, data, tmp_path / "undisturbed") == 0
+    assert hash_local(tmp_path / "out") == hash_local(tmp_path / "undisturbed")
+
+
+def test_a_loss_that_is_no_number_is_one_line(config, data, tmp_path, capsys):
+    assert train(config, data, tmp_path / "out", "training.decoder_lr=1.0e+30") == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.fullmatch(r"dap train: step \d: the loss is no number any more: silog .*", last)
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_torchrun_trains_on_two_processes_and_writes_one_model(config, data, tmp_path):
+    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "dap_engine.jobs", "train", config]
+    done = subprocess.run(
+        [sys.executable, *map(str, command), "--data", str(data), "--out", str(tmp_path / "out")],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    DapModel.from_folder(tmp_path / "out")
+    assert visible(tmp_path / "out") == MODEL_FILES
+    assert done.stderr.count("step 4/4") == done.stderr.count("validation/abs_rel") == 1
+    assert train(config, data, tmp_path / "out") == 0  # where it ran is no part of what it is
+
+
+def test_data_and_models_may_lie_on_an_object_store(config, tmp_path, s3_uri):
+    pack_rooms(tmp_path, {"train-000000": 8})
+    store, base, options = RunDir(s3_uri).storage, *s3_uri.split("?")
+    for file in sorted((tmp_path / "train-rooms").iterdir()):
+        store.write_bytes(f"train-rooms/{file.name}", file.read_bytes())
+    uris = [f"{base}/{name}?{options}" for name in ("train-rooms", "models/out")]
+    assert main(["train", str(config), "--data", uris[0], "--out", uris[1]]) == 0
+    assert list(store.list("models/out")) == MODEL_FILES
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainig.steps=3", "unknown setting 'trainig'"),
+        ("training.stesp=3", "stesp"),
+        ("training.steps=many", "steps"),
+        ("training.steps=0", "at least 1"),
+        ("batches.batch_size=14", "13 samples to train on do not fill one batch of 14"),
+        ("hardware.workers=3", "batch_size 4 cannot be shared evenly by 3 ranks"),
+        ("init=/no/such/model", "no such folder"),
+        ("init=/tmp", "is no model folder"),
+        ("init=run:models/none", "is not there"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(config, data, tmp_path, capsys, override, message):
+    assert train(config, data, tmp_path / "out", override) == 2
+    assert message in the_line(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def the_line(capsys) -> str:
+    """What was said, and that it was one line."""
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_wrong_place_is_one_clear_line(config, data, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("")
+    for wrong, message in [
+        ((config, tmp_path / "nothing", tmp_path / "out"), "no index.json"),
+        ((config, data, tmp_path / "file"), "is a file"),
+        ((config, data, tmp_path / "full"), "holds mine.txt"),
+        ((tmp_path / "none.yaml", data, tmp_path / "out"), "no such config file"),
+        ((tmp_path / "file", data, tmp_path / "out"), "training"),
+    ]:
+        assert train(*wrong) == 2
+        assert message in the_line(capsys)
+    (data / "train-000001.tar").unlink()
+    assert train(config, data, tmp_path / "out") == 2
+    assert "train-000001.tar is missing" in the_line(capsys)
+
+
+def test_another_training_is_not_written_over(config, data, tmp_path, capsys):
+    assert train(config, data, tmp_path / "out") == 0
+    capsys.readouterr()
+    assert train(config, data, tmp_path / "out", "training.steps=5") == 2
+    assert "holds the model of another training (setting training changed)" in the_line(capsys)
+
+
+def test_a_recipe_trains_its_training_steps_alone(tmp_path, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    size = {"image_height": HEIGHT, "batch_size": 4, "num_workers": 0}
+    steps = {
+        "rooms": {"step": "simulate", "source_name": "sim", "panoramas": 8, "panoramas_per_shard": 8, "height": HEIGHT},
+        "pack": {"step": "pack", "train": "rooms", "sources": [{"images": "labelled-sim"}], "samples_per_shard": 8},
+        "labeler": {"step": "train", "model": "labeler", "data": "train-rooms", **CONFIG, "batches": size},
+    }
+    recipe.write_text(yaml.safe_dump({"name": "small", "executor": "in-process", "steps": steps}))
+    run = ["--run-dir", str(tmp_path / "run")]
+    assert main(["train", str(recipe), *run]) == 1
+    assert "needs step 'pack', which is not complete" in capsys.readouterr().err
+    assert main(["run", str(recipe), *run, "--until", "pack"]) == 0
+    assert main(["train", str(recipe), *run, "--only", "labeler"]) == 0
+    DapModel.from_folder(tmp_path / "run" / "models" / "labeler")
+    assert not (tmp_path / "run" / "checkpoints").exists() or not list((tmp_path / "run" / "checkpoints").iterdir())
+    assert main(["train", str(recipe), *run]) == 0
+    assert "up to date: nothing to do" in capsys.readouterr().err
+    assert main(["train", str(recipe), *run, "--only", "pack"]) == 2
+    assert "'pack' trains nothing" in capsys.readouterr().err

@@ -1,0 +1,123 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+
+from dap_engine.models.data.depth_png import encode_depth_png
+from dap_engine.models.data.images import denormalise
+from dap_engine.models.data.loader import PanoramaDataModule, decode
+from dap_engine.models.data.shards import ShardRef
+from tests.models.panoramas import HEIGHT, box_room, write_shard
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> list[ShardRef]:
+    folder = tmp_path_factory.mktemp("shards")
+    return [write_shard(folder / f"s{n}.tar", samples, seed=n) for n, samples in enumerate([5, 1, 8, 3])]
+
+
+JPEG = simplejpeg.encode_jpeg(np.zeros((8, 16, 3), np.uint8))
+
+
+def _module(shards: list[ShardRef], **changes: Any) -> PanoramaDataModule:
+    settings = {"image_height": HEIGHT, "batch_size": 3, "seed": 7, "augment": 1.0} | changes
+    return PanoramaDataModule(shards, shards, **settings)
+
+
+def _equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(
+        torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name]
+        for name, value in one.items()
+    )
+
+
+def test_a_batch_holds_what_the_shards_hold(shards: list[ShardRef]) -> None:
+    batch = next(iter(_module(shards).loader(training=False)))
+    rng = np.random.Generator(np.random.PCG64(0))
+    assert batch["key"] == ["s0-000", "s0-001", "s0-002"]
+    assert batch["source"] == ["labelled"] * 3
+    for index in range(3):
+        rgb, depth_m = box_room(rng)
+        known = np.isfinite(depth_m)
+        assert (batch["valid"][index].numpy() == known).all()
+        assert (batch["beyond_range"][index].numpy() == ~known).all()
+        assert np.abs(batch["depth_m"][index].numpy() - depth_m)[known].max() <= 0.5 / 512
+        assert (batch["depth_m"][index].numpy()[~known] == 0).all()
+        restored = denormalise(batch["pixel_values"])[index].permute(1, 2, 0).numpy() * 255
+        assert np.abs(restored - rgb).mean() < 6
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_do_not_depend_on_the_workers(shards: list[ShardRef], num_workers: int) -> None:
+    expected = list(_module(shards).loader(training=True))
+    got = list(_module(shards, num_workers=num_workers).loader(training=True))
+    assert len(got) == len(expected) == 5
+    assert all(_equal(one, other) for one, other in zip(got, expected, strict=True))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_a_resumed_loader_gives_the_batches_of_an_undisturbed_one(
+    shards: list[ShardRef], world_size: int, num_workers: int
+) -> None:
+    """Rank 0's state is taken while workers have fetched ahead, and given to the last rank, as Lightning does."""
+    module = _module(shards, batch_size=1, num_workers=num_workers)
+    rank = {"rank": world_size - 1, "world_size": world_size}
+    undisturbed_loader = module.loader(training=True, **rank)
+    undisturbed = [batch for _ in range(2) for batch in undisturbed_loader]
+    saved = module.loader(training=True, rank=0, world_size=world_size)
+    for _, _batch in zip(range(3), saved, strict=False):
+        state = saved.state_dict()
+    resumed = module.loader(training=True, **rank)
+    resumed.load_state_dict(state)
+    rest = [batch for _ in range(2) for batch in resumed]
+    assert len(rest) == len(undisturbed) - 3
+    assert all(_equal(one, other) for one, other in zip(rest, undisturbed[3:], strict=True))
+
+
+def test_epochs_are_augmented_differently(shards: list[ShardRef]) -> None:
+    loader = _module(shards, batch_size=17).loader(training=True)
+    first, second = next(iter(loader)), next(iter(loader))
+    at = second["key"].index(first["key"][0])
+    assert not torch.equal(first["pixel_values"][0], second["pixel_values"][at])
+
+
+def test_iterating_leaves_the_global_generator_alone(shards: list[ShardRef]) -> None:
+    before = torch.get_rng_state()
+    list(_module(shards).loader(training=True))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_padding_of_validation_has_nothing_to_measure(shards: list[ShardRef]) -> None:
+    last = list(_module(shards, batch_size=10).loader(training=False))[-1]
+    assert last["key"][-3:] == ["", "", ""]
+    assert not last["valid"][-3:].any()
+    assert not last["beyond_range"][-3:].any()
+
+
+def test_larger_samples_come_at_the_size_asked_for(tmp_path: Path) -> None:
+    shard = write_shard(tmp_path / "large.tar", 2, seed=0, height=4 * HEIGHT)
+    batch = next(iter(_module([shard], batch_size=2).loader(training=False)))
+    assert batch["pixel_values"].shape == (2, 3, HEIGHT, 2 * HEIGHT)
+    _, depth_m = box_room(np.random.Generator(np.random.PCG64(0)), 4 * HEIGHT)
+    kept = np.unique(np.rint(depth_m[np.isfinite(depth_m)] * 512))
+    found = batch["depth_m"][0][batch["valid"][0]] * 512
+    assert np.isin(found.numpy(), kept).all()  # depth is picked, never mixed across an edge
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"jpg": b"broken"}, "sample k:"),
+        ({"depth.png": b"broken"}, "sample k: not a PNG"),
+        ({"jpg": None}, "sample k has no jpg"),
+    ],
+)
+def test_a_bad_sample_is_named(change: dict[str, Any], message: str) -> None:
+    good = {"__key__": "k", "jpg": JPEG, "depth.png": encode_depth_png(np.ones((8, 16), np.float32)), "json": {}}
+    sample = {name: value for name, value in (good | change).items() if value is not None}
+    with pytest.raises(ValueError, match=message):
+        decode(sample, 8)

@@ -1,0 +1,186 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from dap_engine.models.data.loader import PanoramaDataModule
+from dap_engine.models.losses.objective import PUBLISHED
+from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
+from dap_engine.models.training.modules import (
+    DapTraining,
+    DiscriminatorTraining,
+    TrainSettings,
+    masked_depth_m,
+    warmup_cosine,
+)
+from tests.models.network.test_dap import small
+from tests.models.panoramas import HEIGHT, write_shard
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PanoramaDataModule:
+    folder = tmp_path_factory.mktemp("shards")
+    train = [write_shard(folder / f"train{n}.tar", samples, seed=n) for n, samples in enumerate([7, 6])]
+    validation = [write_shard(folder / "validation.tar", 5, seed=9)]
+    return PanoramaDataModule(train, validation, image_height=HEIGHT, batch_size=3, seed=1)
+
+
+SETTINGS = TrainSettings.from_scratch(10, backbone_lr=3e-3, decoder_lr=3e-3)
+
+
+def _fit(
+    module: LightningModule, data: PanoramaDataModule, folder: Path, *, resume: Path | None = None, **options: Any
+) -> Trainer:
+    trainer = Trainer(
+        **{"max_steps": 10, "max_epochs": -1, "num_sanity_val_steps": 0, "limit_val_batches": 0} | options,
+        accelerator="cpu",
+        default_root_dir=folder,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data, ckpt_path=resume)
+    return trainer
+
+
+def _weights(module: LightningModule) -> dict[str, torch.Tensor]:
+    return {name: weight.clone() for name, weight in module.state_dict().items()}
+
+
+def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+def test_a_loss_that_is_no_number_stops_the_training(data: PanoramaDataModule, tmp_path: Path) -> None:
+    module = DapTraining(small(), SETTINGS)
+    module.model.depth_head.output.bias.data.fill_(math.nan)
+    backbone = {name: weight for name, weight in _weights(module).items() if "backbone" in name}
+    with pytest.raises(FloatingPointError, match=r"^step 0: the loss is no number any more: silog nan, "):
+        _fit(module, data, tmp_path, enable_checkpointing=False)
+    assert _same({name: module.state_dict()[name] for name in backbone}, backbone)
+
+
+def test_the_schedule_rises_then_falls_to_0() -> None:
+    factors = [warmup_cosine(step, warmup_steps=4, steps=20) for step in range(21)]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert factors[4:] == sorted(factors[4:], reverse=True)
+    assert factors[20] == pytest.approx(0)
+    assert warmup_cosine(12, warmup_steps=4, steps=20) == pytest.approx(0.5)
+
+
+def test_training_learns_and_is_deterministic(data: PanoramaDataModule, tmp_path: Path) -> None:
+    first, second = DapTraining(small(), SETTINGS), DapTraining(small(), SETTINGS)
+    before = _weights(first)
+    _fit(first, data, tmp_path, enable_checkpointing=False)
+    _fit(second, data, tmp_path, enable_checkpointing=False)
+    assert _same(_weights(first), _weights(second))
+    assert not _same(_weights(first), before)
+
+
+@pytest.mark.parametrize("interrupted_at", [3, 4, 6])
+def test_a_resumed_training_ends_with_the_same_weights(
+    data: PanoramaDataModule, tmp_path: Path, interrupted_at: int
+) -> None:
+    """An epoch has 4 steps: the middle of one, its end, the middle of the next."""
+    undisturbed = DapTraining(small(), SETTINGS)
+    _fit(undisturbed, data, tmp_path, enable_checkpointing=False)
+    checkpoints = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    _fit(DapTraining(small(), SETTINGS), data, tmp_path, callbacks=[checkpoints], max_steps=interrupted_at)
+    resumed = DapTraining(small(seed=5), SETTINGS)
+    _fit(resumed, data, tmp_path, enable_checkpointing=False, resume=tmp_path / f"step={interrupted_at}.ckpt")
+    assert _same(_weights(resumed), _weights(undisturbed))
+
+
+def test_it_overfits_a_handful_of_rooms(tmp_path: Path) -> None:
+    shard = write_shard(tmp_path / "few.tar", 3, seed=0)
+    data = PanoramaDataModule([shard], [shard], image_height=HEIGHT, batch_size=3, augment=0.0)
+    settings = TrainSettings.from_scratch(60, backbone_lr=3e-3, decoder_lr=5e-3)
+    module = DapTraining(small(), settings)
+    trainer = _fit(module, data, tmp_path, max_steps=60, limit_val_batches=1.0, enable_checkpointing=False)
+    (result,) = trainer.validate(module, data, verbose=False)
+    assert result["validation/abs_rel"] < 0.2
+    assert result["validation/delta1"] > 0.7
+
+
+def test_learning_rates_are_separate(data: PanoramaDataModule, tmp_path: Path) -> None:
+    settings = TrainSettings(10, backbone_lr=0.0, decoder_lr=1e-3, weight_decay=0.0)
+    module = DapTraining(small(), settings)
+    before = _weights(module)
+    _fit(module, data, tmp_path, enable_checkpointing=False)
+    after = _weights(module)
+    moved = {name.split(".")[1] for name in after if not torch.equal(after[name], before[name])}
+    assert moved == {"depth_head", "mask_head"}
+
+
+def test_an_untrusted_source_counts_less(data: PanoramaDataModule) -> None:
+    batch = next(iter(data.loader(training=False)))
+    module = DapTraining(small(), TrainSettings(1, source_weights={"labels": 0.25}))
+    batch["source"] = ["labelled", "labels", "labels"]
+    assert module._image_weight(batch["source"]).tolist() == [1.0, 0.25, 0.25]
+
+
+def test_the_losses_of_the_settings_are_the_ones_trained_for(data: PanoramaDataModule, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, losses=PUBLISHED, range_mask_kind="squared")
+    module = DapTraining(small(), settings)
+    trainer = _fit(module, data, tmp_path, max_steps=2, enable_checkpointing=False)
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    names = ["silog", "dense_fidelity", "gradient", "normals", "points", "range_mask"]
+    assert logged.keys() == {f"train/{name}" for name in [*names, "total"]}
+    total = sum(factor * logged[f"train/{name}"] for name, factor in zip(names, [1, 0.4, 5, 2, 2, 2], strict=True))
+    assert logged["train/total"] == pytest.approx(total, rel=1e-5)
+
+
+def test_the_published_losses_teach_as_well(tmp_path: Path) -> None:
+    shard = write_shard(tmp_path / "few.tar", 3, seed=0)
+    data = PanoramaDataModule([shard], [shard], image_height=HEIGHT, batch_size=3, augment=0.0)
+    settings = TrainSettings.from_scratch(60, backbone_lr=3e-3, decoder_lr=5e-3, losses=PUBLISHED)
+    module = DapTraining(small(), settings)
+    trainer = _fit(module, data, tmp_path, max_steps=60, limit_val_batches=1.0, enable_checkpointing=False)
+    (result,) = trainer.validate(module, data, verbose=False)
+    assert result["validation/abs_rel"] < 0.25
+
+
+def test_feature_alignment_holds_the_backbone_to_its_start(data: PanoramaDataModule) -> None:
+    batch = next(iter(data.loader(training=False)))
+    plain, aligned = DapTraining(small(), SETTINGS), DapTraining(small(), replace(SETTINGS, feature_alignment=3.0))
+    for module in (plain, aligned):
+        module.log_dict = lambda *_, **__: None  # no trainer is attached
+    assert _weights(plain).keys() == _weights(aligned).keys()
+    assert torch.equal(aligned.training_step(batch, 0), plain.training_step(batch, 0))
+    for module in (plain, aligned):
+        torch.manual_seed(0)
+        for parameter in module.model.backbone.parameters():
+            parameter.data += 0.5 * torch.randn_like(parameter)
+    frozen = {name: weight.clone() for name, weight in aligned.frozen[0].state_dict().items()}
+    apart = aligned.training_step(batch, 0) - plain.training_step(batch, 0)
+    assert 0.15 * 3 < apart <= 2 * 3
+    apart.backward()
+    assert any(parameter.grad is not None for parameter in aligned.model.backbone.parameters())
+    assert all(parameter.grad is None for parameter in aligned.frozen[0].parameters())
+    assert _same(aligned.frozen[0].state_dict(), frozen)
+
+
+def test_the_discriminator_learns_to_tell_truth_from_predictions(data: PanoramaDataModule, tmp_path: Path) -> None:
+    labeler = small()
+    before = {name: weight.clone() for name, weight in labeler.state_dict().items()}
+    discriminator = Discriminator.new(DiscriminatorConfig.tiny(image_height=HEIGHT))
+    module = DiscriminatorTraining(discriminator, labeler, lr=2e-3)
+    assert not any(name.startswith("labeler") for name in module.state_dict())
+    trainer = _fit(module, data, tmp_path, max_steps=40, enable_checkpointing=False)
+    assert trainer.callback_metrics["train/accuracy"] > 0.9
+    assert all(torch.equal(weight, before[name]) for name, weight in labeler.state_dict().items())
+    batch = next(iter(data.loader(training=False)))
+    truth_m = torch.where(batch["beyond_range"], math.inf, batch["depth_m"])
+    predicted_m = labeler(batch["pixel_values"]).predicted_depth
+    scores = [discriminator.score(batch["pixel_values"], depth_m) for depth_m in (truth_m, predicted_m)]
+    assert (scores[0] > scores[1]).all()
+
+
+def test_a_labeler_is_asked_without_a_trace_for_gradients(data: PanoramaDataModule) -> None:
+    pixel_values = next(iter(data.loader(training=False)))["pixel_values"]
+    assert not masked_depth_m(small(), pixel_values).requires_grad

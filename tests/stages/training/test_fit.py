@@ -1,0 +1,138 @@
+"""Fitting: what was killed goes on from the storage's checkpoint, and ends with the very same weights."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dap_engine.engine.storage.storage import Storage
+from dap_engine.models.data.loader import collate, decode
+from dap_engine.models.data.shards import ShardSet
+from dap_engine.models.network.dap import DapModel
+from dap_engine.models.training.modules import DapTraining, TrainSettings
+from dap_engine.stages.train import Network
+from dap_engine.stages.training.fit import DataConfig, Hardware, Resume, fit
+from tests.conftest import REPOSITORY
+from tests.jobs.packed import HEIGHT, TINY, pack_rooms
+
+STEPS = 8  # an epoch has 4
+DATA = DataConfig(image_height=HEIGHT, batch_size=3, num_workers=0, augment=1.0, seed=1)
+SETTINGS = TrainSettings(STEPS, backbone_lr=3e-3, decoder_lr=3e-3, warmup_steps=2)
+CHECKPOINT = "checkpoints/rooms.ckpt"
+
+
+Log = Callable[[str], None]
+
+
+def train(place: Path, say: Log = lambda _: None, every: int = 3) -> tuple[DapModel, dict[str, float]]:
+    """Trains on the rooms of `place`, going on from the checkpoint there."""
+    network, storage = Network(config=TINY).build(None, None), Storage(str(place))
+    module, data = DapTraining(network, SETTINGS), DATA.module(storage, "train-rooms")
+    hardware, resume = Hardware(accelerator="cpu"), Resume(storage, CHECKPOINT, every)
+    return network, fit(module, data, STEPS, hardware, resume, say)
+
+
+def kill_at(step: int) -> Log:
+    """Kills this process in that step, as the kernel would: nothing is flushed, nothing is closed."""
+    return lambda line: os.kill(os.getpid(), signal.SIGKILL) if line.startswith(f"step {step}/") else None
+
+
+class InterruptedTrainingError(Exception):
+    """Raised in the middle of a training."""
+
+
+def interrupt_at(step: int) -> Log:
+    def say(line: str) -> None:
+        if line.startswith(f"step {step}/"):
+            raise InterruptedTrainingError
+
+    return say
+
+
+def same_weights(one: DapModel, other: DapModel) -> bool:
+    return all(torch.equal(weight, other.state_dict()[name]) for name, weight in one.state_dict().items())
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    pack_rooms(tmp_path, {"train-000000": 7, "train-000001": 6, "val-000000": 5})
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[DapModel, dict[str, float]]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    pack_rooms(folder, {"train-000000": 7, "train-000001": 6, "val-000000": 5})
+    return train(folder)
+
+
+def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(place, undisturbed):
+    script = "import sys; from tests.stages.training.test_fit import *; train(Path(sys.argv[1]), kill_at(5))"
+    killed = subprocess.run([sys.executable, "-c", script, str(place)], cwd=REPOSITORY, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert Storage(str(place)).size(CHECKPOINT)
+    steps: list[str] = []
+    network, figures = train(place, steps.append)
+    assert steps[0].startswith("step 4/8")
+    assert same_weights(network, undisturbed[0])
+    assert figures == undisturbed[1]
+
+
+@pytest.mark.parametrize(("step", "goes_on_at"), [(2, 1), (3, 4), (7, 7)])
+def test_an_error_anywhere_costs_no_more_than_the_steps_since_the_last_checkpoint(place, undisturbed, step, goes_on_at):
+    with pytest.raises(InterruptedTrainingError):
+        train(place, interrupt_at(step))
+    steps: list[str] = []
+    network, _ = train(place, steps.append)
+    assert steps[0].startswith(f"step {goes_on_at}/8")
+    assert same_weights(network, undisturbed[0])
+
+
+def test_the_last_step_is_not_saved_and_a_finished_training_forgets(place):
+    train(place, every=STEPS)
+    resume = Resume(Storage(str(place)), CHECKPOINT, STEPS)
+    assert resume.fetch(place) is None
+    Storage(str(place)).write_bytes(CHECKPOINT, b"state")
+    assert Path(resume.fetch(place)).read_bytes() == b"state"
+    resume.forget()
+    assert resume.fetch(place) is None
+
+
+def test_validation_figures_are_means_over_panoramas(place, undisturbed):
+    network, figures = undisturbed
+    shards = DATA.module(Storage(str(place)), "train-rooms").validation
+    rooms = ShardSet([shard._replace(url=str(place / shard.url)) for shard in shards])
+    batch = collate([decode(rooms[number], HEIGHT) for number in range(len(rooms))])
+    with torch.no_grad():
+        predicted_m = network.eval()(batch["pixel_values"]).predicted_depth.numpy()
+    truth_m, valid = batch["depth_m"].numpy(), batch["valid"].numpy()
+    images = [(p[v], t[v]) for p, t, v in zip(predicted_m, truth_m, valid, strict=True)]
+    expected = {
+        "validation/abs_rel": np.mean([(abs(p - t) / t).mean() for p, t in images]),
+        "validation/rmse": np.mean([np.sqrt(((p - t) ** 2).mean()) for p, t in images]),
+        "validation/delta1": np.mean([(np.maximum(p / t, t / p) < 1.25).mean() for p, t in images]),
+    }
+    assert figures == pytest.approx(expected, rel=1e-4)
+
+
+def test_without_a_validation_split_there_are_no_figures(tmp_path):
+    pack_rooms(tmp_path, {"train-000000": 6})
+    assert train(tmp_path)[1] == {}
+
+
+def test_progress_names_the_step_and_the_loss(place):
+    lines: list[str] = []
+    train(place, lines.append)
+    assert [line.split(":")[0] for line in lines] == [f"step {step}/8" for step in range(1, 9)]
+    assert all("total" in line for line in lines)
+
+
+def test_an_unpacked_column_is_one_clear_line(tmp_path):
+    with pytest.raises(ValueError, match=r"train-none: no index\.json"):
+        DATA.module(Storage(str(tmp_path)), "train-none")
