@@ -13,7 +13,7 @@ from ..planning.graph import Graph
 from ..planning.plan import NodePlan, Planner, is_map
 from ..planning.recipe import Node, Recipe, RecipeError
 from ..rundir.commit import clean_claims, clear_failure, delete_output
-from ..rundir.index import IndexKeeper
+from ..rundir.index import IndexWriter
 from ..rundir.rundir import RunDir
 from ..steps.assets import AssetCache, check_asset, resolve_asset
 from ..steps.barrier import Barrier, BarrierError, Launcher
@@ -68,7 +68,7 @@ class Runner:
         self._graph, self._run, self._make_executor, self._progress = graph, run, make_executor, progress
         self._shards, self._launch_ranks = shards, launch_ranks or _no_launcher
         self._executor: Executor | None = None
-        self._index, self._result = IndexKeeper(run.storage), RunResult()
+        self._index, self._result = IndexWriter(run.storage), RunResult()
 
     def run(self, nodes: Sequence[Node]) -> RunResult:
         """Brings the nodes up to date, in order. A failed shard is left behind; a barrier without its inputs stops.

@@ -1,12 +1,22 @@
-"""The writing side of a run: outputs first, the receipt last; what was replaced or lost is never validated for.
+"""Committing one output: the output first, the receipt last. A receipt never names bytes that are not there.
 
-Two attempts of one shard may overlap: a worker that was given up for lost may still be at work. On a disk, a lock lets
-one commit after the other; what an attempt replaces and dies before saying so is found by its time, for the object is
-newer than its receipt. An object store has neither locks nor a clock to go by (it ticks in seconds, and an upload may
-bear the time of its beginning). There an attempt lays down a claim before it replaces anything, looks for others when
-its receipt is written, and takes the claim away last. One that has seen another's claim leaves a trace, so that of two
-attempts that overlap each knows it, and reads back what is stored. A dead one leaves its claim. While there are claims
-or traces, the shard is trusted only for what it hashes to.
+Two attempts at one shard may overlap: a worker that was given up for lost may still be running. So a commit follows a
+protocol of five steps:
+
+1. Keep others out, or tell them. On a disk, take the shard's lock file; the lock of a killed process goes with it. An
+   object store has no locks: write a claim, `receipts/<column>/<shard>.claims/<attempt>`, so that others can see it.
+2. Delete the old receipt if its output is about to change. Else a kill after step 3 would leave a receipt that names
+   bytes that were replaced.
+3. Publish the output, then the table of drops, each whole or not at all.
+4. Write the receipt. From here on the shard is done.
+5. On a store, list the claims. Another claim, or a trace of one, means that the two attempts overlapped: read back what
+   is stored, and keep the receipt only if the hashes agree; else go back to step 2, three times at most. Then delete
+   the own claim. If the other attempt is still running, leave a trace, so that it sees the overlap in its own step 5.
+
+What a killed attempt leaves is found by the planner. On a disk, an output newer than its receipt is hashed before it is
+believed (`revalidate`). On a store, times are too coarse for that (they tick in seconds, and an upload may bear the
+time at which it began), but the claim is still there: while a shard has claims or traces, every plan hashes its output.
+Claims older than a day are deleted (`clean_claims`).
 """
 
 from __future__ import annotations
@@ -32,10 +42,10 @@ from .rundir import RunDir
 _LOCKS = 64  # files; shards share them
 _TRIES = 3
 _TRACE = ".trace"
-_DEAD_AFTER_S = 24 * 3600.0
+_CLAIM_LIVES_S = 24 * 3600.0
 
 
-class OvertakenError(RuntimeError):
+class OverlapError(RuntimeError):
     """Other attempts at the same shard kept replacing what this one wrote; no receipt was left behind."""
 
 
@@ -55,15 +65,15 @@ def commit(
     """Publishes a finished local output, then its drops, then the receipt, each whole or not at all.
 
     Raises:
-        OvertakenError: other attempts at the shard kept getting in between; the shard counts as not done.
+        OverlapError: other attempts at the shard kept getting in between; the shard counts as not done.
     """
     sha256 = hash_local(local)
-    with _turn(run, column, shard) as claim:
+    with _exclusive(run, column, shard) as claim:
         before = run.receipt(column, shard)
         attempt = before.attempt + 1 if before else 1
         for _ in range(_TRIES):
             if before is None or before.output.sha256 != sha256 or before.drops_output or drops:
-                run.storage.delete(receipt_path(column, shard))  # it would vouch for what is about to be replaced
+                run.storage.delete(receipt_path(column, shard))  # step 2
             receipt = Receipt(
                 column=column,
                 shard=shard,
@@ -77,46 +87,46 @@ def commit(
                 attempt=attempt,
             )
             run.storage.write_bytes(receipt_path(column, shard), receipt.to_bytes())
-            if stands := _what_stands(run, receipt, claim):
+            if stands := _stored_receipt(run, receipt, claim):
                 clear_failure(run, column, shard)
                 return stands
             if run.storage.is_local:  # moved, not copied
                 break
             before = None
         run.storage.delete(receipt_path(column, shard))
-    raise OvertakenError(f"{column}/{shard}: another attempt at it replaced the output; the same command does it again")
+    raise OverlapError(f"{column}/{shard}: another attempt at it replaced the output; the same command does it again")
 
 
-def _what_stands(run: RunDir, receipt: Receipt, claim: _Claim | None) -> Receipt | None:
-    """The receipt that is there when one was written, if it agrees with what is stored."""
-    if claim is None or not claim.is_contested():
+def _stored_receipt(run: RunDir, receipt: Receipt, claim: _Claim | None) -> Receipt | None:
+    """Step 5: the receipt that is stored now, if the outputs are what it says."""
+    if claim is None or not claim.overlaps():
         return receipt
     left = run.receipt(receipt.column, receipt.shard)
     return left if left and run.fits(left) else None
 
 
 def revalidate(run: RunDir, receipt: Receipt) -> bool:
-    """Hashes the outputs of a receipt that is older than they are. If they are what was written, it is written anew."""
-    with _turn(run, receipt.column, receipt.shard) as claim:
+    """Hashes the outputs of a receipt that is older than they are, and writes it again if they are what it says."""
+    with _exclusive(run, receipt.column, receipt.shard) as claim:
         if run.receipt(receipt.column, receipt.shard) != receipt or not run.fits(receipt):
             return False
         run.storage.write_bytes(receipt_path(receipt.column, receipt.shard), receipt.to_bytes())
-        return _what_stands(run, receipt, claim) == receipt
+        return _stored_receipt(run, receipt, claim) == receipt
 
 
 def fail(run: RunDir, column: str, shard: str, traceback: str) -> None:
-    """Leaves the traceback of a failed shard where the receipt would be."""
+    """Writes the traceback of a failed shard beside where its receipt would be."""
     error = {"column": column, "shard": shard, "traceback": traceback}
     run.storage.write_bytes(error_path(column, shard), json.dumps(error, indent=1).encode())
 
 
 def clear_failure(run: RunDir, column: str, shard: str) -> None:
-    """Forgets the failure of what has since been done."""
+    """Deletes the record of a failure, once the shard is done."""
     run.storage.delete(error_path(column, shard))
 
 
 def delete_output(run: RunDir, receipt: Receipt) -> None:
-    """Removes a shard that is part of its column no more; the receipt first, so that none validates for a part."""
+    """Deletes a shard that the recipe does not have any more: the receipt first, then what it names."""
     for path in (receipt_path, error_path, retry_path):
         run.storage.delete(path(receipt.column, receipt.shard))
     for output in filter(None, (receipt.output, receipt.drops_output)):
@@ -124,30 +134,30 @@ def delete_output(run: RunDir, receipt: Receipt) -> None:
 
 
 def clean_claims(run: RunDir, column: str) -> None:
-    """Takes away the claims and traces of a column that are a day old: no attempt lives that long.
+    """Deletes the claims and traces of a column that are a day old: no attempt lives that long.
 
-    Should one wake up yet, what it replaces is newer than the receipt by more than any clock is wrong.
+    If one does, its output is newer than the receipt by more than any clock is wrong, and is hashed for that.
     """
     for path, entry in run.storage.entries(f"receipts/{column}").items():
-        if is_claim(path) and time.time() - entry.mtime_ns / 1e9 > _DEAD_AFTER_S:
+        if is_claim(path) and time.time() - entry.mtime_ns / 1e9 > _CLAIM_LIVES_S:
             run.storage.delete(f"receipts/{column}/{path}")
 
 
 class _Claim:
-    """Tells other attempts, and the planner, that this one may be about to replace objects of a shard."""
+    """A small object that tells other attempts, and the planner, that this attempt may replace outputs of a shard."""
 
     def __init__(self, storage: Storage, column: str, shard: str) -> None:
         self._storage, self._folder, self._name = storage, claim_path(column, shard), uuid4().hex
         self._others: list[str] = []
         storage.write_bytes(self._folder + self._name, b"")
 
-    def is_contested(self) -> bool:
-        """Whether another attempt may have come between this one's writes. To be asked after the last of them."""
+    def overlaps(self) -> bool:
+        """Whether another attempt may have written between this one's writes; called after the last of them."""
         self._others = [name for name in self._storage.list(self._folder) if name != self._name]
         return bool(self._others)
 
-    def lift(self) -> None:
-        """Takes the claim away, and leaves a trace for those at work; without any, all traces have been heeded."""
+    def release(self) -> None:
+        """Deletes the claim. Leaves a trace for other claims; without any, all traces have been read and go."""
         traces = [name for name in self._others if name.endswith(_TRACE)]
         if len(traces) < len(self._others):
             self._storage.write_bytes(self._folder + self._name + _TRACE, b"")
@@ -157,19 +167,19 @@ class _Claim:
 
 
 @contextlib.contextmanager
-def _turn(run: RunDir, column: str, shard: str) -> Iterator[_Claim | None]:
-    """Keeps other attempts away by a lock (then None), or lays down a claim."""
+def _exclusive(run: RunDir, column: str, shard: str) -> Iterator[_Claim | None]:
+    """Step 1: locks the shard (yields None), or writes a claim where there are no locks."""
     with ExitStack() as stack:
         if run.storage.is_local and _lock(run, column, shard, stack):
             yield None
             return
         claim = _Claim(run.storage, column, shard)
         yield claim
-        claim.lift()  # not after an exception: what was begun may yet become visible
+        claim.release()  # not after an exception: an upload that was begun may still become visible
 
 
 def _lock(run: RunDir, column: str, shard: str, stack: ExitStack) -> bool:
-    """Takes one of the run's lock files; the lock of a killed process is gone with it. False where there are none."""
+    """Locks one of the run's lock files until the stack closes; False on a file system without locks."""
     number = zlib.crc32(f"{column}/{shard}".encode()) % _LOCKS
     place = Path(run.storage.locate(f".tmp/locks/{number:02d}"))
     with reported_as(run.storage.address(""), Path(run.storage.locate(""))):

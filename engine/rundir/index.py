@@ -1,10 +1,11 @@
 """Reading all receipts of a column: one listing, an index, and only those receipts that the index does not know.
 
-The index is a cache and never the truth: a row counts only while the listing shows the very size and time that its
-receipt had when it was read. It may be deleted at any time, and what is damaged of it is ignored. It consists of parts,
-`.index/<column>/<sha256 of its content>.parquet`, so that it grows with a run without being written anew. A store's
-clock may tick but once a second, so a receipt as young as the newest one known could yet be replaced by one of the same
-size and time: such a one stays out of the index.
+The index is a cache: a row counts only while the listing shows the size and time that its receipt had when it was read.
+It may be deleted at any time, and damaged parts are ignored. It is a set of parts,
+`.index/<column>/<sha256 of its content>.parquet`, so that it grows with a run and is never rewritten.
+
+Receipts younger than two seconds stay out of it: clocks of stores tick in seconds, so such a receipt could still be
+replaced by one of the same size and time.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -37,7 +38,7 @@ _REPEATING = ["origin", "drops.key_value.key"]
 
 
 def read_receipts(storage: Storage, column: str) -> Receipts:
-    """All receipts of a column that can be read; the others are named."""
+    """All receipts of a column that can be read; `damaged` names the others."""
     listing, damaged = Listing.of(storage, column), dict[str, str]()
     parts = _parts(storage, column)
     known = _confirmed(_load(storage, column, parts), listing.receipts)
@@ -57,7 +58,7 @@ def read_receipts(storage: Storage, column: str) -> Receipts:
 
 
 def write_index(storage: Storage, receipts: Receipts) -> None:
-    """Makes one part of the index of a column, if enough receipts are not in it, or if it has become many parts."""
+    """Rewrites the index of a column as one part, if many receipts are not in it, or if it has many parts."""
     if receipts.opened < WORTH_INDEXING and len(receipts.parts) <= MOST_PARTS:
         return
     written = _write_part(storage, receipts.column, _settled(receipts.table))
@@ -65,8 +66,8 @@ def write_index(storage: Storage, receipts: Receipts) -> None:
         storage.delete(f"{index_folder(receipts.column)}/{part}")
 
 
-class IndexKeeper:
-    """Adds to the indices while a run goes on. What it holds, and what it does at a time, is the same in every run."""
+class IndexWriter:
+    """Adds to the indices while a run goes on, in parts of bounded size: memory does not grow with the run."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage

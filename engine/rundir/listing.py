@@ -26,36 +26,36 @@ def error_path(column: str, shard: str) -> str:
 
 
 def retry_path(column: str, shard: str) -> str:
-    """Place of the mark of a shard of which something was put back."""
+    """Place of the mark of a shard some of whose drops are to be tried again."""
     return f"receipts/{column}/{shard}{_MARK}"
 
 
 def claim_path(column: str, shard: str, attempt: str = "") -> str:
-    """Place of the claim of an attempt that is about to replace a shard's objects, or of all claims to the shard."""
+    """Place of the claim of one attempt to commit a shard (see `commit`); without an attempt, the folder of all."""
     return f"receipts/{column}/{shard}{_CLAIMS}/{attempt}"
 
 
 def is_claim(path: str) -> bool:
-    """Whether a path is the claim of an attempt."""
+    """Whether a path is a claim, or the trace of one."""
     return f"{_CLAIMS}/" in path
 
 
 def index_folder(column: str) -> str:
-    """Place of the index of a column's receipts, which consists of parts."""
+    """Folder of the parts of the index of a column's receipts."""
     return f".index/{column}"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in the receipts folder of a column, by shard. The one place that knows how these files are told apart.
+    """What lies in the receipts folder of a column, by shard, told apart by the suffixes of the names.
 
-    A failure that is older than the receipt of its shard is over: its attempt was followed by a better one.
+    A failure older than the receipt of its shard does not count: a later attempt made it good.
     """
 
     receipts: pa.Table  # shard, bytes, mtime_ns; sorted by shard
-    failures: dict[str, Entry] = field(default_factory=dict)  # tracebacks
-    marks: dict[str, Entry] = field(default_factory=dict)  # of what was put back
-    claims: dict[str, Entry] = field(default_factory=dict)  # of attempts that may be at work
+    failures: dict[str, Entry] = field(default_factory=dict)  # files with tracebacks
+    marks: dict[str, Entry] = field(default_factory=dict)  # of shards to be tried again
+    claims: dict[str, Entry] = field(default_factory=dict)  # of attempts that may be running
 
     @staticmethod
     def of(storage: Storage, column: str) -> Listing:

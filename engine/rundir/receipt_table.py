@@ -1,4 +1,4 @@
-"""The receipts of one column as a table: a few hundred bytes a shard, and a Receipt only while someone looks at it."""
+"""The receipts of one column as an arrow table: a few hundred bytes a shard; Receipt objects are made on access."""
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions when it is imported)
@@ -17,7 +17,7 @@ from ..storage.hashing import canonical_json
 from ..storage.storage import Entry, Output
 from .receipts import Basis, Receipt, digest_hashes
 
-_HASH = pa.binary(32)  # half of its hexadecimal form
+_HASH = pa.binary(32)  # the digest itself, half as long as its hexadecimal form
 _OUTPUT = pa.struct([("path", pa.string()), ("sha256", _HASH), ("bytes", pa.int64())])
 SCHEMA = pa.schema(
     [
@@ -126,7 +126,7 @@ class Receipts(Mapping[str, Receipt]):
 
     @cached_property
     def digest(self) -> str:
-        """What stands for the whole column in the basis of a barrier."""
+        """The hash of the whole column, for the basis of a barrier."""
         hashes = (sha256.hex() for sha256 in _each(self.table["sha256"]))
         return digest_hashes(zip(self, hashes, strict=True))
 
@@ -151,7 +151,7 @@ class Receipts(Mapping[str, Receipt]):
         return number if self._shards[number : number + 1].to_pylist() == [shard] else None
 
     def _around(self, shard: str) -> dict[str, dict[str, Any]]:
-        """The rows of a shard and of those beside it: whoever asks for one will ask for the next."""
+        """The rows of a shard and of its neighbours, which are mostly asked for next."""
         number = self._find(shard)
         if number is None:
             raise KeyError(shard)
@@ -179,7 +179,7 @@ class Receipts(Mapping[str, Receipt]):
 
 
 class Validated(NamedTuple):
-    """The receipts of a column that agree with its outputs, and why each of the others counts for nothing."""
+    """The receipts of a column that agree with its outputs, and why each of the others does not count."""
 
     stated: Receipts  # all of them
     receipts: Receipts  # those that agree
@@ -191,9 +191,8 @@ def validate_all(
 ) -> Validated:
     """Compares receipts with a listing of their column, by size.
 
-    With `drops`, a listing of its drops, these are compared as well, and nothing may be newer than the receipt: it
-    may have been written by an attempt that had been given up for lost. Claimed shards are looked into: `fits` says
-    whether they are what their receipts say.
+    `drops`: a listing of the column's drops. With it, drops are compared too, and an object newer than its receipt does
+    not agree: an attempt given up for lost may have written it. `fits` hashes the objects of shards that are claimed.
     """
     column, table = receipts.column, receipts.table
     flaws = _flaws(table, _places(column, outputs), by_mtime=drops is not None)
@@ -209,7 +208,7 @@ def validate_all(
 
 
 def _flaws(table: pa.Table, found: pa.Table, *, by_mtime: bool) -> dict[str, str]:
-    """What is wrong with objects that receipts name by path and size, as far as a listing tells; by shard."""
+    """By shard, what a listing shows to be wrong with the object that a receipt names."""
     there = found.take(pc.index_in(table["path"], value_set=found["path"]))
     sizes, times_ns = (there[name].fill_null(0) for name in ("bytes", "mtime_ns"))  # a folder without files is nowhere
     differs = pc.not_equal(sizes, table["bytes"])

@@ -1,4 +1,4 @@
-"""A receipt says that a shard of a column is done, from what it was made, and what came out."""
+"""Receipts: a shard of a column is done, what it was made from, and what came out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HASH = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Basis:
-    """All that an output depends on. Its hash is the fingerprint; its parts say why something runs again."""
+    """All that an output depends on. Its hash is the fingerprint; its parts say why a shard runs again."""
 
     step: str
     version: int
@@ -53,7 +53,7 @@ class Basis:
 
 
 class Fingerprints:
-    """Fingerprints of bases that differ in their inputs alone: what they share is put into bytes and hashed once."""
+    """Fingerprints of many bases that differ in their inputs alone; the common part is hashed once."""
 
     def __init__(self, basis: Basis) -> None:
         before = canonical_json({"assets": basis.assets, "external": basis.external})
@@ -90,7 +90,7 @@ class Receipt:
 
     @property
     def hashes(self) -> list[str]:
-        """What it says of the content of objects, sha256."""
+        """The sha256 of everything it names."""
         outputs = [self.output, self.drops_output] if self.drops_output else [self.output]
         return [*(output.sha256 for output in outputs), *self.basis.inputs.values()]
 

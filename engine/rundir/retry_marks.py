@@ -36,7 +36,7 @@ class RetryMark:
 
 
 def put_back(run: RunDir, column: str, shard: str, what: RetryMark) -> None:
-    """Marks a finished shard: the next run does what was put back, then or before, and only that."""
+    """Marks a finished shard: the next run does the batches of these drops again, and of those marked before."""
     before = read_retry_mark(run, column, shard) or RetryMark()
     codes, retryable = sorted(before.codes | what.codes), before.retryable or what.retryable
     mark = json.dumps({"codes": codes, "retryable": retryable})
@@ -44,7 +44,7 @@ def put_back(run: RunDir, column: str, shard: str, what: RetryMark) -> None:
 
 
 def read_retry_mark(run: RunDir, column: str, shard: str) -> RetryMark | None:
-    """What was put back of a shard; a damaged mark puts back all that is retryable."""
+    """The mark of a shard, None without one; a damaged mark counts as one for all retryable drops."""
     try:
         mark = json.loads(run.storage.read_bytes(retry_path(column, shard)))
         return RetryMark(frozenset(mark["codes"]), bool(mark["retryable"]))
@@ -55,5 +55,5 @@ def read_retry_mark(run: RunDir, column: str, shard: str) -> RetryMark | None:
 
 
 def clear_retry_mark(run: RunDir, column: str, shard: str) -> None:
-    """Forgets the mark of what has since been done."""
+    """Deletes the mark, once the drops were tried again."""
     run.storage.delete(retry_path(column, shard))

@@ -50,14 +50,14 @@ class RunDir:
         return read_receipts(self.storage, column)
 
     def holds(self, receipt: Receipt) -> bool:
-        """Whether the output of a receipt is there, in the size that was written."""
+        """Whether the output of a receipt is there, with the size that was written."""
         size = self.storage.size(receipt.output.path)
         if size is None:
             size = sum(self.storage.list(receipt.output.path).values())
         return size == receipt.output.bytes
 
     def validates(self, receipt: Receipt) -> bool:
-        """Whether output and drops are held and not newer than the receipt: what was replaced has to be hashed anew."""
+        """Whether output and drops are there, not newer than the receipt, and not claimed by another attempt."""
         own = self.storage.info(receipt_path(receipt.column, receipt.shard))
         for output in filter(None, (receipt.output, receipt.drops_output)):
             single = self.storage.info(output.path)
@@ -68,13 +68,13 @@ class RunDir:
         return not self.storage.list(claim_path(receipt.column, receipt.shard))
 
     def fits(self, receipt: Receipt) -> bool:
-        """Whether what a receipt names hashes to what it says."""
+        """Whether the stored objects have the hashes of the receipt. Reads them whole."""
         outputs = filter(None, (receipt.output, receipt.drops_output))
         return all(self.storage.hash_object(output.path) == output.sha256 for output in outputs)
 
     def validated(self, column: str, *, by_mtime: bool) -> Validated:
-        """The receipts of a column that agree with a listing of its outputs; the column is listed once."""
-        outputs = self.storage.listing(column)  # before the claims: who has replaced one of them had a claim to it
+        """The receipts of a column that agree with a listing of its outputs. `by_mtime`: and are not newer."""
+        outputs = self.storage.listing(column)  # before the claims: whoever replaced an output had a claim before
         drops = self.storage.listing(f"drops/{column}") if by_mtime else None
         return validate_all(self.receipts(column), outputs, drops, self.fits)
 

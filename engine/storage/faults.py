@@ -1,4 +1,4 @@
-"""Storage that fails: which failures pass by themselves, how long they are waited for, and how they are told."""
+"""Storage that fails: which failures are transient, how long they are retried, and how they are reported."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class StorageError(OSError):
 
 
 class TransientError(OSError):
-    """A failure that may be gone at the next attempt."""
+    """A failure that may be gone at the next attempt: it is retried."""
 
 
 class RetryPolicy:
-    """Repeats what fails for reasons that may pass, after growing pauses, for a bounded time.
+    """Retries transient failures with exponential backoff and jitter, for half a minute.
 
-    After it has waited in vain once, it waits no more until something succeeds: a storage that is gone costs a run
+    After one wait in vain it makes a single attempt a call until something succeeds: storage that is gone costs a run
     of many shards one wait, not one each.
     """
 
@@ -65,7 +65,7 @@ class RetryPolicy:
 
         Raises:
             FileNotFoundError: there is no such object.
-            StorageError: the operation was refused, or failed until patience ended.
+            StorageError: the operation was refused, or failed until there were no retries left.
         """
         first_failure_s, attempts = 0.0, 0
         while True:
@@ -105,18 +105,18 @@ def is_transient(error: OSError) -> bool:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether a disk had no room, itself or as the cause of a StorageError: somebody may make some."""
+    """Whether the disk is full (or that is the cause of a StorageError): room may be made while one waits."""
     reason = error.__cause__ if isinstance(error, StorageError) else error
     return isinstance(reason, OSError) and reason.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_disk_fault(error: OSError) -> bool:
-    """Whether a disk is full, read-only or broken, whatever was being written there."""
+    """Whether the disk itself is full, read-only or broken."""
     return error.errno in _DISK
 
 
 def cause(error: Exception) -> str:
-    """Why, in one line without the names of things that the user never sees."""
+    """The reason in one line, without names of internals."""
     if isinstance(error, OSError) and error.errno:
         return {**_DISK, **_REFUSED}.get(error.errno) or os.strerror(error.errno).lower()
     text = " ".join(str(error).split())
@@ -129,9 +129,9 @@ def cause(error: Exception) -> str:
 
 @contextlib.contextmanager
 def reported_as(name: str, place: Path) -> Iterator[None]:
-    """Turns what a disk does to somebody who writes below a place into a StorageError with this name.
+    """Turns errors of the disk below `place` into a StorageError that names it.
 
-    Writing raises errors without a file name: they are taken to be about the place, if they are about a disk at all.
+    Errors of writing carry no file name; those of a full, read-only or broken disk are taken to be about `place`.
     """
     try:
         yield

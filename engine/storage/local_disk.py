@@ -1,4 +1,4 @@
-"""A disk of this machine, or one that the machines of a cluster share, as a place for objects."""
+"""A disk of this machine, or one that the machines of a cluster share, as a store of objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LocalDisk:
         self.filesystem = fs.LocalFileSystem()
 
     def open(self, location: str, patience: RetryPolicy, name: str) -> IO[bytes]:
-        """A readable, seekable stream; it stays with the file that was there, though that be replaced."""
+        """A readable, seekable stream; it keeps reading the same file even if that is replaced."""
         return patience.run(lambda: self.filesystem.open_input_file(location), name)
 
     def read(self, location: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Local folders for what is not finished. Their names tell whose they are, so that those of the dead can be swept."""
+"""Local folders for unfinished files. Host and pid in their names tell which were left by killed processes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def make_scratch(parent: Path) -> Path:
 
 @contextlib.contextmanager
 def scratch_in(parent: Path, name: str, place: Path) -> Iterator[Path]:
-    """A scratch folder, gone afterwards. What the disk does to its user is told as a StorageError of this name.
+    """A scratch folder, deleted afterwards. Errors of the disk become a StorageError that names it.
 
-    `place`: errors about files below it are its own.
+    `place`: the folder whose files such errors are about.
     """
     with reported_as(name, place):
         folder = make_scratch(parent)

@@ -1,6 +1,6 @@
 """A folder on a local disk or an object store, through pyarrow.fs. What becomes visible is always whole.
 
-What fails for a while is repeated for a while; what fails for good is a StorageError that names the object's URI.
+Transient failures are retried for a bounded time; what fails for good is a StorageError that names the object's URI.
 """
 
 # pyright: reportAttributeAccessIssue=false

@@ -68,8 +68,8 @@ def repeated(keys: pa.Array | pa.ChunkedArray) -> list[str]:
     return sorted(map(str, counts.field("values").filter(several).to_pylist()))
 
 
-class _Passing:
-    """A stream that is hashed and counted as it goes by."""
+class _HashedStream:
+    """A stream whose bytes are hashed and counted as they are read."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream, self._digest, self.bytes = stream, hashlib.sha256(), 0
@@ -92,21 +92,21 @@ def _inspect_tar(storage: Storage, path: str) -> Content:
     members: list[Member] = []
     flaws: list[str] = []
     with storage.open(path) as stream:
-        passing = _Passing(stream)
+        hashed = _HashedStream(stream)
         try:
-            for member, flaw in _tar_members(passing):
+            for member, flaw in _tar_members(hashed):
                 members.append(member)
                 flaws += [flaw] if flaw else []
         except tarfile.TarError as error:
-            passing.drain()
-            return passing.content(flaws=(f"broken tar: {error}",))
-        passing.drain()
+            hashed.drain()
+            return hashed.content(flaws=(f"broken tar: {error}",))
+        hashed.drain()
     keys = pa.array([key for key, _ in _samples(members)], pa.string())
     flaws = [*_key_flaws(keys), *_layout_flaws(members), *flaws[:1]]
-    return passing.content(keys=keys, members=tuple(members), flaws=tuple(flaws))
+    return hashed.content(keys=keys, members=tuple(members), flaws=tuple(flaws))
 
 
-def _tar_members(stream: _Passing) -> Iterator[tuple[Member, str]]:
+def _tar_members(stream: _HashedStream) -> Iterator[tuple[Member, str]]:
     """Members in order, each with what is wrong with it; raises TarError where the tar breaks."""
     with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK_BYTES) as tar:  # type: ignore[call-overload]
         for info in tar:
@@ -154,16 +154,16 @@ def _layout_flaws(members: Iterable[Member]) -> list[str]:
 
 def _inspect_parquet(storage: Storage, path: str) -> Content:
     with storage.open(path) as stream:
-        passing = _Passing(stream)
-        passing.drain()
+        hashed = _HashedStream(stream)
+        hashed.drain()
         stream.seek(0)
         try:
             key_name, keys = _parquet_keys(stream)
         except StorageError:
             raise
         except (ColumnError, pa.ArrowException, OSError) as error:  # Arrow reports a damaged page as OSError
-            return passing.content(flaws=(f"broken parquet: {_one_line(error)}",))
-    return passing.content(keys=keys, key_name=key_name, flaws=tuple(_key_flaws(keys)))
+            return hashed.content(flaws=(f"broken parquet: {_one_line(error)}",))
+    return hashed.content(keys=keys, key_name=key_name, flaws=tuple(_key_flaws(keys)))
 
 
 def _parquet_keys(stream: IO[bytes]) -> tuple[str, pa.Array]:

@@ -17,10 +17,10 @@ _UNKNOWN = "?"
 
 
 class StepChecks:
-    """What a caller knows of particular steps beyond what the engine does. Here, that is nothing."""
+    """Checks of particular steps, which the caller of `verify_run` may bring along. These here check nothing."""
 
     def maker(self, node: Node, receipt: Receipt) -> Step | None:
-        """The step whose name and settings the receipt of a node's output should hold; None if there is no telling."""
+        """The step whose name and settings the receipt of a node's output should hold; None if it cannot be known."""
         return node.step
 
     def examine(self, node: Node, receipt: Receipt, contents: Mapping[str, Content]) -> Iterator[str]:
@@ -29,7 +29,7 @@ class StepChecks:
 
 
 class RecipeCheck:
-    """The nodes of a recipe as judges of receipts. Without a recipe it finds nothing."""
+    """Compares receipts with the nodes of a recipe. Without a recipe it finds nothing."""
 
     def __init__(self, graph: Graph | None, step_checks: StepChecks) -> None:
         self._graph, self._step_checks = graph, step_checks
@@ -49,7 +49,7 @@ class RecipeCheck:
             yield f"{name}: step {node.name!r} of run.yaml has no such shard"
 
     def examine(self, receipt: Receipt, contents: Mapping[str, Content]) -> Iterator[str]:
-        """What those who know the step find wrong with an output."""
+        """What the checks of the step find wrong with an output."""
         node = self._node(receipt)
         return self._step_checks.examine(node, receipt, contents) if node else iter(())
 

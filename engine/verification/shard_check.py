@@ -17,13 +17,13 @@ from ..rundir.listing import receipt_path
 from ..rundir.receipts import Receipt, read_receipt
 from ..rundir.rundir import RunDir
 from ..storage.storage import Output
-from .alignment import JoinedShard, misalignments
+from .alignment import ShardContent, misalignments
 from .inspection import Content, inspect_object
 from .recipe_check import RecipeCheck
 
 
-class Seen(NamedTuple):
-    """What a receipt tells those who look at the whole run."""
+class SeenReceipt(NamedTuple):
+    """The part of a receipt that the checks of the whole run need."""
 
     column: str
     shard: str
@@ -32,8 +32,8 @@ class Seen(NamedTuple):
     samples_out: int
 
 
-class Claim(NamedTuple):
-    """What a receipt says of something that can be looked up only when all receipts are known.
+class Reference(NamedTuple):
+    """The hash of something that a receipt names and that lies outside of its shard id.
 
     `place` is a column that should be in the state `sha256`, or a single output of the run, such as `models/NAME`.
     """
@@ -46,19 +46,19 @@ class Claim(NamedTuple):
 
 @dataclass
 class Findings:
-    """What came of one shard id."""
+    """What was found for one shard id."""
 
     shard: str
     problems: list[str] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[SeenReceipt] = field(default_factory=list)
     damaged: list[tuple[str, str]] = field(default_factory=list)  # columns and shards of unreadable receipts
-    claims: list[Claim] = field(default_factory=list)
+    references: list[Reference] = field(default_factory=list)
     first_keys: dict[str, pa.Array] = field(default_factory=dict)  # of rows that follow no other column's
     bytes: int = 0
 
 
 class ShardCheck:
-    """One shard id on its way through the checks."""
+    """The checks of one shard id."""
 
     def __init__(self, run: RunDir, recipe: RecipeCheck, shard: str) -> None:
         self._run, self._recipe, self._shard = run, recipe, shard
@@ -79,7 +79,7 @@ class ShardCheck:
             self._compare_recipe(receipt)
         return self._findings
 
-    def _say(self, problem: str) -> None:
+    def _add_problem(self, problem: str) -> None:
         self._findings.problems.append(problem)
 
     def _read_receipt(self, column: str) -> None:
@@ -89,12 +89,14 @@ class ShardCheck:
             if not receipt.output.path.startswith(f"{column}/{self._shard}"):
                 raise ColumnError(f"names {receipt.output.path}, the place of another shard")
         except (ColumnError, OSError) as error:
-            self._say(f"{path}: {error}")
+            self._add_problem(f"{path}: {error}")
             self._findings.damaged.append((column, self._shard))
             return
         self._receipts[column] = receipt
         outputs = tuple(output.path for output in (receipt.output, receipt.drops_output) if output)
-        self._findings.seen.append(Seen(column, self._shard, outputs, receipt.output.sha256, receipt.samples_out))
+        self._findings.seen.append(
+            SeenReceipt(column, self._shard, outputs, receipt.output.sha256, receipt.samples_out)
+        )
 
     def _read_output(self, receipt: Receipt) -> None:
         path, content = receipt.output.path, self._read(receipt.output)
@@ -102,20 +104,20 @@ class ShardCheck:
             return
         self._contents[receipt.column] = content
         if content.keys is not None and len(content.keys) != receipt.samples_out:
-            self._say(f"{path}: holds {len(content.keys)} samples, its receipt says {receipt.samples_out}")
+            self._add_problem(f"{path}: holds {len(content.keys)} samples, its receipt says {receipt.samples_out}")
         if self._recipe.has_order(receipt) and not content.keys_rise:
-            self._say(f"{path}: its keys do not rise")
+            self._add_problem(f"{path}: its keys do not rise")
 
     def _read_drops(self, receipt: Receipt) -> None:
         output = receipt.drops_output
         if output is None and receipt.drops:
-            self._say(f"{_name(receipt)}: counts drops {receipt.drops}, but names no table of them")
+            self._add_problem(f"{_name(receipt)}: counts drops {receipt.drops}, but names no table of them")
         elif output is None:
             self._drops[receipt.column] = pa.array([], pa.string())
         elif (content := self._read(output)) and content.keys is not None:
             self._drops[receipt.column] = content.keys
             if (codes := self._drop_codes(receipt)) != receipt.drops:
-                self._say(f"{output.path}: holds drops {codes}, its receipt says {receipt.drops}")
+                self._add_problem(f"{output.path}: holds drops {codes}, its receipt says {receipt.drops}")
 
     def _drop_codes(self, receipt: Receipt) -> dict[str, int] | None:
         try:
@@ -127,13 +129,13 @@ class ShardCheck:
         """What an object holds; None, and said why, if it is not what was written."""
         content = inspect_object(self._run.storage, output.path)
         if content is None:
-            self._say(f"{output.path}: is missing")
+            self._add_problem(f"{output.path}: is missing")
             return None
         self._findings.bytes += content.bytes
         wrong = [] if content.sha256 in ("", output.sha256) else [_difference(content, output)]
         wrong += content.flaws
         if wrong:
-            self._say(f"{output.path}: {'; '.join(wrong)}")
+            self._add_problem(f"{output.path}: {'; '.join(wrong)}")
         return None if wrong else content
 
     def _compare_inputs(self, receipt: Receipt) -> None:
@@ -141,7 +143,7 @@ class ShardCheck:
         elsewhere = [column for column in receipt.basis.inputs if not self._is_present(receipt, column)]
         for column in elsewhere:
             follows = self._shard if self._recipe.follows(receipt) else ""
-            self._findings.claims.append(Claim(_name(receipt), column, receipt.basis.inputs[column], follows))
+            self._findings.references.append(Reference(_name(receipt), column, receipt.basis.inputs[column], follows))
         rows = self._contents.get(receipt.column)
         if rows is None or rows.keys is None:
             return
@@ -159,17 +161,17 @@ class ShardCheck:
         whole = {path: content for path, content in inputs.items() if content and content.keys is not None}
         if len(whole) < len(inputs) or receipt.column not in self._drops:
             return []  # something is damaged, and was said
-        drops_place = receipt.drops_output.path if receipt.drops_output else ""
+        drops_path = receipt.drops_output.path if receipt.drops_output else ""
         drops = self._drops[receipt.column]
-        made = JoinedShard(_name(receipt), receipt.samples_in, receipt.output.path, rows, drops_place, drops)
-        return list(misalignments(made, whole))
+        content = ShardContent(_name(receipt), receipt.samples_in, receipt.output.path, rows, drops_path, drops)
+        return list(misalignments(content, whole))
 
     def _compare_recipe(self, receipt: Receipt) -> None:
         self._findings.problems += self._recipe.differences(receipt)
         if receipt.column in self._contents:
             self._findings.problems += self._recipe.examine(receipt, self._contents)
         for place, sha256 in self._recipe.assets_of_run(receipt).items():
-            self._findings.claims.append(Claim(_name(receipt), place, sha256, ""))
+            self._findings.references.append(Reference(_name(receipt), place, sha256, ""))
 
 
 def _name(receipt: Receipt) -> str:

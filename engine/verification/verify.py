@@ -1,4 +1,4 @@
-"""Checks a whole run: every receipt against every output, column against column, and objects nothing validates for."""
+"""Verifies a whole run: every receipt against its outputs, column against column, and objects without a receipt."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TypeVar
 from ..planning.graph import Graph
 from ..rundir.listing import Listing, error_path, is_claim, receipt_path, retry_path
 from ..rundir.rundir import RunDir
-from .ledger import Ledger
 from .recipe_check import RecipeCheck, StepChecks
+from .run_check import RunCheck
 from .shard_check import Findings, ShardCheck
 
 _WAITING = 4  # shard ids in line behind each that is being checked
@@ -50,17 +50,17 @@ def verify_run(
     paths = list(run.storage.list(""))
     listings = {column: Listing.of(run.storage, column) for column in _columns(paths)}
     shards = _by_shard(listings)
-    recipe, ledger, read_bytes = RecipeCheck(graph, step_checks or StepChecks()), Ledger(paths), 0
+    recipe, run_check, read_bytes = RecipeCheck(graph, step_checks or StepChecks()), RunCheck(paths), 0
 
     def check(shard: str) -> Findings:
         return ShardCheck(run, recipe, shard).check(shards[shard])
 
     for done, findings in enumerate(_side_by_side(check, sorted(shards), threads), start=1):
-        ledger.add(findings)
+        run_check.add(findings)
         read_bytes += findings.bytes
         advance(done, len(shards), read_bytes)
-    problems = [*ledger.problems(), *_failures(run, listings), *_orphans(paths, listings)]
-    return Verification(sorted(problems), {column: ledger.samples(column) for column in listings})
+    problems = [*run_check.problems(), *_failures(run, listings), *_orphans(paths, listings)]
+    return Verification(sorted(problems), {column: run_check.samples(column) for column in listings})
 
 
 def _columns(paths: Iterable[str]) -> list[str]:

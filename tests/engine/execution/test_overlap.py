@@ -60,7 +60,7 @@ class Overlap:
         left = self.run.receipt("words", SHARD)
         if left is None:
             errors = [attempt.outcome.error for attempt in self.attempts if attempt.outcome]
-            assert len(errors) < 2 or any("OvertakenError" in error for error in errors)
+            assert len(errors) < 2 or any("OverlapError" in error for error in errors)
         else:
             assert self.disagreements(left) == []
         self.mend()

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dap_engine.engine.records.keys import ColumnError
 from dap_engine.engine.rundir import index as index_module
-from dap_engine.engine.rundir.index import IndexKeeper, read_receipts, write_index
+from dap_engine.engine.rundir.index import IndexWriter, read_receipts, write_index
 from dap_engine.engine.rundir.listing import error_path, index_folder, receipt_path, retry_path
 from dap_engine.engine.rundir.receipt_table import SCHEMA, Receipts, receipt_row
 from dap_engine.engine.rundir.receipts import Receipt, read_receipt
@@ -107,7 +107,7 @@ class Changes(RuleBasedStateMachine):
     def begin(self):
         self.folder = Path(mkdtemp())
         self.run, self.now_s = RunDir(str(self.folder)), 1_000_000
-        self.keeper = IndexKeeper(self.run.storage)
+        self.keeper = IndexWriter(self.run.storage)
 
     def teardown(self):
         shutil.rmtree(self.folder)
@@ -274,7 +274,7 @@ def test_an_index_grows_with_its_column(tmp_path, monkeypatch):
     """Few receipts are ever left to open, none is opened twice for it, and a new run makes one part of many."""
     monkeypatch.setattr(index_module, "WORTH_INDEXING", 5)
     monkeypatch.setattr(index_module, "MOST_PARTS", 4)
-    run, keeper, read = RunDir(str(tmp_path)), IndexKeeper(RunDir(str(tmp_path)).storage), []
+    run, keeper, read = RunDir(str(tmp_path)), IndexWriter(RunDir(str(tmp_path)).storage), []
     read_many = type(run.storage).read_many
     made = {f"{number:04d}": receipt("x", f"{number:04d}", number) for number in range(60)}
     for number, one in enumerate(made.values()):
@@ -293,7 +293,7 @@ def test_an_index_grows_with_its_column(tmp_path, monkeypatch):
 def test_what_a_keeper_was_told_of_is_not_opened_again(place, few, monkeypatch):
     monkeypatch.setattr(index_module, "_YOUNG_NS", 0)  # fewer seconds to wait for
     run = RunDir(place)
-    keeper = IndexKeeper(run.storage)
+    keeper = IndexWriter(run.storage)
     for shard in (*SHARDS, "99"):
         if shard == "99":
             time.sleep(1.1)
@@ -306,7 +306,7 @@ def test_what_a_keeper_was_told_of_is_not_opened_again(place, few, monkeypatch):
 
 def test_young_receipts_are_not_opened_again_and_again(tmp_path, monkeypatch):
     monkeypatch.setattr(index_module, "WORTH_INDEXING", 5)
-    run, keeper, read = RunDir(str(tmp_path)), IndexKeeper(RunDir(str(tmp_path)).storage), []
+    run, keeper, read = RunDir(str(tmp_path)), IndexWriter(RunDir(str(tmp_path)).storage), []
     read_many = type(run.storage).read_many
     monkeypatch.setattr(type(run.storage), "read_many", lambda *args: (read.extend(args[1]), read_many(*args))[1])
     for number in range(40):
@@ -318,7 +318,7 @@ def test_young_receipts_are_not_opened_again_and_again(tmp_path, monkeypatch):
 def test_a_receipt_of_two_parts_is_one(tmp_path, few):
     run = RunDir(str(tmp_path))
     made = indexed(run)
-    keeper = IndexKeeper(run.storage)
+    keeper = IndexWriter(run.storage)
     for shard in (*made, *made):
         keeper.wrote("x", shard)
     assert len(index_parts(run)) > 1
@@ -329,7 +329,7 @@ def test_what_is_gone_or_damaged_by_then_stays_out_of_the_index(tmp_path, few):
     run = RunDir(str(tmp_path))
     put(run, receipt("x", "00"), at_s=1000)
     run.storage.write_bytes(receipt_path("x", "01"), b"{")
-    keeper = IndexKeeper(run.storage)
+    keeper = IndexWriter(run.storage)
     for shard in ("00", "01", "02", "03"):
         keeper.wrote("x", shard)
     found = run.receipts("x")

@@ -1,6 +1,6 @@
-"""What only the whole of a run can tell: stale inputs, keys of two shards, and objects that no receipt names.
+"""Checks that need the whole run: stale inputs, keys in two shards, and objects that no receipt names.
 
-It keeps the paths that are not accounted for yet, a hash a receipt, and the keys of columns that follow no other.
+Held in memory: paths not yet named by a receipt, a hash a receipt, and the keys of columns that are read from no other.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from ..rundir.receipts import digest_hashes
 from .inspection import listed, repeated
-from .shard_check import Claim, Findings, Seen
+from .shard_check import Findings, Reference, SeenReceipt
 
-_UNVOUCHED = frozenset({"receipts", "checkpoints", "logs", ".index", ".tmp"})  # folders without receipts by design
+_WITHOUT_RECEIPTS = frozenset({"receipts", "checkpoints", "logs", ".index", ".tmp"})
 _AT_TOP = frozenset({"run.yaml"})
-_PLACES = (("", "."), ("", "/"), ("drops/", "."))  # of a shard's objects: before and after its name
+_PATHS = (("", "."), ("", "/"), ("drops/", "."))  # of a shard's objects: before and after its name
 
 
 class _Shard(NamedTuple):
@@ -27,23 +27,23 @@ class _Shard(NamedTuple):
     samples: int
 
 
-class Ledger:
-    """Takes in what was found shard by shard, and gives the problems of the whole."""
+class RunCheck:
+    """Collects the findings of all shard ids, and returns the problems of the run."""
 
     def __init__(self, paths: Iterable[str]) -> None:
-        self._unclaimed = {path for path in paths if path not in _AT_TOP and path.split("/")[0] not in _UNVOUCHED}
+        self._unnamed = {path for path in paths if path not in _AT_TOP and path.split("/")[0] not in _WITHOUT_RECEIPTS}
         self._folders: set[str] = set()
         self._problems: list[str] = []
-        self._claims: list[Claim] = []
+        self._references: list[Reference] = []
         self._damaged: set[tuple[str, str]] = set()
         self._shards: dict[str, dict[str, _Shard]] = defaultdict(dict)
         self._digests: dict[str, str] = {}
         self._first_keys: dict[str, dict[str, pa.Array]] = defaultdict(dict)
 
     def add(self, findings: Findings) -> None:
-        """Takes in one shard id."""
+        """Adds the findings of one shard id."""
         self._problems += findings.problems
-        self._claims += findings.claims
+        self._references += findings.references
         self._damaged.update(findings.damaged)
         for seen in findings.seen:
             self._add_receipt(seen)
@@ -51,9 +51,9 @@ class Ledger:
             self._first_keys[column][findings.shard] = keys
 
     def problems(self) -> Iterator[str]:
-        """All problems; to be asked for when every shard id is in."""
+        """All problems; called when every shard id was added."""
         yield from self._problems
-        yield from filter(None, map(self._settle, self._claims))
+        yield from filter(None, map(self._check_reference, self._references))
         for column in self._first_keys:
             yield from self._keys_of_two_shards(column)
         yield from self._orphans()
@@ -64,26 +64,26 @@ class Ledger:
         tars = [shard for shard in shards if shard.is_tar]
         return sum(shard.samples for shard in tars or shards)
 
-    def _add_receipt(self, seen: Seen) -> None:
+    def _add_receipt(self, seen: SeenReceipt) -> None:
         self._shards[seen.column][seen.shard] = _Shard(seen.sha256, seen.outputs[0].endswith(".tar"), seen.samples_out)
         for path in seen.outputs:
-            if path in self._unclaimed:
-                self._unclaimed.remove(path)
+            if path in self._unnamed:
+                self._unnamed.remove(path)
             else:
                 self._folders.add(path)
 
-    def _settle(self, claim: Claim) -> str:
-        """What is wrong with what a receipt says it was made from; empty if nothing is, or if there is no telling."""
-        column, _, output = claim.place.partition("/")
-        shard, there = output or claim.shard, self._shards[column]
+    def _check_reference(self, reference: Reference) -> str:
+        """What is wrong with what a receipt says it was made from; empty if nothing is, or if it cannot be known."""
+        column, _, output = reference.place.partition("/")
+        shard, there = output or reference.shard, self._shards[column]
         if (column, shard) in self._damaged or (not shard and column in {name for name, _ in self._damaged}):
             return ""
         made = "was made with" if output else "was made from"
         if shard and shard not in there:
-            return f"{claim.name}: {made} {column}/{shard}, which has no receipt"
-        if claim.sha256 == (there[shard].sha256 if output else self._digest(column)):
+            return f"{reference.name}: {made} {column}/{shard}, which has no receipt"
+        if reference.sha256 == (there[shard].sha256 if output else self._digest(column)):
             return ""
-        return f"{claim.name}: {made} another {claim.place} than there is"
+        return f"{reference.name}: {made} another {reference.place} than there is"
 
     def _digest(self, column: str) -> str:
         if column not in self._digests:
@@ -104,7 +104,7 @@ class Ledger:
 
     def _orphans(self) -> Iterator[str]:
         """Objects that no receipt names, less those of shards whose receipt cannot be read."""
-        unsure = tuple(f"{place}{column}/{shard}{end}" for column, shard in self._damaged for place, end in _PLACES)
-        for path in self._unclaimed:
+        unsure = tuple(f"{folder}{column}/{shard}{end}" for column, shard in self._damaged for folder, end in _PATHS)
+        for path in self._unnamed:
             if not path.startswith(unsure) and self._folders.isdisjoint(map(str, PurePosixPath(path).parents)):
                 yield f"{path}: no receipt names it"
