@@ -65,14 +65,14 @@ def drop_rows(run: RunDir, receipt: Receipt) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Producer:
-    """One way in which shards of a column were made: their bases differ in their inputs alone."""
+    """What made some shards of a column: one step with one set of settings and weights. Their bases differ in inputs alone."""
 
     basis: Basis  # of the first of the shards
     fingerprints: Mapping[str, str]  # by shard
 
 
 def producers(receipts: Mapping[str, Receipt]) -> list[Producer]:
-    """The ways in which the shards of a column were made: mostly one, or as many as steps write the column."""
+    """The producers of a column: mostly one, or as many as steps write it."""
     found: dict[bytes, tuple[Basis, dict[str, str]]] = {}
     for shard, receipt in receipts.items():
         basis = receipt.basis
@@ -93,7 +93,7 @@ def _table_rows(run: RunDir, path: str, first: str, last: str) -> list[dict[str,
 
 def _tar_rows(run: RunDir, path: str, first: str, last: str) -> Iterator[tuple[str, dict[str, Any]]]:
     rows: dict[str, dict[str, Any]] = {}
-    with _hopping(run, path) as stream:
+    with _buffered(run, path) as stream:
         for member in index_tar(stream):
             if member.key > last:
                 break
@@ -111,7 +111,7 @@ def _json(stream: IO[bytes], member: Member) -> Any:
 
 
 @contextmanager
-def _hopping(run: RunDir, path: str) -> Iterator[IO[bytes]]:
-    """A stream to hop through from header to header: far away, reading on is cheaper than many small requests."""
+def _buffered(run: RunDir, path: str) -> Iterator[IO[bytes]]:
+    """A stream to read headers from. On a store it reads ahead: that is cheaper than many small requests."""
     with run.storage.open(path) as stream:
         yield stream if run.storage.is_local else io.BufferedReader(stream, _BUFFER_BYTES)  # type: ignore[arg-type]

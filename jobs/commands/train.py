@@ -37,11 +37,11 @@ With --data and --out, trains one depth model. CONFIG is a YAML file of settings
   hardware: {precision: bf16-mixed}
   checkpoint_every: 50                     # steps
 
-It runs in this process; in those of torchrun, if that starts it (torchrun --nproc-per-node 8 -m jobs train …); or on
+It runs in this process; in those of torchrun, if that starts it (torchrun --nproc-per-node 8 -m dap_engine.jobs train …); or on
 the workers of a Ray cluster: hardware: {workers: 8, num_cpus: 8, num_gpus: 1}. The same command resumes a killed one.
 """
 _UNFINISHED = "unfinished-"
-_CLAIM = f"{_UNFINISHED}training.txt"
+_MARKER = f"{_UNFINISHED}training.txt"
 _SETTINGS = {field.name for field in dataclasses.fields(Train)} - {"model", "data"}
 
 
@@ -94,7 +94,7 @@ def _train_alone(arguments: argparse.Namespace) -> int:
     out.sweep_scratch()
     resume = Resume(out, f"{_UNFINISHED}{basis.fingerprint[:16]}.ckpt", training.checkpoint_every)
     with out.scratch() as scratch:
-        _claim(out)
+        _mark(out)
         figures = train(
             Task(training, data, resolve_assets(data, training), resume), scratch / "model", _say, launch_ranks
         )
@@ -158,7 +158,7 @@ def _is_finished(out: Storage, wanted: Basis) -> bool:
     there = out.list("")
     if LINEAGE not in there:
         foreign = [name for name in there if not name.startswith((_UNFINISHED, ".tmp/"))]
-        if foreign and _CLAIM not in there:
+        if foreign and _MARKER not in there:
             raise UsageError(f"--out {out.uri}: holds {foreign[0]}, and no training of ours; choose another folder")
         return False
     lineage: dict[str, Any] = json.loads(out.read_bytes(LINEAGE))
@@ -170,9 +170,9 @@ def _is_finished(out: Storage, wanted: Basis) -> bool:
 
 
 @rank_zero_only
-def _claim(out: Storage) -> None:
+def _mark(out: Storage) -> None:
     """Marks a folder as ours, so that half a model in it is not taken for somebody else's."""
-    out.write_bytes(_CLAIM, b"the same command goes on here\n")
+    out.write_bytes(_MARKER, b"the same command goes on here\n")
 
 
 def _publish(folder: Path, out: Storage) -> None:

@@ -77,26 +77,26 @@ class ModelLineage:
         if column in self._columns:
             return
         receipts = self._run.receipts(column)
-        ways, tars = producers(receipts), [it for it in receipts.values() if it.output.path.endswith(".tar")]
+        made_by, tars = producers(receipts), [it for it in receipts.values() if it.output.path.endswith(".tar")]
         self._columns[column] = {
             "shards": len(tars or receipts),
             "samples": receipts.samples[1],
             "sha256": receipts.digest,
-            "inputs": sorted({name for way in ways for name in way.basis.inputs}),
-            "steps": [self._step(column, way) for way in ways],
+            "inputs": sorted({name for producer in made_by for name in producer.basis.inputs}),
+            "steps": [self._step(column, producer) for producer in made_by],
         }
-        for way, step in zip(ways, self._columns[column]["steps"], strict=True):
-            self._visit(way.basis.inputs, step["weights"])
+        for producer, step in zip(made_by, self._columns[column]["steps"], strict=True):
+            self._visit(producer.basis.inputs, step["weights"])
 
-    def _step(self, column: str, way: Producer) -> Document:
-        basis = way.basis
+    def _step(self, column: str, producer: Producer) -> Document:
+        basis = producer.basis
         return {
             "step": basis.step,
             "version": basis.version,
             "settings": basis.settings,
             "external": basis.external,
             "weights": self._weights.behind(column, basis),
-            "fingerprints": dict(way.fingerprints),
+            "fingerprints": dict(producer.fingerprints),
         }
 
     def _visit(self, columns: Iterable[str], weights: Document) -> None:
