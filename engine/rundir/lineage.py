@@ -65,7 +65,7 @@ def drop_rows(run: RunDir, receipt: Receipt) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Producer:
-    """What made some shards of a column: one step with one set of settings and weights. Their bases differ in inputs alone."""
+    """What made some shards of a column: one step, with one set of settings and weights."""
 
     basis: Basis  # of the first of the shards
     fingerprints: Mapping[str, str]  # by shard

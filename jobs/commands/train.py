@@ -37,8 +37,8 @@ With --data and --out, trains one depth model. CONFIG is a YAML file of settings
   hardware: {precision: bf16-mixed}
   checkpoint_every: 50                     # steps
 
-It runs in this process; in those of torchrun, if that starts it (torchrun --nproc-per-node 8 -m dap_engine.jobs train …); or on
-the workers of a Ray cluster: hardware: {workers: 8, num_cpus: 8, num_gpus: 1}. The same command resumes a killed one.
+It runs in this process; in those of torchrun (torchrun --nproc-per-node 8 -m dap_engine.jobs train …); or on the
+workers of a Ray cluster: hardware: {workers: 8, num_cpus: 8, num_gpus: 1}. The same command resumes a killed one.
 """
 _UNFINISHED = "unfinished-"
 _MARKER = f"{_UNFINISHED}training.txt"

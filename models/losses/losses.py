@@ -4,7 +4,7 @@ Every pixel-wise loss takes a weight (B, H, W) ≥ 0. Pixels of weight 0 and tho
 positive) have no part in the value or the gradient, whatever is predicted there; where no pixel is left the loss is 0.
 A prediction of nan or inf where it counts is never passed over: the loss is not finite then, and training stops. One
 that is not positive counts as EPSILON. wmean(x) = Σ w·x / Σ w. Maps narrower than float32 are computed in float32.
-`models.objective` adds the losses up.
+`objective.py` adds the losses up.
 """
 
 import torch
