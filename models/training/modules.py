@@ -37,7 +37,7 @@ class TrainSettings:
     warmup_steps: int = 0
     gradient_clip: float = 1.0
     losses: LossWeights = field(default_factory=LossWeights)
-    """Factors of the losses; by default SILog and the range mask alone. Published ones: `losses.objective.PUBLISHED`."""
+    """Factors of the losses; by default SILog and the range mask alone. Published: `losses.objective.PUBLISHED`."""
     range_mask_kind: RangeMaskKind = "bce"
     feature_alignment: float = 0.0
     """Factor of the alignment with the features that the backbone began with, frozen (arXiv 2401.10891)."""
