@@ -39,8 +39,8 @@ class Probed:
 class Probe:
     """Probes the nodes of a graph in their order. `made` is an empty local folder that takes all output."""
 
-    def __init__(self, graph: Graph, run: RunDir, made: Path, say: Callable[[str], None]) -> None:
-        self._graph, self._run, self._folder, self._say = graph, run, made, say
+    def __init__(self, graph: Graph, run: RunDir, made: Path, log: Callable[[str], None]) -> None:
+        self._graph, self._run, self._folder, self._log = graph, run, made, log
         self._made = RunDir(str(made / "run"))
         self._foreseen: dict[str, Mapping[str, Receipt]] = {}  # columns that were listed aside
         self._stands_in = False  # whether files that the probe made stand for those that the run has still to make
@@ -52,7 +52,7 @@ class Probe:
         probed = []
         for node in nodes:
             if is_map(node):
-                self._say(f"probing {node.name}")
+                self._log(f"probing {node.name}")
                 probed.append(self._probe(node, limit_s))
             elif isinstance(node.step, Barrier) and node.step.only_lists and not self.plans[node.name].done:
                 self._list(node, nodes)
@@ -108,7 +108,7 @@ class Probe:
         try:
             node.step.run(self._context(node))
         except (BarrierError, ValueError, OSError) as error:
-            self._say(f"{node.name}: {error}")
+            self._log(f"{node.name}: {error}")
             return
         self._foreseen[column] = self._made.receipts(column)
         rest = [other for other in nodes if other.step.writes.name not in self._foreseen]
@@ -128,7 +128,7 @@ class Probe:
         planner = Planner(self._graph, self._run)
         basis = planner.barrier_basis(node)
         assert basis is not None, "it loads no weights"
-        context = planner.context(node, basis, say=self._say, map_stage=lambda *_: [])  # its own stages stay out
+        context = planner.context(node, basis, log=self._log, map_stage=lambda *_: [])  # its own stages stay out
         run, inputs = self._run, context.inputs
         if any(self._pending(column) for column in node.step.reads):
             run, inputs = self._made, {column: self._stand_ins(column) for column in node.step.reads}

@@ -16,7 +16,6 @@ from ...engine.probing.forecast import Forecast, StageForecast
 from ...engine.probing.measure import Measured
 from ...engine.probing.probe import Probed
 from ...engine.quantities import duration, hours, size
-from ...engine.steps.assets import RUN_SCHEME
 
 
 def plan_document(recipe: str, uri: str, plans: Sequence[NodePlan]) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def _step(plan: NodePlan) -> dict[str, Any]:
         "step": plan.node.name,
         "kind": step.name,
         "reads": list(step.reads),
-        "loads": [uri for uri in step.assets().values() if uri != RUN_SCHEME],
+        "loads": list(step.assets().values()),
         "writes": step.produces,
         "shards": len(plan.shards or ()) if known else None,
         "to_do": len(plan.pending) if known else None,
