@@ -54,7 +54,7 @@ class ChildProcess:
         look_every_s: float = 0.5,
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`log` takes what the child prints, as Popen's `stdout` does. `environment` holds what applies unless our own says otherwise.
+        """`log` takes what the child prints, as Popen's `stdout` does. Our own environment goes before `environment`.
 
         memory_bytes: the most that the child may hold together with its own children; None: that is not watched.
         """

@@ -93,6 +93,7 @@ class Extract(Stage):
         self._decoder = Decoder(
             timeout_s=self.timeout_s, memory_bytes=int(self.memory_gb * 2**30), threads=self.threads
         )
+        self._decoder.start()
         estimator = TiltEstimator(Path(context.assets["tilt"])) if self.max_tilt_deg else None
         self._horizon = PanoramaCheck(self.max_tilt_deg, estimator) if estimator else None
 

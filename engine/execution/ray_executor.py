@@ -1,4 +1,4 @@
-"""Ray runs the chains: one Ray Data pipeline over shard ids, an actor pool a stage. Rows are tiny: data stays stored."""
+"""Ray runs the chains: one Ray Data pipeline over shard ids, an actor pool a stage. Rows are tiny: data is stored."""
 
 from __future__ import annotations
 

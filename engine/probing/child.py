@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -36,7 +35,7 @@ def measure_apart(order: ProbeOrder, folder: Path, limit_s: float) -> Measured:
             measured = Measured(**child.receive(limit_s))
             return dataclasses.replace(measured, peak_bytes=max(measured.peak_bytes, child.peak_bytes))
     except ChildError as error:
-        why = error.traceback.rpartition(f"{ProbeError.__name__}: ")[2].strip() or str(error)
+        why = str(error).removeprefix(f"{ProbeError.__module__}.{ProbeError.__name__}: ")
         raise ProbeError(why, _keep(log_path)) from error
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..execution.run_shard import StageSpec
 from ..planning.graph import Graph
 from ..planning.plan import NodePlan, Planner, is_map
 from ..planning.recipe import Node
@@ -34,6 +35,7 @@ class Probed:
     shard: str = ""
     measured: Measured | None = None
     why_not: str = ""
+    log: str = ""  # a file that holds all of why not
 
 
 class Probe:
@@ -72,19 +74,22 @@ class Probe:
             shard = (plan.pending or plan.shards)[0]
             inputs = {column: self._input(column, shard) for column in node.step.reads}
             home = self._made if self._stands_in else self._run
-            order = ProbeOrder(node, shard, self._assets(node), inputs, home, self._made)
+            order = ProbeOrder(self._spec(node), shard, inputs, home, self._made)
             return Probed(node, shard, measure_apart(order, self._folder, limit_s))
         except ProbeError as error:
-            return Probed(node, shard, why_not=str(error))
+            return Probed(node, shard, why_not=str(error), log=error.log)
 
-    def _assets(self, node: Node) -> dict[str, Asset]:
-        assets = {}
+    def _spec(self, node: Node) -> StageSpec:
+        assets: dict[str, Asset] = {}
         for name, uri in node.step.assets().items():
             asset = resolve_asset(self._run, uri)
             if asset is None:
                 raise ProbeError(f"needs {uri}")
             assets[name] = asset
-        return assets
+        try:
+            return StageSpec.of(node, assets)
+        except Exception as error:
+            raise ProbeError(f"{type(error).__name__}: {error}") from error
 
     def _input(self, column: str, shard: str) -> tuple[RunDir, Receipt]:
         """Where a shard of a column lies: in the run, or, where that would be made anew, among what the probe made."""

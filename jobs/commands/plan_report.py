@@ -68,6 +68,7 @@ def forecast_document(
         "machines": there,  # none: the run is one process
         "stages": {name: _stage(each, predicted) for each in probed if (name := each.node.name) in predicted.stages},
         "not_probed": {each.node.name: each.why_not for each in probed if each.why_not},
+        "logs": {each.node.name: each.log for each in probed if each.log},  # of those not probed
         "not_predicted": list(left_out),
         "warnings": list(predicted.warnings),
         "total": total,
@@ -105,7 +106,7 @@ def _remarks(probed: Sequence[Probed], predicted: Forecast, left_out: Sequence[s
             drops = ", ".join(f"{code} {count}" for code, count in each.measured.drops.items())
             yield f"dropped: {each.node.name}: {drops} of {each.measured.samples_in} samples tried"
         elif each.why_not:
-            yield f"not probed: {each.node.name}: {each.why_not}"
+            yield f"not probed: {each.node.name}: {each.why_not}" + (f" ({each.log})" if each.log else "")
     if left_out:
         yield f"not predicted: {', '.join(left_out)}"
     yield from (f"warning: {warning}" for warning in predicted.warnings)
