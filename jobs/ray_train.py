@@ -11,7 +11,6 @@ from typing import Any
 
 from ..engine.execution.placement import check_room, needed
 from ..engine.execution.ray_executor import connect, machines
-from ..engine.planning.recipe import Node
 from ..stages.training.fit import Log
 from ..stages.training.training import Task
 
@@ -31,7 +30,7 @@ def train_on_ray(task: Task, folder: Path, say: Log) -> dict[str, float]:
     """
     hardware = task.training.hardware
     with _cluster(), tempfile.TemporaryDirectory() as own, _lines(say) as lines:
-        check_room(Node(task.training.model, task.training), machines())
+        check_room(task.training.model, hardware.pool, machines())
         trainer = TorchTrainer(
             _work,
             train_loop_config={"task": task, "lines": lines},

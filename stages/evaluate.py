@@ -15,6 +15,7 @@ from ..engine.records.column import Column, FolderColumn
 from ..engine.records.rows import read_rows
 from ..engine.records.sample import Row
 from ..engine.rundir.rundir import RunDir
+from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
 from ..models.data.depth_png import decode_depth_png
 from ..models.datasets.base import Labelled
@@ -54,7 +55,7 @@ class Evaluate(Barrier):
 
     name: ClassVar[str] = "evaluate"
 
-    models: dict[str, str]
+    models: dict[str, AssetUri]
     data: dict[str, str]
     blind: str
     split: str = "test"
@@ -95,10 +96,7 @@ class Evaluate(Barrier):
         function_hashes(self.models.values())
 
     def settings(self) -> dict[str, Any]:
-        kinds = {
-            name: "" if weights_of(place) is None else split_place(place)[0] for name, place in self.models.items()
-        }
-        return {**super().settings(), "models": kinds}
+        return {**super().settings(), "models": {name: split_place(place)[0] for name, place in self.models.items()}}
 
     def external(self) -> dict[str, Any]:
         return function_hashes(self.models.values())
@@ -111,13 +109,13 @@ class Evaluate(Barrier):
         examples = _examples(counts)
         figures = {BLIND: self._measure(context, BLIND, _blind(context.run, self.blind), examples)}
         for name in self.models:
-            context.say(f"predicting with {name}")
+            context.log(f"predicting with {name}")
             labeler = self._load(name, context.assets.get(name))
             figures[name] = self._measure(context, name, predictor_of(labeler), examples)
             del labeler  # before the next one is loaded
         table = format_table(figures)
         for line in table.splitlines():
-            context.say(line)
+            context.log(line)
         with context.scratch() as scratch:
             folder = scratch / "report"
             folder.mkdir()
@@ -151,7 +149,7 @@ class Evaluate(Barrier):
                         self._draw(picture, name, item, estimate)
             figures[data] = measurement.figures()
             if name == BLIND and measurement.left_out:  # once
-                context.say(f"{column}: {measurement.left_out} panoramas have no ground truth at all: left out")
+                context.log(f"{column}: {measurement.left_out} panoramas have no ground truth at all: left out")
         return figures
 
     def _draw(self, picture: dict[str, Any], name: str, item: Labelled, estimate: Estimate) -> None:

@@ -13,8 +13,7 @@ import simplejpeg
 
 from ..engine.records.column import Column, TarColumn
 from ..engine.records.sample import Drop, Row, Sample
-from ..engine.steps.assets import RUN_SCHEME
-from ..engine.steps.step import Stage
+from ..engine.steps.step import Stage, StageContext
 from ..models.frames.analyzer import FrameAnalyzer
 from ..models.frames.selection import FrameSelector, SelectedFrame, evenly
 from ..models.frames.summary import VideoSummary
@@ -87,15 +86,15 @@ class Extract(Stage):
         return TarColumn(name="frames", fields=("jpg", "json"))
 
     def assets(self) -> dict[str, str]:
-        tilt = {"tilt": str(EMBEDDED_WEIGHTS)} if self.max_tilt_deg else {}
-        return {"run": RUN_SCHEME, **tilt}  # videos may have been made by the run itself
+        return {"tilt": str(EMBEDDED_WEIGHTS)} if self.max_tilt_deg else {}
 
-    def setup(self, assets: Mapping[str, str]) -> None:
-        self._run_uri = assets["run"]
+    def setup(self, context: StageContext) -> None:
+        self._run_uri = context.storage.address("")  # videos may have been made by the run itself
         self._decoder = Decoder(
             timeout_s=self.timeout_s, memory_bytes=int(self.memory_gb * 2**30), threads=self.threads
         )
-        estimator = TiltEstimator(Path(assets["tilt"])) if self.max_tilt_deg else None
+        self._decoder.start()
+        estimator = TiltEstimator(Path(context.assets["tilt"])) if self.max_tilt_deg else None
         self._horizon = PanoramaCheck(self.max_tilt_deg, estimator) if estimator else None
 
     def teardown(self) -> None:

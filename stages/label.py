@@ -5,13 +5,14 @@ The model is ours, or one of others with metric depth under its scheme (`models.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..engine.records.column import Column, TarColumn
 from ..engine.records.sample import Drop, Row, Sample
-from ..engine.steps.step import Stage
+from ..engine.steps.asset_settings import AssetUri
+from ..engine.steps.step import Stage, StageContext
 from ..models.data.depth_png import encode_depth_png, summarise_depth
 from ..models.inference.embedded import EMBEDDED
 from ..models.labelers.fusion import Patches
@@ -26,7 +27,7 @@ class Label(Stage):
 
     name: ClassVar[str] = "label"
 
-    model: str = EMBEDDED  # a model folder, `run:models/NAME`, the small one that comes along, or hf:ID, python:M:F
+    model: AssetUri = EMBEDDED  # a folder, `run:models/NAME`, the small one that comes along, or hf:ID, python:M:F
     round: int = 1
     batch_size: int = 8
     device: str = "auto"
@@ -55,15 +56,15 @@ class Label(Stage):
 
     def settings(self) -> dict[str, Any]:
         scheme, _ = split_place(self.model)
-        return {**super().settings(), **({"model": scheme} if scheme and self.assets() else {})}
+        return {**super().settings(), **({"model": scheme} if scheme else {})}
 
     def external(self) -> dict[str, Any]:
         return function_hashes([self.model])
 
-    def setup(self, assets: Mapping[str, str]) -> None:
+    def setup(self, context: StageContext) -> None:
         self._labeler = make_labeler(
             self.model,
-            weights=assets.get("model"),
+            weights=context.assets.get("model"),
             device=self.device,
             batch_size=self.batch_size,
             patches=self.patches,

@@ -93,7 +93,7 @@ class Plan(Barrier):
         found, planned = self._found(context), _Planned(context)
         facts = _probed(context, [video for video in found if planned.facts_of(video) is None])
         assigned = self._assign(found, planned, facts)
-        context.say(f"{sum(map(len, assigned.values()))} videos in {len(assigned)} shards")
+        context.log(f"{sum(map(len, assigned.values()))} videos in {len(assigned)} shards")
         for shard, videos in assigned.items():
             with context.scratch() as scratch:
                 writer = self.writes.writer(scratch)

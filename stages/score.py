@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from ..engine.records.column import Column, ParquetColumn
 from ..engine.records.sample import Drop, Row, Sample
-from ..engine.steps.step import Stage
+from ..engine.steps.asset_settings import AssetUri
+from ..engine.steps.step import Stage, StageContext
 from ..models.data.depth_png import decode_depth_png
 from ..models.inference.embedded import check_model_folder
 from ..models.inference.predictor import QualityScorer
@@ -23,7 +24,7 @@ class Score(Stage):
 
     name: ClassVar[str] = "score"
 
-    model: str
+    model: AssetUri
     round: int = 1
     batch_size: int = 8
     device: str = "auto"
@@ -36,14 +37,11 @@ class Score(Stage):
     def writes(self) -> Column:
         return ParquetColumn(f"scores-{self.round}", pa.schema([("score", pa.float64())]))
 
-    def assets(self) -> dict[str, str]:
-        return {"model": self.model}
-
     def check(self) -> None:
         check_model_folder(self.model)
 
-    def setup(self, assets: Mapping[str, str]) -> None:
-        self._scorer = QualityScorer(assets["model"], self.device)
+    def setup(self, context: StageContext) -> None:
+        self._scorer = QualityScorer(context.assets["model"], self.device)
 
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
         samples, rgbs, drops = decode_images(batch, "frames")

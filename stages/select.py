@@ -47,7 +47,7 @@ class Select(Barrier):
         candidates = pa.concat_tables(self._candidates(context, shard) for shard in self.shards(context))
         ranked = pa.concat_tables(top_ranked(candidates, scene, count) for scene, count in sorted(self.top.items()))
         for scene in sorted(self.top):
-            context.say(f"{ranked['scene'].to_pylist().count(scene)} {scene} selected")
+            context.log(f"{ranked['scene'].to_pylist().count(scene)} {scene} selected")
         context.keep_only(self.shards(context))
         for shard in self.shards(context):
             self._commit(context, shard, ranked.filter(pa_field("shard") == shard))

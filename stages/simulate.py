@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +11,8 @@ import simplejpeg
 
 from ..engine.records.column import Column, TarColumn
 from ..engine.records.sample import Drop, Row, Sample
-from ..engine.steps.step import SourceStage
+from ..engine.steps.asset_settings import AssetUri
+from ..engine.steps.step import SourceStage, StageContext
 from ..models.data.depth_png import encode_depth_png
 from ..models.simulator.rendering.mesh_views import mesh_panoramas
 from ..models.simulator.rendering.panoramas import LabelledPanorama, labelled_panoramas
@@ -38,7 +39,7 @@ class Simulate(SourceStage):
     validation_share: float = 0.05
     test_share: float = 0.1
     jpeg_quality: int = 95
-    mesh: str | None = None
+    mesh: AssetUri | None = None
 
     def __post_init__(self) -> None:
         if self.panoramas < 1 or self.panoramas_per_shard < 1 or self.views_per_scene < 1:
@@ -54,15 +55,12 @@ class Simulate(SourceStage):
     def writes(self) -> Column:
         return TarColumn(f"labelled-{self.source_name}", ("depth.png", "jpg", "json"))
 
-    def assets(self) -> dict[str, str]:
-        return {"mesh": self.mesh} if self.mesh else {}
-
     def check(self) -> None:
         if self.mesh:
             load_scene(self.mesh)
 
-    def setup(self, assets: Mapping[str, str]) -> None:
-        self._scene = load_scene(assets["mesh"]) if self.mesh else None
+    def setup(self, context: StageContext) -> None:
+        self._scene = load_scene(context.assets["mesh"]) if self.mesh else None
 
     def shards(self) -> Sequence[str]:
         return [f"{number:06d}" for number in range(-(-self.panoramas // self.panoramas_per_shard))]

@@ -1,6 +1,6 @@
 """Tags every frame as indoor, outdoor or unsure, so that later stages can select per domain."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,7 +11,8 @@ import simplejpeg
 
 from ..engine.records.column import Column, ParquetColumn
 from ..engine.records.sample import Drop, Row, Sample
-from ..engine.steps.step import Stage
+from ..engine.steps.asset_settings import AssetUri
+from ..engine.steps.step import Stage, StageContext
 from ..models.tagging.tagger import DEFAULT_PROMPT, EMBEDDED, check_threshold, make_tagger
 
 _SCHEMA = pa.schema([("scene", pa.string()), ("p_indoor", pa.float32()), ("model", pa.string())])
@@ -23,7 +24,7 @@ class Tag(Stage):
 
     name: ClassVar[str] = "tag"
 
-    model: str = EMBEDDED
+    model: AssetUri = EMBEDDED
     prompt: str = DEFAULT_PROMPT
     threshold: float = 0.6
     min_pixels: int = 256 * 28 * 28
@@ -42,15 +43,15 @@ class Tag(Stage):
         return ParquetColumn(name="tags", schema=_SCHEMA)
 
     def assets(self) -> dict[str, str]:
-        return {} if self.model == EMBEDDED else {"tagger": self.model}
+        return {} if self.model == EMBEDDED else super().assets()
 
     def external(self) -> dict[str, str]:
         return {"model": Path(self.model).name}  # stands in every row
 
-    def setup(self, assets: Mapping[str, str]) -> None:
+    def setup(self, context: StageContext) -> None:
         self._tagger = make_tagger(
             self.model,
-            folder=assets.get("tagger"),
+            folder=context.assets.get("model"),
             threshold=self.threshold,
             prompt=self.prompt,
             min_pixels=self.min_pixels,

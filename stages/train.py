@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from ..engine.steps.asset_settings import AssetUri
 from ..models.network.dap import DapConfig, DapModel
 from ..models.training.modules import DapTraining, TrainSettings
 from .training.fit import DataConfig, Hardware
@@ -22,7 +23,7 @@ class Network:
 
     size: Literal["tiny", "config"] = "tiny"
     config: dict[str, Any] = field(default_factory=dict)
-    backbone: str | None = None  # folder or hub id of a DINOv3 backbone
+    backbone: AssetUri | None = None  # folder or hub id of a DINOv3 backbone
     seed: int = 0
 
     def build(self, init: str | None, backbone: str | None) -> DapModel:
@@ -44,7 +45,7 @@ class Train(Training):
     model: str
     data: str
     training: TrainSettings
-    init: str | None = None
+    init: AssetUri | None = None
     network: Network = field(default_factory=Network)
     batches: DataConfig = field(default_factory=DataConfig)
     hardware: Hardware = field(default_factory=Hardware)
@@ -53,10 +54,6 @@ class Train(Training):
     @property
     def total_steps(self) -> int:
         return self.training.steps
-
-    def assets(self) -> dict[str, str]:
-        given = {"init": self.init, "backbone": self.network.backbone}
-        return {name: uri for name, uri in given.items() if uri}
 
     def check(self) -> None:
         super().check()

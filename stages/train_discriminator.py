@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from ..engine.steps.asset_settings import AssetUri
 from ..models.network.dap import DapModel
 from ..models.network.discriminator import Discriminator, DiscriminatorConfig
 from ..models.training.modules import DiscriminatorTraining
@@ -21,7 +22,7 @@ class TrainDiscriminator(Training):
 
     model: str
     data: str
-    labeler: str
+    labeler: AssetUri
     steps: int
     lr: float = 2e-4
     size: Literal["tiny", "config"] = "tiny"
@@ -34,9 +35,6 @@ class TrainDiscriminator(Training):
     @property
     def total_steps(self) -> int:
         return self.steps
-
-    def assets(self) -> dict[str, str]:
-        return {"labeler": self.labeler}
 
     def build(self, assets: Mapping[str, str]) -> tuple[DiscriminatorTraining, Discriminator]:
         config = DiscriminatorConfig.tiny(**self.config) if self.size == "tiny" else DiscriminatorConfig(**self.config)

@@ -14,6 +14,7 @@ import numpy as np
 import simplejpeg
 
 from ..engine.records.column import Column, FolderColumn
+from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
 from ..models.horizon.check import IMAGE_SUFFIXES, read_image
 from ..models.horizon.sphere_view import rotation_to, turned
@@ -38,8 +39,8 @@ class TrainHorizon(Barrier):
     model: str
     data: list[str]
     steps: int
-    photographs: str | None = None
-    start: str | None = None
+    photographs: AssetUri | None = None
+    start: AssetUri | None = None
     peak_lr: float = 3e-3
     seed: int = 0
 
@@ -59,10 +60,6 @@ class TrainHorizon(Barrier):
     def produces(self) -> str:
         return f"models/{self.model}"
 
-    def assets(self) -> dict[str, str]:
-        given = {"photographs": self.photographs, "start": self.start}
-        return {name: uri for name, uri in given.items() if uri}
-
     def shards(self, context: BarrierContext) -> Sequence[str]:
         return [self.model]
 
@@ -72,7 +69,7 @@ class TrainHorizon(Barrier):
         start = TiltNetwork.load(Path(context.assets["start"])) if self.start else None
         pictures = TiltPictures(simulated, list(photographs.values()))
         network = train_tilt(
-            pictures, self.steps, seed=self.seed, peak_lr=self.peak_lr, start=start, say=context.say
+            pictures, self.steps, seed=self.seed, peak_lr=self.peak_lr, start=start, say=context.log
         )  # fmt: skip
         with context.scratch() as scratch:
             network.save(scratch / "model")

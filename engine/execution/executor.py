@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from ..planning.recipe import Node
 from ..rundir.rundir import RunDir
+from ..steps.limits import Pool
 from ..steps.outcome import Outcome
-from .run_shard import MapStep, ShardRunner
+from .run_shard import ShardRunner, StageSpec
 
 
 class Executor(Protocol):
     """Runs chains. An executor may hold a cluster; `close` lets go of it."""
 
-    def check(self, nodes: Sequence[Node]) -> None:
-        """Raises ResourceError if a step needs more than there is."""
+    def check(self, pools: Mapping[str, Pool]) -> None:
+        """Raises ResourceError if a step, of which this is the name and the pool, needs more than there is."""
 
-    def run_chain(self, chain: Sequence[MapStep], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
+    def run_chain(self, chain: Sequence[StageSpec], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
         """Yields the outcome of every stage for every shard, as they come."""
         ...
 
@@ -28,28 +28,22 @@ class Executor(Protocol):
 class InProcessExecutor:
     """One shard after another, in this process: for tests, debugging and small runs."""
 
-    def check(self, nodes: Sequence[Node]) -> None:
+    def check(self, pools: Mapping[str, Pool]) -> None:
         """Nothing to refuse: this process is what there is."""
 
-    def run_chain(self, chain: Sequence[MapStep], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
+    def run_chain(self, chain: Sequence[StageSpec], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
         """Yields the outcomes shard by shard."""
-        runners = [(step, ShardRunner(step, run)) for step in chain]
+        runners = [ShardRunner(spec, run) for spec in chain]
         try:
             for shard in shards:
-                outcomes: list[Outcome] = []
-                for step, runner in runners:
-                    outcomes.append(_follow(step, runner, shard, outcomes))
-                    yield outcomes[-1]
+                stopped = False
+                for spec, runner in zip(chain, runners, strict=True):
+                    outcome = Outcome(spec.node, spec.column, shard, "waiting") if stopped else runner.run(shard)
+                    stopped = outcome.status in ("failed", "waiting")
+                    yield outcome
         finally:
-            for _, runner in runners:
+            for runner in runners:
                 runner.close()
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def _follow(step: MapStep, runner: ShardRunner, shard: str, before: Sequence[Outcome]) -> Outcome:
-    """Runs a shard at one stage unless the stages before it on the chain did not get it through."""
-    if any(outcome.status in ("failed", "waiting") for outcome in before):
-        return Outcome(step.node.name, step.stage.writes.name, shard, "waiting")
-    return runner.run(shard)

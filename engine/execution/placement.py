@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ..planning.recipe import Node
 from ..steps.limits import Pool
-from .run_shard import MapStep
+from .run_shard import StageSpec
 
 Machine = Mapping[str, float]
 """One node of a cluster: its resources by Ray's names; memory in bytes."""
@@ -40,28 +39,27 @@ def _times(amount: float, there: float) -> int:
     return math.floor(there / amount + 1e-9)
 
 
-def check_room(node: Node, machines: Sequence[Machine]) -> None:
+def check_room(step: str, pool: Pool, machines: Sequence[Machine]) -> None:
     """Raises ResourceError unless the machines hold the fewest workers of a step."""
-    pool = node.workers
-    if pool is None or workers_that_fit(pool, machines) >= pool.min_workers:
+    if workers_that_fit(pool, machines) >= pool.min_workers:
         return
     each = needed(pool)
     many = f"{pool.min_workers} workers of " if pool.min_workers > 1 else ""
     wanted = f"{many}{_words(each, each)}{' each' if many else ''}"
     there = "; ".join(_words(machine, each) for machine in machines) or "nothing"
     nodes = "the cluster has" if len(machines) < 2 else f"the {len(machines)} nodes of the cluster have"
-    raise ResourceError(f"step {node.name!r} needs {wanted}; {nodes} {there}")
+    raise ResourceError(f"step {step!r} needs {wanted}; {nodes} {there}")
 
 
-def fitting_segments(chain: Sequence[MapStep], machines: Sequence[Machine]) -> list[list[MapStep]]:
+def fitting_segments(chain: Sequence[StageSpec], machines: Sequence[Machine]) -> list[list[StageSpec]]:
     """Cuts a chain so that the fewest workers of each piece fit into the cluster together: none waits for ever."""
-    segments: list[list[MapStep]] = []
-    for step in chain:
-        together = [*(segments[-1] if segments else []), step]
-        if segments and _fit([other.node.pool for other in together], machines):
-            segments[-1].append(step)
+    segments: list[list[StageSpec]] = []
+    for spec in chain:
+        together = [*(segments[-1] if segments else []), spec]
+        if segments and _fit([other.pool for other in together], machines):
+            segments[-1].append(spec)
         else:
-            segments.append([step])
+            segments.append([spec])
     return segments
 
 

@@ -42,7 +42,7 @@ class _Lines(threading.Thread):
 
     def run(self) -> None:
         while not self._stopped.wait(self._progress.every_s):
-            self._progress.say_all()
+            self._progress.log_all()
 
     def stop(self) -> None:
         """No line after this."""
@@ -64,11 +64,11 @@ class Progress:
         """A step begins with `done` of its `total` shards up to date; one that is not done by shard shows no bar."""
         self._stages[name] = _Stage(total, done, by_shard, time.monotonic())
         if done < total:
-            self._say(f"{name}: {total - done} of {total} to do ({_words(reasons)})")
+            self._print(f"{name}: {total - done} of {total} to do ({_words(reasons)})")
             if by_shard:
                 self._show_from_now(name)
         else:
-            self._say(f"{name}: up to date")
+            self._print(f"{name}: up to date")
 
     def update(self, outcome: Outcome) -> None:
         """One shard of a stage has come to an end."""
@@ -81,12 +81,12 @@ class Progress:
         stage.samples += outcome.samples_out
         stage.drops += sum(outcome.drops.values())
         if outcome.status == "failed":
-            self._say(f"{outcome.node}: shard {outcome.shard} failed: {outcome.error.strip().splitlines()[-1]}")
+            self._print(f"{outcome.node}: shard {outcome.shard} failed: {outcome.error.strip().splitlines()[-1]}")
         self._show(stage)
 
-    def say(self, name: str, line: str) -> None:
+    def log(self, name: str, line: str) -> None:
         """One line from within a barrier."""
-        self._say(f"{name}: {line}")
+        self._print(f"{name}: {line}")
 
     def finish(self, name: str) -> None:
         """A stage has nothing left to do."""
@@ -96,7 +96,7 @@ class Progress:
         if not any(other.by_shard for other in self._stages.values()):
             self.close()
         if stage.worked or stage.failed:
-            self._say(f"{name}: {_summary(stage)} in {time.monotonic() - stage.started_s:.1f} s")
+            self._print(f"{name}: {_summary(stage)} in {time.monotonic() - stage.started_s:.1f} s")
 
     def close(self) -> None:
         """Shows nothing any more, whatever has been left unfinished."""
@@ -106,12 +106,12 @@ class Progress:
             self._lines.stop()
         self._bars = self._lines = None
 
-    def say_all(self) -> None:
+    def log_all(self) -> None:
         """One line for every stage that has work left."""
         for name, stage in list(self._stages.items()):
             if stage.by_shard and stage.done < stage.total:
                 left = f", {duration(stage.left_s())} left" if stage.worked else ""
-                self._say(f"{name}: {stage.done}/{stage.total} shards, {_summary(stage)}{left}")
+                self._print(f"{name}: {stage.done}/{stage.total} shards, {_summary(stage)}{left}")
 
     def _show(self, stage: _Stage) -> None:
         if self._bars and stage.bar is not None:
@@ -129,7 +129,7 @@ class Progress:
         stage = self._stages[name]
         stage.bar = self._bars.add_task(name, total=stage.total, completed=stage.done, detail="")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

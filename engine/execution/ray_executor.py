@@ -1,29 +1,30 @@
-"""Ray runs the chains: one Ray Data plan over shard ids, an actor pool a stage. Rows are tiny: data stays stored."""
+"""Ray runs the chains: one Ray Data pipeline over shard ids, an actor pool a stage. Rows are tiny: data is stored."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import metrics
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ..planning.recipe import Node
 from ..rundir.rundir import RunDir
+from ..steps.limits import Pool
 from ..steps.outcome import Outcome, failed
 from .placement import ClusterError, Machine, ResourceError, check_room, fitting_segments
-from .run_shard import MapStep
-from .supervisor import StageSpec, Supervisor
-from .worker_log import WorkerLog
+from .run_shard import StageSpec
+from .supervisor import Supervisor
+from .worker_log import FOLDER, WorkerLog
 
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leaves CUDA_VISIBLE_DEVICES alone for workers without a GPU
@@ -31,11 +32,12 @@ _ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_memory_monitor_refresh_ms": "0",  # Ray would kill supervisors, the system kills their children
 }
-_MOST_BLOCKS = 4096  # of a plan, which costs some KB for each; beyond, a block holds several shards
+_MOST_BLOCKS = 4096  # of a pipeline, which costs some KB for each; beyond, a block holds several shards
 _LISTEN_EVERY_S = 0.1
 _LOST_WORKERS = 3  # more may be lost over one shard than may die over a sample: a node that goes takes all it has
-_LOST_PLANS = 5  # in a row, without a shard done in between
-_SILENCE_S = 20.0  # after the loss of a node, before a plan is taken for stuck
+_LOST_PIPELINES = 5  # in a row, without a shard done in between
+_PIPELINE_ERROR = f"{FOLDER}/pipeline.error.txt"
+_SILENCE_S = 20.0  # after the loss of a node, before a pipeline is taken for stuck
 
 
 def connect(num_cpus: int | None = None, metrics_port: int | None = None) -> None:
@@ -74,56 +76,54 @@ class RayExecutor:
     def __init__(self, num_cpus: int | None = None, metrics_port: int | None = None) -> None:
         connect(num_cpus, metrics_port)
 
-    def check(self, nodes: Sequence[Node]) -> None:
+    def check(self, pools: Mapping[str, Pool]) -> None:
         """Raises ResourceError if the fewest workers of one step do not fit into the cluster."""
         there = machines()
-        for node in nodes:
-            check_room(node, there)
+        for step, pool in pools.items():
+            check_room(step, pool, there)
 
-    def run_chain(self, chain: Sequence[MapStep], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
+    def run_chain(self, chain: Sequence[StageSpec], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
         """Yields the outcome of every stage for every shard, as they come.
 
-        A plan that is lost with its node, or stuck for want of one, is begun again on what is there.
+        A pipeline that is lost with its node, or stuck for want of one, is begun again on what is there. An exception
+        is not: it would be the same again.
 
         Raises:
-            ClusterError: plans are lost one after the other, or a stage does not fit any more.
+            ClusterError: a pipeline raises, pipelines are lost one after the other, or a stage does not fit any more.
         """
         progress = _ChainProgress(chain, shards)
-        self.check([step.node for step in chain])
-        while progress.steps_done < len(chain):
-            steps = chain[progress.steps_done :]
-            self._check_what_is_left(steps)
-            segment = fitting_segments(steps, machines())[0]
-            if (yield from _run_plan(segment, progress, run)):
-                progress.steps_done += len(segment)
+        self.check({spec.node: spec.pool for spec in chain})
+        while progress.stages_done < len(chain):
+            specs = chain[progress.stages_done :]
+            try:
+                self.check({spec.node: spec.pool for spec in specs})
+            except ResourceError as error:
+                raise ClusterError(f"the cluster has shrunk: {error}; the same command resumes") from error
+            segment = fitting_segments(specs, machines())[0]
+            if (yield from _run_pipeline(segment, progress, run)):
+                progress.stages_done += len(segment)
             elif progress.lost_again():
                 raise ClusterError(
-                    f"{_LOST_PLANS} Ray Data plans were lost one after the other; the same command resumes"
+                    f"{_LOST_PIPELINES} Ray Data pipelines were lost one after the other; the same command resumes"
                 )
 
     def close(self) -> None:
         """Leaves the cluster; one that this executor started ends."""
         ray.shutdown()
 
-    def _check_what_is_left(self, steps: Sequence[MapStep]) -> None:
-        try:
-            self.check([step.node for step in steps])
-        except ResourceError as error:
-            raise ClusterError(f"the cluster has shrunk: {error}; the same command resumes") from error
-
 
 class _ChainProgress:
-    """How far a chain has come; outlives the plans that bring it further, and does not grow."""
+    """How far a chain has come; outlives the pipelines that bring it further, and does not grow."""
 
-    def __init__(self, chain: Sequence[MapStep], shards: Sequence[str]) -> None:
-        self.steps_done = 0
-        self._reported = dict.fromkeys(shards, 0)  # a bit for each step
-        self._bits = {step.node.name: 1 << number for number, step in enumerate(chain)}
+    def __init__(self, chain: Sequence[StageSpec], shards: Sequence[str]) -> None:
+        self.stages_done = 0
+        self._reported = dict.fromkeys(shards, 0)  # a bit for each stage
+        self._bits = {spec.node: 1 << number for number, spec in enumerate(chain)}
         self._stopped: set[str] = set()
         self._lost = 0
 
     def add(self, outcome: Outcome) -> bool:
-        """Takes an outcome in; False if it is known: its worker was lost before the plan knew."""
+        """Takes an outcome in; False if it is known: its worker was lost before the pipeline knew."""
         if self._reported[outcome.shard] & self._bits[outcome.node]:
             return False
         self._reported[outcome.shard] |= self._bits[outcome.node]
@@ -132,20 +132,20 @@ class _ChainProgress:
             self._stopped.add(outcome.shard)
         return True
 
-    def left(self, segment: Sequence[MapStep]) -> tuple[list[str], list[bool]]:
-        """The shards that a plan over the steps has to bring through; and which of them an earlier step did not."""
-        last = self._bits[segment[-1].node.name]
-        shards = [shard for shard, told in self._reported.items() if not told & last]
+    def left(self, segment: Sequence[StageSpec]) -> tuple[list[str], list[bool]]:
+        """The shards that a pipeline over the stages has to bring through; and which of them an earlier one did not."""
+        last = self._bits[segment[-1].node]
+        shards = [shard for shard, reported in self._reported.items() if not reported & last]
         return shards, [shard in self._stopped for shard in shards]
 
     def lost_again(self) -> bool:
-        """Counts a lost plan; True if that happens too often."""
+        """Counts a lost pipeline; True if that happens too often."""
         self._lost += 1
-        return self._lost >= _LOST_PLANS
+        return self._lost >= _LOST_PIPELINES
 
 
 class _Watch:
-    """Tells when a plan is stuck. Ray Data may wait for ever for an actor's place when a node is gone."""
+    """Tells when a pipeline is stuck. Ray Data may wait for ever for an actor's place when a node is gone."""
 
     def __init__(self) -> None:
         self._nodes = self._alive()
@@ -173,13 +173,16 @@ class _Watch:
         return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
-def _run_plan(segment: Sequence[MapStep], progress: _ChainProgress, run: RunDir) -> Iterator[Outcome]:
-    """Yields the outcomes of a plan over chained steps; returns whether it came to its end."""
+def _run_pipeline(segment: Sequence[StageSpec], progress: _ChainProgress, run: RunDir) -> Iterator[Outcome]:
+    """Yields the outcomes of a pipeline over chained stages; returns whether it came to its end, False if it was lost.
+
+    Raises:
+        ClusterError: something in it raises; its message is the last line, and where the whole of it lies.
+    """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     channel: Any = _OutcomeChannel.options(scheduling_strategy=here).remote()
-    plan: Any = _Plan.options(scheduling_strategy=here).remote()
-    specs = [StageSpec.of(step, run) for step in segment]
-    running, watch = plan.execute.remote(specs, *progress.left(segment), run, channel), _Watch()
+    pipeline: Any = _Pipeline.options(scheduling_strategy=here).remote()
+    running, watch = pipeline.execute.remote(segment, *progress.left(segment), run, channel), _Watch()
     try:
         while True:
             ended, _ = ray.wait([running], timeout=_LISTEN_EVERY_S)
@@ -193,17 +196,34 @@ def _run_plan(segment: Sequence[MapStep], progress: _ChainProgress, run: RunDir)
             if watch.is_stuck():
                 return False
     except RayError as error:
-        if isinstance(error, RayActorError) or watch.has_lost_a_node():
-            return False  # of the plan or its channel, or of what Ray Data itself kept on the node
-        raise
+        if _was_killed(error) or watch.has_lost_a_node():
+            return False  # the pipeline or its channel, or what Ray Data itself kept on the node
+        raise ClusterError(_keep(error, run)) from error
     finally:
-        ray.kill(plan)  # takes the workers with it
+        ray.kill(pipeline)  # takes the workers with it
         ray.kill(channel)
+
+
+def _was_killed(error: BaseException) -> bool:
+    """Whether an actor's process has ended, which an exception in its constructor does as well, but is no kill."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return isinstance(cause, RayActorError) and not cause.actor_init_failed
+
+
+def _keep(error: RayError, run: RunDir) -> str:
+    """Leaves an exception with its traceback in the run; returns its last line and where it lies."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error)).strip()  # Ray's colours
+    line = text.splitlines()[-1].strip()
+    try:
+        run.storage.write_bytes(_PIPELINE_ERROR, f"{text}\n".encode())
+    except OSError as lost:
+        return f"{line} (could not be written down: {lost})"
+    return f"{line} ({run.storage.address(_PIPELINE_ERROR)})"
 
 
 @ray.remote(num_cpus=0)
 class _OutcomeChannel:
-    """Hears of a shard as it leaves a stage: the plan hands it out only when it has been through all of them."""
+    """Hears of a shard as it leaves a stage: Ray Data hands it out only when it has been through all of them."""
 
     def __init__(self) -> None:
         self._outcomes: list[Outcome] = []
@@ -225,8 +245,8 @@ class _OutcomeChannel:
 
 
 @ray.remote(num_cpus=0)
-class _Plan:
-    """Executes a Ray Data plan. As an actor of its own it can be killed, and takes its pools with it."""
+class _Pipeline:
+    """Executes a Ray Data pipeline. As an actor of its own it can be killed, and takes its pools with it."""
 
     def execute(
         self, specs: Sequence[StageSpec], shards: list[str], stopped: list[bool], run: RunDir, channel: Any
@@ -235,18 +255,18 @@ class _Plan:
         _quiet_ray_data()
         rows = [{"shard": shard, "stopped": is_stopped} for shard, is_stopped in zip(shards, stopped, strict=True)]
         dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS))
-        for order in specs:
-            dataset = _add_stage(dataset, order, run, channel, len(rows))
+        for spec in specs:
+            dataset = _add_stage(dataset, spec, run, channel, len(rows))
         for _ in dataset.iter_rows():
             pass
 
 
-def _add_stage(dataset: ray.data.Dataset, order: StageSpec, run: RunDir, channel: Any, shards: int) -> ray.data.Dataset:
-    pool = order.pool
+def _add_stage(dataset: ray.data.Dataset, spec: StageSpec, run: RunDir, channel: Any, shards: int) -> ray.data.Dataset:
+    pool = spec.pool
     most = max(pool.min_workers, min(shards, pool.max_workers or shards))
     return dataset.map(
         _Worker,  # type: ignore[arg-type] - a class whose instances take rows
-        fn_constructor_args=(order, run, channel),
+        fn_constructor_args=(spec, run, channel),
         compute=ActorPoolStrategy(min_size=min(pool.min_workers, shards), max_size=most),
         num_cpus=pool.num_cpus,
         num_gpus=pool.num_gpus or None,
@@ -257,10 +277,10 @@ def _add_stage(dataset: ray.data.Dataset, order: StageSpec, run: RunDir, channel
 class _Worker:
     """One worker of one stage. Ray starts another one if it is lost, and that one does the shard."""
 
-    def __init__(self, order: StageSpec, run: RunDir, channel: Any) -> None:
-        self._order, self._run, self._channel = order, run, channel
-        self._log, self._meters = WorkerLog(run, order.node), _Meters(order.node)
-        self._supervisor = Supervisor(order, run, self._log.file)
+    def __init__(self, spec: StageSpec, run: RunDir, channel: Any) -> None:
+        self._spec, self._run, self._channel = spec, run, channel
+        self._log, self._meters = WorkerLog(run, spec.node), _Meters(spec.node)
+        self._supervisor = Supervisor(spec, run, self._log.file)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         outcome = self._run_shard(row["shard"], row["stopped"])
@@ -270,13 +290,13 @@ class _Worker:
         return {"shard": outcome.shard, "stopped": outcome.status in ("failed", "waiting")}
 
     def _run_shard(self, shard: str, stopped: bool) -> Outcome:
-        order = self._order
+        spec = self._spec
         if stopped:
-            return Outcome(order.node, order.column, shard, "waiting")
-        begun: Any = ray.get(self._channel.begin.remote(order.node, shard))
-        if begun > order.limits.attempts + _LOST_WORKERS:
+            return Outcome(spec.node, spec.column, shard, "waiting")
+        begun: Any = ray.get(self._channel.begin.remote(spec.node, shard))
+        if begun > spec.limits.attempts + _LOST_WORKERS:
             why = f"{begun - 1} workers were lost over it, killed from outside (for their memory, perhaps)"
-            return failed(order.node, order.column, self._run, shard, why)
+            return failed(spec.node, spec.column, self._run, shard, why)
         return self._supervisor.run(shard)
 
 

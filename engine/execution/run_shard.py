@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import Literal
 
 from ..planning.recipe import Node
@@ -19,59 +21,74 @@ from ..rundir.retry_marks import RetryMark, clear_retry_mark, read_retry_mark
 from ..rundir.rundir import RunDir
 from ..steps.assets import Asset, AssetCache
 from ..steps.fingerprint import basis_of
+from ..steps.limits import Limits, Pool
 from ..steps.outcome import Outcome, failed
-from ..steps.step import SourceStage, Stage
+from ..steps.step import SourceStage, Stage, StageContext
 from ..storage.faults import RetryPolicy, StorageError, TransientError, is_full
 from .redo import redo
-from .samples import NO_ISOLATION, Isolation, ShardWork, report_nothing
+from .samples import NO_ISOLATION, Isolation, ShardWork
 
 
 @dataclass(frozen=True)
-class MapStep:
-    """A map stage bound to one run, ready to be sent to a worker."""
+class StageSpec:
+    """A map stage as executors and workers know it. It stays pickled: only who runs it needs the stage's imports."""
 
-    node: Node
-    assets: dict[str, Asset] = field(default_factory=dict)
+    node: str
+    column: str
+    pool: Pool
+    limits: Limits
+    sample_limit_s: float
+    pickled: bytes  # the stage, and its assets by name
 
-    @property
-    def stage(self) -> Stage:
-        """The stage itself."""
-        assert isinstance(self.node.step, Stage)
-        return self.node.step
-
-    def basis(self, inputs: dict[str, Receipt]) -> Basis:
-        """What the stage's output of a shard depends on, given the receipts of the shard's inputs."""
-        hashes = {column: receipt.output.sha256 for column, receipt in inputs.items()}
-        return basis_of(self.stage, {name: asset.sha256 for name, asset in self.assets.items()}, hashes)
+    @staticmethod
+    def of(node: Node, assets: Mapping[str, Asset] = MappingProxyType({})) -> StageSpec:
+        """The spec of a node that is a map stage; raises whatever pickle does if the stage cannot be sent."""
+        stage = node.step
+        assert isinstance(stage, Stage)
+        limit_s = node.limits.sample_s or stage.sample_limit_s
+        pickled = pickle.dumps((stage, dict(assets)))
+        return StageSpec(node.name, stage.writes.name, node.pool, node.limits, limit_s, pickled)
 
 
 class ShardRunner:
-    """Runs shards of one map stage, one after another; loads the stage's assets at the first shard that needs work."""
+    """Runs shards of one map stage, one after another; sets the stage up at the first shard that needs work."""
 
-    def __init__(self, step: MapStep, run: RunDir, in_flight: Callable[[Sequence[str]], None] = report_nothing) -> None:
-        self._step, self._run, self._in_flight = step, run, in_flight
-        self._cache, self._ready, self._retry_policy = AssetCache(run), False, RetryPolicy()
+    def __init__(
+        self,
+        spec: StageSpec,
+        run: RunDir,
+        in_flight: Callable[[Sequence[str]], None] = lambda _: None,
+        home: RunDir | None = None,
+    ) -> None:
+        """`in_flight` is told the keys that the stage is about to work on.
+
+        `home`: the run that holds assets, and objects that samples name, if that is not the one to write to.
+        """
+        self._spec, self._run, self._in_flight, self._home = spec, run, in_flight, home or run
+        self.stage: Stage
+        self._assets: dict[str, Asset]
+        self.stage, self._assets = pickle.loads(spec.pickled)  # noqa: S301 - pickled by our own driver
+        self._cache, self._retry_policy = AssetCache(self._home), RetryPolicy()
+        self._ready = self._cannot_begin = False
 
     def run(self, shard: str, isolation: Isolation = NO_ISOLATION) -> Outcome:
         """Brings a shard up to date. An exception of the stage becomes a failed outcome with its traceback kept."""
-        name = f"{self._step.stage.writes.name}/{shard}"
         try:
-            return self._retry_policy.run(lambda: self._try(shard, isolation), name)
+            return self._retry_policy.run(lambda: self._try(shard, isolation), f"{self._spec.column}/{shard}")
         except StorageError as error:  # no room, waited for in vain
             return self._failed(shard, str(error))
 
     def close(self) -> None:
         """Releases the stage and the copies of its assets."""
-        self._step.stage.teardown()
+        self.stage.teardown()
         self._cache.clear()
 
     def _try(self, shard: str, isolation: Isolation) -> Outcome:
         """One attempt; raises TransientError where the disk is full, and nothing else."""
-        stage = self._step.stage
         try:
-            inputs = {column: self._run.receipt(column, shard) for column in stage.reads}
+            inputs = {column: self._run.receipt(column, shard) for column in self.stage.reads}
             if None in inputs.values():
-                return Outcome(self._step.node.name, stage.writes.name, shard, "waiting")
+                return Outcome(self._spec.node, self._spec.column, shard, "waiting")
             present = {column: receipt for column, receipt in inputs.items() if receipt}
             return self._bring_up_to_date(shard, present, isolation)
         except StorageError as error:
@@ -82,23 +99,33 @@ class ShardRunner:
             return self._failed(shard, traceback.format_exc())
 
     def _failed(self, shard: str, error: str) -> Outcome:
-        return failed(self._step.node.name, self._step.stage.writes.name, self._run, shard, error)
+        return failed(self._spec.node, self._spec.column, self._run, shard, error, fatal=self._cannot_begin)
 
     def _bring_up_to_date(self, shard: str, inputs: dict[str, Receipt], isolation: Isolation) -> Outcome:
-        basis, column = self._step.basis(inputs), self._step.stage.writes.name
-        done, what = self._current(shard, basis), read_retry_mark(self._run, column, shard)
-        if done and what is None:
+        column = self._spec.column
+        hashes = {name: receipt.output.sha256 for name, receipt in inputs.items()}
+        basis = basis_of(self.stage, {name: asset.sha256 for name, asset in self._assets.items()}, hashes)
+        done, mark = self._current(shard, basis), read_retry_mark(self._run, column, shard)
+        if done and mark is None:
             clear_failure(self._run, column, shard)  # of an attempt with other settings, since taken back
             return self._outcome(done, "cached")
         self._set_up()
-        attempt = Attempt(self._step.stage, shard, self._run, basis, inputs, isolation, self._in_flight)
-        receipt = run_shard(attempt, (done, what) if done and what else None)
+        receipt = run_shard(
+            self.stage,
+            self._run,
+            shard,
+            basis=basis,
+            inputs=inputs,
+            again=(done, mark) if done and mark else None,
+            isolation=isolation,
+            in_flight=self._in_flight,
+        )
         clear_retry_mark(self._run, column, shard)
         return self._outcome(receipt, "done")
 
     def _current(self, shard: str, basis: Basis) -> Receipt | None:
         """The receipt of the shard, if it is what is wanted and agrees with what is stored."""
-        done = self._run.receipt(self._step.stage.writes.name, shard)
+        done = self._run.receipt(self._spec.column, shard)
         if done is None or done.fingerprint != basis.fingerprint:
             return None
         return done if self._run.validates(done) or revalidate(self._run, done) else None
@@ -106,64 +133,63 @@ class ShardRunner:
     def _set_up(self) -> None:
         if self._ready:
             return
-        self._step.stage.setup({name: self._cache.local(asset) for name, asset in self._step.assets.items()})
+        assets = {name: self._cache.local(asset) for name, asset in self._assets.items()}
+        try:
+            self.stage.setup(StageContext(self._home.storage, assets))
+        except Exception as error:
+            self._cannot_begin = not isinstance(error, StorageError)  # storage may come back
+            raise
         self._ready = True
 
     def _outcome(self, receipt: Receipt, status: Literal["done", "cached"]) -> Outcome:
         counts = (receipt.samples_in, receipt.samples_out, receipt.drops, receipt.seconds, receipt.output.bytes)
-        return Outcome(self._step.node.name, receipt.column, receipt.shard, status, *counts)
+        return Outcome(self._spec.node, receipt.column, receipt.shard, status, *counts)
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One attempt at one shard of a stage: what it reads, and what is known of its samples."""
-
-    stage: Stage
-    shard: str
-    run: RunDir
-    basis: Basis
-    inputs: dict[str, Receipt]
-    isolation: Isolation = NO_ISOLATION
-    in_flight: Callable[[Sequence[str]], None] = report_nothing
-
-    def batches(self) -> Iterator[list[Sample]]:
-        """The shard's samples; what is in a batch follows from the samples alone."""
-        if isinstance(self.stage, SourceStage):
-            return _batched(self.stage.source(self.shard), self.stage.batch_size)
-        return _batched(self.run.samples(list(self.inputs.values())), self.stage.batch_size)
-
-
-def run_shard(attempt: Attempt, again: tuple[Receipt, RetryMark] | None = None) -> Receipt:
-    """Puts the shard's samples through the stage and commits its rows and drops; the receipt comes last.
+def run_shard(
+    stage: Stage,
+    run: RunDir,
+    shard: str,
+    *,
+    basis: Basis,
+    inputs: Mapping[str, Receipt],
+    again: tuple[Receipt, RetryMark] | None = None,
+    isolation: Isolation = NO_ISOLATION,
+    in_flight: Callable[[Sequence[str]], None] = lambda _: None,
+) -> Receipt:
+    """Puts the shard's samples through a stage that is set up, and commits its rows and drops; the receipt comes last.
 
     `again`: the shard is done, and only what was put back of it is done anew.
     """
-    started, stage, run = time.monotonic(), attempt.stage, attempt.run
+    started_s = time.monotonic()
     with ExitStack() as stack:
         scratch = stack.enter_context(run.storage.scratch())
-        work = ShardWork(stage, stage.writes.writer(scratch), attempt.isolation, attempt.in_flight)
+        work = ShardWork(stage, stage.writes.writer(scratch), isolation, in_flight)
         stack.callback(work.writer.close)
+        samples = stage.source(shard) if isinstance(stage, SourceStage) else run.samples(list(inputs.values()))
+        batches = _batched(samples, stage.batch_size)
         if again and not isinstance(stage.writes, FolderColumn):  # the rows of a folder cannot be read back
-            redo(work, attempt.batches(), run, *again)
+            redo(work, batches, run, *again)
         else:
-            for batch in attempt.batches():
+            for batch in batches:
                 work.take(batch)
         work.finish()
         return commit(
             run,
             column=stage.writes.name,
-            shard=attempt.shard,
-            basis=attempt.basis,
+            shard=shard,
+            basis=basis,
             local=work.writer.finish(),
-            path=stage.writes.path(attempt.shard),
+            path=stage.writes.path(shard),
             samples_in=work.samples_in,
             samples_out=work.samples_out,
             drops=work.drops,
-            seconds=time.monotonic() - started,
+            seconds=time.monotonic() - started_s,
         )
 
 
 def _batched(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    """Batches of `size`: what is in each follows from the samples alone."""
     iterator = iter(samples)
     while batch := list(islice(iterator, size)):
         yield batch

@@ -23,7 +23,7 @@ from .budget import BudgetTracker
 from .executor import Executor
 from .placement import ResourceError
 from .progress import Progress
-from .run_shard import MapStep
+from .run_shard import StageSpec
 
 
 @dataclass
@@ -38,7 +38,9 @@ class RunResult:
 
     @property
     def shards_failed(self) -> bool:
-        """Whether a shard of a map stage failed, rather than a barrier alone."""
+        """Whether shards failed, rather than a barrier or a stage as a whole."""
+        if any(outcome.fatal for outcome in self.unfinished):
+            return False
         return any(outcome.status == "failed" and outcome.node != self.stopped_at for outcome in self.unfinished)
 
 
@@ -46,10 +48,10 @@ class RunResult:
 class _ChainWork:
     """What is to be done on a chain."""
 
-    steps: Sequence[MapStep]
-    shards: Sequence[str]  # for which a step has something to do
-    to_do: Mapping[str, set[str]]  # shards by step
-    budgets: Mapping[str, BudgetTracker]  # by step
+    specs: Sequence[StageSpec]
+    shards: Sequence[str]  # for which a stage has something to do
+    to_do: Mapping[str, set[str]]  # shards by node
+    budgets: Mapping[str, BudgetTracker]  # by node
 
 
 class Runner:
@@ -75,96 +77,79 @@ class Runner:
 
         Raises:
             ResourceError: a stage that has work needs more than the cluster has; nothing was begun.
+            ClusterError: the cluster was lost, or what runs on it raises; the same command resumes.
         """
         try:
-            if not self._look_ahead(nodes):
-                return self._result
-            for group in self._graph.chains(nodes):
-                done = self._run_chain(group) if is_map(group[0]) else self._run_barrier(group[0])
-                if not done:
-                    self._result.stopped_at = group[0].name
-                    break
+            if self._has_work(nodes):
+                for group in self._graph.chains(nodes):
+                    done = self._run_chain(group) if is_map(group[0]) else self._run_barrier(group[0])
+                    if not done:
+                        self._result.stopped_at = self._result.stopped_at or group[0].name
+                        break
             return self._result
         finally:
             self._progress.close()
             if self._executor:
                 self._executor.close()
 
-    def _look_ahead(self, nodes: Sequence[Node]) -> bool:
-        """Whether there is anything to do; refuses what cannot be done. What it sees is let go before work begins."""
+    def _has_work(self, nodes: Sequence[Node]) -> bool:
+        """Whether there is anything to do; refuses what cannot be done. What it reads is let go before work begins."""
         planner = Planner(self._graph, self._run, keeps_index=True)
         plans = planner.plan(nodes)
-        self._clean_claims(plans, planner)
-        if all(plan.done and not plan.orphans for plan in plans):
-            self._say_nothing_is_to_do(plans)
-            return False
-        self._refuse_what_does_not_fit(plans)
-        return True
-
-    def _clean_claims(self, plans: Sequence[NodePlan], planner: Planner) -> None:
         for plan in plans:
             column = plan.node.step.writes.name
             if is_map(plan.node) and planner.stated(column).claimed:
                 clean_claims(self._run, column)
-
-    def _say_nothing_is_to_do(self, plans: Sequence[NodePlan]) -> None:
-        for plan in plans:
-            self._announce(plan)
-            self._progress.finish(plan.node.name)
-
-    def _refuse_what_does_not_fit(self, plans: Sequence[NodePlan]) -> None:
-        if at_work := [plan.node for plan in plans if plan.node.workers and not plan.done]:
-            self._get_executor().check(at_work)
+        if all(plan.done and not plan.orphans for plan in plans):
+            for plan in plans:
+                self._announce(plan)
+                self._progress.finish(plan.node.name)
+            return False
+        if pools := {plan.node.name: pool for plan in plans if not plan.done and (pool := plan.node.workers)}:
+            self._get_executor().check(pools)
+        return True
 
     def _run_chain(self, chain: Sequence[Node]) -> bool:
-        """Brings a chain of map stages up to date; False if there is nothing to run it on, or a budget is spent."""
+        """Brings a chain of map stages up to date; False if it cannot begin, or a budget is spent."""
         work = self._prepare(chain)
         if work is None:
             return False
         pa.default_memory_pool().release_unused()  # all that was read to prepare it, and a chain may take days
         if work.shards and not self._result.over_budget:
-            self._consume(self._get_executor().run_chain(work.steps, work.shards, self._run), work)
+            self._consume(self._get_executor().run_chain(work.specs, work.shards, self._run), work)
         for node in chain:
             self._progress.finish(node.name)
-        return not self._result.over_budget
+        return not (self._result.over_budget or self._result.stopped_at)
 
     def _prepare(self, chain: Sequence[Node]) -> _ChainWork | None:
-        """What is to be done; None if there is nothing to run the chain on. What was read to tell is let go."""
+        """What is to be done; None if the chain cannot begin. What was read to tell is let go."""
         planner = Planner(self._graph, self._run)
         barriers = {need.name: need for node in chain for need in self._graph.needs(node) if not is_map(need)}
         if missing := self._missing_input(list(barriers.values()), planner):
-            self._cannot_begin(chain[0], missing)
-            return None
+            return self._cannot_begin(chain[0], missing)
         plans = planner.plan(chain)
         if unknown := next((plan for plan in plans if plan.shards is None), None):
             why = f"{unknown.node.name}: its shards are not known: " + "; ".join(unknown.reasons)
-            self._cannot_begin(chain[0], why)
-            return None
-        steps = [MapStep(node, planner.assets(node) or {}) for node in chain]
-        pending = sorted({shard for plan in plans for shard in plan.pending if self._is_wanted(shard)})
+            return self._cannot_begin(chain[0], why)
+        specs = []
+        for node in chain:
+            try:
+                specs.append(StageSpec.of(node, planner.assets(node) or {}))
+            except Exception:  # noqa: BLE001 - of whatever kind: a stage that does not pickle runs nowhere
+                self._fail(node, traceback.format_exc())
+                return None
+        pending = {shard for plan in plans for shard in plan.pending if self._shards is None or shard in self._shards}
         for plan in plans:
             self._delete_orphans(plan, planner)
             self._announce(plan)
-        budgets = {plan.node.name: self._budget_tracker(plan, planner, pending) for plan in plans}
-        self._check_budgets(plans, budgets)
-        return _ChainWork(steps, pending, {plan.node.name: set(plan.pending) for plan in plans}, budgets)
+        budgets = {plan.node.name: _used_budget(plan, planner, pending) for plan in plans}
+        for plan in plans:  # beyond its budget a stage stays, until the recipe gives it more or work is put back
+            self._check_budget(budgets[plan.node.name], plan.node.name, plan.node.step.writes.name)
+        return _ChainWork(specs, sorted(pending), {plan.node.name: set(plan.pending) for plan in plans}, budgets)
 
-    def _check_budgets(self, plans: Sequence[NodePlan], budgets: Mapping[str, BudgetTracker]) -> None:
-        """A stage that has passed its budget stays beyond it, until the recipe gives it more or work is put back."""
-        for plan in plans:
-            if passed := budgets[plan.node.name].passed():
-                self._stop(plan.node.name, plan.node.step.writes.name, passed)
-
-    def _stop(self, node: str, column: str, passed: str) -> None:
-        self._result.over_budget, self._result.over_column = f"{node}: {passed}", column
-
-    def _budget_tracker(self, plan: NodePlan, planner: Planner, pending: Sequence[str]) -> BudgetTracker:
-        """What a stage has used of its budget in shards that stay out of this run."""
-        kept = planner.receipts(plan.node.step.writes.name).without(pending)
-        return BudgetTracker(plan.node.budget, kept.samples[1], sum(kept.drops.values()))
-
-    def _is_wanted(self, shard: str) -> bool:
-        return self._shards is None or shard in self._shards
+    def _check_budget(self, used: BudgetTracker, node: str, column: str) -> None:
+        if passed := used.passed():
+            self._result.over_budget, self._result.over_column = f"{node}: {passed}", column
 
     def _delete_orphans(self, plan: NodePlan, planner: Planner) -> None:
         """Removes shards that the recipe has no more, such as those of a larger run before."""
@@ -181,7 +166,7 @@ class Runner:
         self._progress.start(plan.node.name, total, done, plan.reasons, by_shard=is_map(plan.node))
 
     def _consume(self, outcomes: Iterable[Outcome], work: _ChainWork) -> None:
-        """Takes in what comes of the shards, until a stage has passed its budget."""
+        """Takes in what comes of the shards, until a stage has passed its budget or cannot begin."""
         for outcome in outcomes:
             if outcome.shard in work.to_do[outcome.node]:
                 self._progress.update(outcome)
@@ -190,10 +175,13 @@ class Runner:
                 self._index.wrote(outcome.column, outcome.shard)
             if outcome.status in ("failed", "waiting"):
                 self._result.unfinished.append(outcome)
-            budgets = work.budgets[outcome.node]
-            budgets.add(outcome)
-            if passed := budgets.passed():
-                self._stop(outcome.node, outcome.column, passed)
+            if outcome.fatal:
+                self._result.stopped_at = outcome.node
+                return
+            used = work.budgets[outcome.node]
+            used.add(outcome)
+            self._check_budget(used, outcome.node, outcome.column)
+            if self._result.over_budget:
                 return
 
     def _run_barrier(self, node: Node) -> bool:
@@ -209,9 +197,11 @@ class Runner:
             try:
                 self._do_barrier(node, planner)
             except (BarrierError, ResourceError) as error:
-                return self._failed_at_once(node, str(error))
+                self._fail(node, str(error))
+                return False
             except Exception:  # noqa: BLE001 - a bug of a barrier fails it, with its traceback kept, and the run says so
-                return self._failed_at_once(node, traceback.format_exc())
+                self._fail(node, traceback.format_exc())
+                return False
             clear_failure(self._run, node.step.writes.name, node.name)
             self._result.worked += len(plan.pending)
         self._progress.finish(node.name)
@@ -237,7 +227,7 @@ class Runner:
             assets={name: cache.local(asset) for name, asset in assets.items()},
             launch_ranks=self._launch_ranks,
             map_stage=lambda stage, shards: self._map_inside(node, stage, shards),
-            say=lambda line: self._progress.say(node.name, line),
+            log=lambda line: self._progress.log(node.name, line),
         )
         try:
             node.step.run(context)
@@ -247,11 +237,13 @@ class Runner:
     def _map_inside(self, node: Node, stage: Stage, shards: Sequence[str]) -> list[Outcome]:
         """Runs a barrier's own stage over shards; raises BarrierError if one fails."""
         assets = {name: resolve_asset(self._run, uri) for name, uri in stage.assets().items()}
-        step = MapStep(Node(node.name, stage), {name: asset for name, asset in assets.items() if asset})
+        spec = StageSpec.of(Node(node.name, stage), {name: asset for name, asset in assets.items() if asset})
         outcomes = []
-        for outcome in self._get_executor().run_chain([step], shards, self._run):
+        for outcome in self._get_executor().run_chain([spec], shards, self._run):
             self._progress.update(outcome)
             outcomes.append(outcome)
+            if outcome.fatal:
+                break
         if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
             raise BarrierError(f"{len(failed)} shards failed, first {failed[0].shard}:\n{failed[0].error}")
         return outcomes
@@ -259,17 +251,23 @@ class Runner:
     def _cannot_begin(self, node: Node, why: str) -> None:
         """Something before it is missing: nothing has failed here that would have to be written down."""
         self._result.unfinished.append(Outcome(node.name, node.step.writes.name, node.name, "failed", error=why))
-        self._progress.say(node.name, why)
+        self._progress.log(node.name, why)
 
-    def _failed_at_once(self, node: Node, error: str) -> bool:
-        column = node.step.writes.name
-        self._result.unfinished.append(failed(node.name, column, self._run, node.name, error))
-        self._progress.say(node.name, f"failed: {error.strip().splitlines()[-1]}")
-        return False
+    def _fail(self, node: Node, error: str) -> None:
+        """The node has failed as a whole; why is left in its column under its own name."""
+        self._result.stopped_at = node.name
+        self._result.unfinished.append(failed(node.name, node.step.writes.name, self._run, node.name, error))
+        self._progress.log(node.name, f"failed: {error.strip().splitlines()[-1]}")
 
     def _get_executor(self) -> Executor:
         self._executor = self._executor or self._make_executor()
         return self._executor
+
+
+def _used_budget(plan: NodePlan, planner: Planner, pending: Collection[str]) -> BudgetTracker:
+    """What a stage has used of its budget in shards that stay out of this run."""
+    kept = planner.receipts(plan.node.step.writes.name).without(pending)
+    return BudgetTracker(plan.node.budget, kept.samples[1], sum(kept.drops.values()))
 
 
 def _no_launcher(*_: object) -> NoReturn:

@@ -26,10 +26,6 @@ class Isolation:
 NO_ISOLATION = Isolation()
 
 
-def report_nothing(_: Sequence[str]) -> None:
-    """For callers who do not want to know what is in hand."""
-
-
 @dataclass
 class ShardWork:
     """One attempt at the samples of a shard. Rows go to the writer as they come; nothing but drops is held.
@@ -40,7 +36,7 @@ class ShardWork:
     stage: Stage
     writer: Writer
     isolation: Isolation = NO_ISOLATION
-    in_flight: Callable[[Sequence[str]], None] = report_nothing
+    in_flight: Callable[[Sequence[str]], None] = lambda _: None
     drops: list[Drop] = field(default_factory=list)
     samples_in: int = 0
     samples_out: int = 0

@@ -90,7 +90,7 @@ class Planner:
             "assets": {},
             "map_stage": _refuse,
             "launch_ranks": _refuse,
-            "say": _refuse,
+            "log": _refuse,
             **abilities,
         }
         return BarrierContext(run=self._run, basis=basis, writes=node.step.writes, inputs=inputs, **able)

@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from ..execution.run_shard import MapStep, ShardRunner
-from ..planning.recipe import Node
+from ..execution.run_shard import ShardRunner, StageSpec
 from ..records.column import Column, FolderColumn, TarColumn
 from ..records.rows import merge_on_key
 from ..records.sample import Sample
 from ..rundir.receipts import Receipt
 from ..rundir.rundir import RunDir
-from ..steps.assets import Asset, AssetCache
 from ..steps.step import SourceStage
 
 _MOST_SAMPLES = 64  # or two batches, if those are more
@@ -27,18 +25,21 @@ _TOO_LONG_S = 60.0  # and if the first batch alone took this long, no second one
 
 
 class ProbeError(RuntimeError):
-    """A stage that did not come through its probe; the message is one clear line."""
+    """A stage that did not come through its probe: why, and where more of it is written, if anything is."""
+
+    def __init__(self, why: str, log: str = "") -> None:
+        super().__init__(why)
+        self.log = log
 
 
 @dataclass(frozen=True)
 class ProbeOrder:
     """What to probe: a stage, a shard, where each of its inputs lies, and the run directory that takes the output."""
 
-    node: Node
+    spec: StageSpec
     shard: str
-    assets: dict[str, Asset]
     inputs: dict[str, tuple[RunDir, Receipt]]
-    home: RunDir  # what `run:` stands for
+    home: RunDir  # holds assets, and objects that samples name
     made: RunDir
 
 
@@ -74,7 +75,7 @@ class Measured:
 class Pace:
     """Lets a few batches through and keeps time: one is over when the first sample of the next is asked for."""
 
-    batch_size: int
+    batch_size: int = 1
     begun_s: list[float] = field(default_factory=list)  # of each batch
     begun_cpu_s: float = 0.0  # when the first one began
     ended_s: float = 0.0
@@ -135,21 +136,21 @@ class _FewSamples(RunDir):
 
 
 def measure(order: ProbeOrder, started_s: float) -> Measured:
-    """Runs the stage as a worker would, on a few samples; raises ProbeError if that fails."""
-    stage = order.node.step
-    pace = Pace(getattr(stage, "batch_size", 1))
+    """Runs the stage as a worker would, on a few samples; raises ProbeError, with a traceback in it, if that fails."""
+    pace = Pace()
+    runner = ShardRunner(
+        order.spec, _FewSamples(order.made.uri, order.inputs, pace), pace.in_flight, home=order.home
+    )  # fmt: skip
+    stage = runner.stage
+    pace.batch_size = stage.batch_size
     if isinstance(stage, SourceStage):
         all_of = stage.source
         stage.source = lambda shard: pace.few(all_of(shard))
-    cache = AssetCache(order.home)
-    assets = {name: Asset(cache.local(asset), asset.sha256) for name, asset in order.assets.items()}
-    runner = ShardRunner(MapStep(order.node, assets), _FewSamples(order.made.uri, order.inputs, pace), pace.in_flight)
     outcome = runner.run(order.shard)
     done_s = time.monotonic()
     runner.close()
-    cache.clear()
     if outcome.status != "done":
-        raise ProbeError(next(reversed(outcome.error.strip().splitlines()), outcome.status))
+        raise ProbeError(outcome.error or outcome.status)
     if not pace.samples:
         raise ProbeError("no sample came to it")
     sample_s, steady = pace.sample_s()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..execution.run_shard import StageSpec
 from ..planning.graph import Graph
 from ..planning.plan import NodePlan, Planner, is_map
 from ..planning.recipe import Node
@@ -34,13 +35,14 @@ class Probed:
     shard: str = ""
     measured: Measured | None = None
     why_not: str = ""
+    log: str = ""  # a file that holds all of why not
 
 
 class Probe:
     """Probes the nodes of a graph in their order. `made` is an empty local folder that takes all output."""
 
-    def __init__(self, graph: Graph, run: RunDir, made: Path, say: Callable[[str], None]) -> None:
-        self._graph, self._run, self._folder, self._say = graph, run, made, say
+    def __init__(self, graph: Graph, run: RunDir, made: Path, log: Callable[[str], None]) -> None:
+        self._graph, self._run, self._folder, self._log = graph, run, made, log
         self._made = RunDir(str(made / "run"))
         self._foreseen: dict[str, Mapping[str, Receipt]] = {}  # columns that were listed aside
         self._stands_in = False  # whether files that the probe made stand for those that the run has still to make
@@ -52,7 +54,7 @@ class Probe:
         probed = []
         for node in nodes:
             if is_map(node):
-                self._say(f"probing {node.name}")
+                self._log(f"probing {node.name}")
                 probed.append(self._probe(node, limit_s))
             elif isinstance(node.step, Barrier) and node.step.only_lists and not self.plans[node.name].done:
                 self._list(node, nodes)
@@ -72,19 +74,22 @@ class Probe:
             shard = (plan.pending or plan.shards)[0]
             inputs = {column: self._input(column, shard) for column in node.step.reads}
             home = self._made if self._stands_in else self._run
-            order = ProbeOrder(node, shard, self._assets(node), inputs, home, self._made)
+            order = ProbeOrder(self._spec(node), shard, inputs, home, self._made)
             return Probed(node, shard, measure_apart(order, self._folder, limit_s))
         except ProbeError as error:
-            return Probed(node, shard, why_not=str(error))
+            return Probed(node, shard, why_not=str(error), log=error.log)
 
-    def _assets(self, node: Node) -> dict[str, Asset]:
-        assets = {}
+    def _spec(self, node: Node) -> StageSpec:
+        assets: dict[str, Asset] = {}
         for name, uri in node.step.assets().items():
             asset = resolve_asset(self._run, uri)
             if asset is None:
                 raise ProbeError(f"needs {uri}")
             assets[name] = asset
-        return assets
+        try:
+            return StageSpec.of(node, assets)
+        except Exception as error:
+            raise ProbeError(f"{type(error).__name__}: {error}") from error
 
     def _input(self, column: str, shard: str) -> tuple[RunDir, Receipt]:
         """Where a shard of a column lies: in the run, or, where that would be made anew, among what the probe made."""
@@ -108,7 +113,7 @@ class Probe:
         try:
             node.step.run(self._context(node))
         except (BarrierError, ValueError, OSError) as error:
-            self._say(f"{node.name}: {error}")
+            self._log(f"{node.name}: {error}")
             return
         self._foreseen[column] = self._made.receipts(column)
         rest = [other for other in nodes if other.step.writes.name not in self._foreseen]
@@ -128,7 +133,7 @@ class Probe:
         planner = Planner(self._graph, self._run)
         basis = planner.barrier_basis(node)
         assert basis is not None, "it loads no weights"
-        context = planner.context(node, basis, say=self._say, map_stage=lambda *_: [])  # its own stages stay out
+        context = planner.context(node, basis, log=self._log, map_stage=lambda *_: [])  # its own stages stay out
         run, inputs = self._run, context.inputs
         if any(self._pending(column) for column in node.step.reads):
             run, inputs = self._made, {column: self._stand_ins(column) for column in node.step.reads}

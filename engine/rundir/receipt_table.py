@@ -115,7 +115,7 @@ class Receipts(Mapping[str, Receipt]):
         for first in range(0, len(shards), _SHARDS_AT_ONCE):
             yield from self.table[name].take(places.slice(first, _SHARDS_AT_ONCE)).to_pylist()
 
-    def without(self, shards: Sequence[str]) -> Receipts:
+    def without(self, shards: Collection[str]) -> Receipts:
         """The receipts of all other shards."""
         if not shards:
             return self

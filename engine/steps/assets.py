@@ -30,6 +30,8 @@ class AssetError(ValueError):
 
 def check_asset(uri: str) -> None:
     """Raises AssetError unless the URI is inside the run, an existing folder or file, or looks like a hub id."""
+    if uri.startswith(RUN_SCHEME) and "/" not in uri:
+        raise AssetError(f"{uri}: write it as run:COLUMN/NAME")
     if not (uri.startswith(RUN_SCHEME) or Path(uri).exists() or _HUB_ID.fullmatch(uri)):
         raise AssetError(f"{uri}: no such folder, and not a hub id")
 
@@ -37,8 +39,6 @@ def check_asset(uri: str) -> None:
 def resolve_asset(run: RunDir, uri: str) -> Asset | None:
     """The asset behind a URI; None if an earlier step of the run has still to make it."""
     check_asset(uri)
-    if uri == RUN_SCHEME:
-        return Asset(uri, "")
     if uri.startswith(RUN_SCHEME):
         receipt = run.receipt(*uri.removeprefix(RUN_SCHEME).split("/", 1))
         return Asset(uri, receipt.output.sha256) if receipt else None
@@ -54,9 +54,7 @@ class AssetCache:
         self._root: Path | None = None
 
     def local(self, asset: Asset) -> str:
-        """A local folder with the asset's content; a hub id and the run directory itself are handed out as they are."""
-        if asset.uri == RUN_SCHEME:
-            return self._run.storage.address("")
+        """A local folder or file with the asset's content; a hub id is handed out as it is."""
         if not asset.uri.startswith(RUN_SCHEME):
             return asset.uri
         self._root = self._root or make_scratch(Path(tempfile.gettempdir()))

@@ -36,7 +36,7 @@ class BarrierContext:
     assets: dict[str, str]  # name -> local folder or hub id
     map_stage: Callable[[Stage, Sequence[str]], list[Outcome]]
     launch_ranks: Launcher
-    say: Callable[[str], None]  # one line of progress for people
+    log: Callable[[str], None]  # one line of progress for people
     started_s: float = field(default_factory=time.monotonic)
 
     @contextmanager

@@ -23,12 +23,13 @@ class Outcome:
     seconds: float = 0.0
     bytes: int = 0
     error: str = ""
+    fatal: bool = False  # failed before the first sample, in a way that every other shard would, too
 
 
-def failed(node: str, column: str, run: RunDir, shard: str, error: str) -> Outcome:
+def failed(node: str, column: str, run: RunDir, shard: str, error: str, *, fatal: bool = False) -> Outcome:
     """The outcome of a shard that failed; why is left beside its receipt, as far as the storage lets us."""
     try:
         fail(run, column, shard, error)
     except OSError as lost:
         error = f"{error.rstrip()} (could not be written down: {lost})"
-    return Outcome(node, column, shard, "failed", error=error)
+    return Outcome(node, column, shard, "failed", error=error, fatal=fatal)

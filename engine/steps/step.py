@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..records.sample import Drop, Row, Sample
+from ..storage.storage import Storage
+from .asset_settings import named_assets, without_assets
 from .limits import Pool
 
 if TYPE_CHECKING:
@@ -35,17 +37,14 @@ class Step(ABC):
         """The one column this step adds."""
 
     def assets(self) -> dict[str, str]:
-        """What the step loads besides columns, by name: a folder, a hub id, or `run:PATH`, an output of this run.
-
-        `run:` alone is the run directory itself, for steps whose inputs name objects in it.
-        """
-        return {}
+        """What the step loads besides columns, by name: what its settings of type `AssetUri` say."""
+        return named_assets(self)
 
     def check(self) -> None:  # noqa: B027 - most settings are checked by their types
         """Looks whether the settings point at something; raises ValueError or OSError with one clear line."""
 
     def external(self) -> dict[str, Any]:
-        """VideoInfo outside the run directory that the output depends on; they enter the fingerprint."""
+        """Facts outside the run directory that the output depends on; they enter the fingerprint."""
         return {}
 
     def workers(self) -> Pool | None:
@@ -53,8 +52,8 @@ class Step(ABC):
         return None
 
     def settings(self) -> dict[str, Any]:
-        """The recipe's settings, as plain values."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload]
+        """What of the recipe's settings enters the fingerprint, as plain values: of assets it is their content."""
+        return without_assets(self)
 
     @property
     def produces(self) -> str:
@@ -62,14 +61,22 @@ class Step(ABC):
         return self.writes.name
 
 
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage may use of the run besides its samples."""
+
+    storage: Storage  # the run directory, for stages whose samples name objects in it
+    assets: Mapping[str, str] = field(default_factory=dict)  # by name: a local path, or a hub id as the recipe gave it
+
+
 class Stage(Step):
-    """Reads columns of one shard and adds one. Knows no Ray, no run directory and no other shard."""
+    """Reads columns of one shard and adds one. Knows no Ray and no other shard; it has to pickle."""
 
     batch_size: int = 1
     sample_limit_s: ClassVar[float] = 600.0  # a worker that takes longer over one sample is killed
 
-    def setup(self, assets: Mapping[str, str]) -> None:
-        """Runs once per worker. Values are local folders, or hub ids as the recipe gave them."""
+    def setup(self, context: StageContext) -> None:
+        """Runs once per worker, before its first samples. What it raises would meet every shard, and ends the run."""
 
     def teardown(self) -> None:
         """Runs once per worker at its end; safe if `setup` failed."""

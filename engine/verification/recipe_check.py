@@ -9,7 +9,7 @@ from ..planning.graph import Graph
 from ..planning.recipe import Node
 from ..rundir.receipts import Receipt
 from ..steps.assets import RUN_SCHEME
-from ..steps.fingerprint import settings_of
+from ..steps.fingerprint import plain_settings
 from ..steps.step import SourceStage, Stage, Step
 from .inspection import Content
 
@@ -83,7 +83,7 @@ class RecipeCheck:
             basis,
             step=step.name,
             version=step.version,
-            settings=settings_of(step),
+            settings=plain_settings(step),
             assets={name: basis.assets.get(name, _UNKNOWN) for name in step.assets()},
             inputs={column: basis.inputs.get(column, _UNKNOWN) for column in step.reads},
         )
@@ -93,5 +93,4 @@ class RecipeCheck:
 def _assets(step: Step | None) -> dict[str, str]:
     """What a step loads from its own run: its name for it, and the place."""
     uris = step.assets() if step else {}
-    places = {name: uri.removeprefix(RUN_SCHEME) for name, uri in uris.items() if uri.startswith(RUN_SCHEME)}
-    return {name: place for name, place in places.items() if place}
+    return {name: uri.removeprefix(RUN_SCHEME) for name, uri in uris.items() if uri.startswith(RUN_SCHEME)}

@@ -55,7 +55,7 @@ def _machines(recipe: Recipe, plans: Sequence[NodePlan]) -> Sequence[Machine]:
     """The nodes of the cluster at hand, none for a run in one process; raises ResourceError for what never fits."""
     executor = make_executor(recipe)
     try:
-        executor.check([plan.node for plan in plans if plan.node.workers and not plan.done])
+        executor.check({plan.node.name: pool for plan in plans if not plan.done and (pool := plan.node.workers)})
         if isinstance(executor, InProcessExecutor):
             return ()
         from ...engine.execution.ray_executor import machines
@@ -67,6 +67,6 @@ def _machines(recipe: Recipe, plans: Sequence[NodePlan]) -> Sequence[Machine]:
 
 def _probe(job: Job, machines: Sequence[Machine]) -> tuple[list[Probed], Forecast]:
     with tempfile.TemporaryDirectory(prefix="dap-probe-") as folder:
-        probe = Probe(job.graph, job.run, Path(folder), say=lambda line: print(line, file=sys.stderr))
+        probe = Probe(job.graph, job.run, Path(folder), log=lambda line: print(line, file=sys.stderr))
         probed = probe.run(job.nodes)
         return probed, forecast(probed, probe.plans, job.graph.chains(job.nodes), probe.samples, machines)

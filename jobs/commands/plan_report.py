@@ -16,7 +16,6 @@ from ...engine.probing.forecast import Forecast, StageForecast
 from ...engine.probing.measure import Measured
 from ...engine.probing.probe import Probed
 from ...engine.quantities import duration, hours, size
-from ...engine.steps.assets import RUN_SCHEME
 
 
 def plan_document(recipe: str, uri: str, plans: Sequence[NodePlan]) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def _step(plan: NodePlan) -> dict[str, Any]:
         "step": plan.node.name,
         "kind": step.name,
         "reads": list(step.reads),
-        "loads": [uri for uri in step.assets().values() if uri != RUN_SCHEME],
+        "loads": list(step.assets().values()),
         "writes": step.produces,
         "shards": len(plan.shards or ()) if known else None,
         "to_do": len(plan.pending) if known else None,
@@ -69,6 +68,7 @@ def forecast_document(
         "machines": there,  # none: the run is one process
         "stages": {name: _stage(each, predicted) for each in probed if (name := each.node.name) in predicted.stages},
         "not_probed": {each.node.name: each.why_not for each in probed if each.why_not},
+        "logs": {each.node.name: each.log for each in probed if each.log},  # of those not probed
         "not_predicted": list(left_out),
         "warnings": list(predicted.warnings),
         "total": total,
@@ -106,7 +106,7 @@ def _remarks(probed: Sequence[Probed], predicted: Forecast, left_out: Sequence[s
             drops = ", ".join(f"{code} {count}" for code, count in each.measured.drops.items())
             yield f"dropped: {each.node.name}: {drops} of {each.measured.samples_in} samples tried"
         elif each.why_not:
-            yield f"not probed: {each.node.name}: {each.why_not}"
+            yield f"not probed: {each.node.name}: {each.why_not}" + (f" ({each.log})" if each.log else "")
     if left_out:
         yield f"not predicted: {', '.join(left_out)}"
     yield from (f"warning: {warning}" for warning in predicted.warnings)

@@ -31,7 +31,7 @@ class Weights:
 
         `in_run`: a model of the run has that very hash, and the name is its own. Others are named as in run.yaml.
         """
-        return {asset: self._named(output, asset, sha256) for asset, sha256 in basis.assets.items() if sha256}
+        return {asset: self._named(output, asset, sha256) for asset, sha256 in basis.assets.items()}
 
     def _named(self, output: str, asset: str, sha256: str) -> dict[str, Any]:
         for name, receipt in self.models.items():

@@ -23,9 +23,10 @@ HEARTBEAT_S = 0.5
 def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no decoder outlives its worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to handle
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # codecs complain about every broken packet
     connection, memory = Connection(int(sys.argv[1])), int(sys.argv[2])
     try:
+        _tell(connection, kind="ready")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # codecs complain about every broken packet
         while True:
             if (message := connection.recv_bytes()) != FREE:  # slots that the last video did not need
                 _answer(connection, memory, json.loads(message))

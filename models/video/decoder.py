@@ -10,8 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
+
+import psutil
 
 from .file import VideoError
 from .frame_ring import FREE, FrameRing
@@ -19,6 +22,7 @@ from .frames import Eye, Missed, VideoFrame, nobody_misses
 from .spherical_metadata import Declared
 
 POLL_S = 0.1
+_START_S = 120.0  # that a child may take until it is ready, on a machine that is busy
 
 
 class Decoder:
@@ -40,6 +44,15 @@ class Decoder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def start(self) -> None:
+        """Starts the child, so that what keeps it from working shows before the first video.
+
+        Raises:
+            RuntimeError: it cannot work here, as where a package is missing; the message holds its traceback.
+        """
+        with suppress(VideoError):  # it was killed: the first video starts another
+            self._living_child()
 
     @property
     def pid(self) -> int | None:
@@ -87,7 +100,12 @@ class Decoder:
     def _living_child(self) -> _Child:
         if self._child is None or self._child.process.poll() is not None:
             self.close()
-            self._child = _Child()
+            self._child = child = _Child()
+            try:
+                child.wait_until_ready()
+            except BaseException:
+                self.close()
+                raise
         return self._child
 
 
@@ -99,13 +117,27 @@ class _Child:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "dap_engine.models.video.child", str(theirs.fileno()), str(self._memory)],
+                [sys.executable, "-P", "-m", "dap_engine.models.video.child", str(theirs.fileno()), str(self._memory)],
                 pass_fds=[theirs.fileno(), self._memory],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                stderr=subprocess.PIPE,  # until it is ready
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
             )
         self.connection = Connection(ours.detach())
+
+    def wait_until_ready(self) -> None:
+        """Waits for its first message; raises RuntimeError with its traceback if an exception ends it before."""
+        assert self.process.stderr
+        with self.process.stderr as stderr:
+            if not self.connection.poll(_START_S):
+                raise VideoError("decode_timeout", f"the decoder was not ready within {_START_S:g} s")
+            try:
+                self.connection.recv_bytes()
+            except (EOFError, OSError):
+                if (status := self.process.wait()) > 0:
+                    raise RuntimeError(f"the video decoder does not start:\n{stderr.read().decode()}") from None
+                raise _crash(status) from None
 
     def ask(self, request: dict[str, Any], height: int) -> FrameRing:
         """Makes room for frames of this height before the request goes out."""
@@ -185,23 +217,20 @@ class _Watchdog(threading.Thread):
         """Why the child is gone."""
         if self._reason:
             return self._reason
-        return VideoError("decode_crashed", f"the decoder died with status {self._process.wait()}")
+        return _crash(self._process.wait())
 
     def run(self) -> None:
         while not self._done.wait(POLL_S):
             deadline = self._deadline
             if deadline is not None and time.monotonic() > deadline:
                 self._reason = VideoError("decode_timeout", f"no frame and no progress for {self._timeout_s:g} s")
-            elif _resident_bytes(self._process.pid) > self._memory_bytes:
-                self._reason = VideoError("decode_memory", f"more than {self._memory_bytes / 2**30:.1f} GiB")
+            with suppress(psutil.Error):  # already gone: the socket will tell
+                if psutil.Process(self._process.pid).memory_info().rss > self._memory_bytes:
+                    self._reason = VideoError("decode_memory", f"more than {self._memory_bytes / 2**30:.1f} GiB")
             if self._reason:
                 self._process.kill()
                 return
 
 
-def _resident_bytes(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):  # already gone: the pipe will tell
-        return 0
+def _crash(status: int) -> VideoError:
+    return VideoError("decode_crashed", f"the decoder died with status {status}")

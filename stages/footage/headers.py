@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,10 +19,10 @@ import pyarrow as pa
 import pyarrow.fs
 from av.error import FFmpegError
 
+from ...engine.child_process import ChildError, ChildProcess, Parent
 from ...engine.records.column import Column, ParquetColumn
 from ...engine.records.sample import Row, Sample
-from ...engine.steps.assets import RUN_SCHEME
-from ...engine.steps.step import SourceStage
+from ...engine.steps.step import SourceStage, StageContext
 from ...models.video.file import VIDEO_FORMATS
 from .fetch import local_path, resolved
 
@@ -44,7 +43,7 @@ class VideoInfo:
 
 
 def probe(uri: str) -> VideoInfo:
-    """Opens a path or URI. What cannot be read has no facts: extraction will say why."""
+    """Opens a path or URI. What cannot be read has no info: extraction will say why."""
     try:
         with _open(uri) as file:
             size = file.seek(0, 2)
@@ -54,25 +53,27 @@ def probe(uri: str) -> VideoInfo:
 
 
 def probe_all(uris: Sequence[str]) -> list[VideoInfo]:
-    """The facts of each, several at a time."""
+    """The info of each, several at a time."""
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         return list(threads.map(probe, uris))
 
 
 def probe_apart(uris: Sequence[str]) -> list[VideoInfo]:
-    """The same in a child process; what makes that crash or hang has no facts."""
+    """The same in a child process; what makes that crash or hang has no info."""
     try:
-        command = [sys.executable, "-m", "dap_engine.stages.footage.headers"]
-        limit_s = _START_S + _EACH_S * len(uris)
-        told = subprocess.run(command, input=json.dumps(list(uris)).encode(), capture_output=True, timeout=limit_s)
-        if told.returncode == 0:
-            return [VideoInfo(**facts) for facts in json.loads(told.stdout)]
-    except subprocess.TimeoutExpired:
-        pass  # one of them is to blame; the halves will show which
+        with ChildProcess(_send_all, list(uris), log=subprocess.DEVNULL) as child:
+            return [VideoInfo(**info) for info in child.receive(_START_S + _EACH_S * len(uris))]
+    except ChildError as error:
+        if error.code == "raised":
+            raise RuntimeError(f"the headers of videos cannot be read:\n{error.traceback}") from error
     if len(uris) <= 1:
         return [VideoInfo()] * len(uris)
-    half = len(uris) // 2
+    half = len(uris) // 2  # one of them is to blame; the halves will show which
     return probe_apart(uris[:half]) + probe_apart(uris[half:])
+
+
+def _send_all(parent: Parent, uris: Sequence[str]) -> None:
+    parent.send([asdict(info) for info in probe_all(uris)])
 
 
 def _open(uri: str) -> IO[bytes]:
@@ -110,13 +111,12 @@ def _content(file: IO[bytes], size: int) -> str:
 
 @dataclass
 class ProbeFootage(SourceStage):
-    """Videos to `probes`: their facts. `work` holds their URIs by key, by shard; it is gone once they are planned."""
+    """Videos to `probes`: their info. `work` holds their URIs by key, by shard; it is gone once they are planned."""
 
     name: ClassVar[str] = "probe-footage"
     batch_size: ClassVar[int] = 32  # type: ignore[misc] - not a recipe's setting
 
     work: Mapping[str, Mapping[str, str]]
-    run: str = RUN_SCHEME
 
     @property
     def writes(self) -> Column:
@@ -126,11 +126,8 @@ class ProbeFootage(SourceStage):
     def settings(self) -> dict[str, Any]:
         return {"work": hashlib.sha256(json.dumps(self.work, sort_keys=True).encode()).hexdigest()}
 
-    def assets(self) -> dict[str, str]:
-        return {"run": self.run}
-
-    def setup(self, assets: Mapping[str, str]) -> None:
-        self._run_uri = assets["run"]
+    def setup(self, context: StageContext) -> None:
+        self._run_uri = context.storage.address("")
 
     def shards(self) -> Sequence[str]:
         return sorted(self.work)
@@ -141,7 +138,3 @@ class ProbeFootage(SourceStage):
     def process(self, batch: list[Sample]) -> Iterator[Row]:
         facts = probe_all([resolved(sample["video"]["uri"], self._run_uri) for sample in batch])
         return (Row(sample.key, asdict(one)) for sample, one in zip(batch, facts, strict=True))
-
-
-if __name__ == "__main__":
-    json.dump([asdict(facts) for facts in probe_all(json.load(sys.stdin))], sys.stdout)

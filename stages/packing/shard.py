@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 
 from ...engine.records.column import Column, TarColumn
 from ...engine.records.sample import Drop, Row, Sample
-from ...engine.steps.assets import RUN_SCHEME
-from ...engine.steps.step import SourceStage
-from ...engine.storage.storage import Storage, StorageError
+from ...engine.steps.step import SourceStage, StageContext
+from ...engine.storage.storage import StorageError
 
 
 @dataclass
@@ -25,17 +24,13 @@ class PackShard(SourceStage):
     column: str
     assignment_path: str
     assignment_sha256: str
-    run: str = RUN_SCHEME
 
     @property
     def writes(self) -> Column:
         return TarColumn(self.column, ("depth.png", "jpg", "json"), shuffled=True)
 
-    def assets(self) -> dict[str, str]:
-        return {"run": self.run}
-
-    def setup(self, assets: Mapping[str, str]) -> None:
-        self._storage = Storage(assets["run"])
+    def setup(self, context: StageContext) -> None:
+        self._storage = context.storage
 
     def shards(self) -> Sequence[str]:
         return []  # the deal's, which the barrier has read

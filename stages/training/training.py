@@ -79,7 +79,7 @@ class Training(Barrier):
         resume = resume_point(context, self.model, self.checkpoint_every)
         task = Task(self, context.run, resolve_assets(context.run, self), resume)
         with context.scratch() as scratch:
-            figures = train(task, scratch / "model", context.say, context.launch_ranks)
+            figures = train(task, scratch / "model", context.log, context.launch_ranks)
             write_lineage(scratch / "model", context.basis, figures)
             context.commit(self.model, scratch / "model", task.samples, task.samples)
         resume.forget()

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dap_engine.engine.execution.ray_executor import RayExecutor
-from dap_engine.engine.execution.run_shard import MapStep
+from dap_engine.engine.execution.run_shard import StageSpec
 from dap_engine.engine.planning.graph import build_graph
 from dap_engine.engine.planning.plan import Planner
 from dap_engine.engine.planning.recipe import Node
@@ -56,7 +56,7 @@ def _run(executor: RayExecutor, folder: str, steps: Sequence[Step], together: in
         run = finished_run(Path(place), steps[0])
         nodes = [Node(step.name, step, POOLS.get(step.name, Pool())) for step in steps]
         planner = Planner(build_graph(nodes), run)
-        chain = [MapStep(node, planner.assets(node) or {}) for node in nodes[1:]]
+        chain = [StageSpec.of(node, planner.assets(node) or {}) for node in nodes[1:]]
         shards, started_s = list(run.receipts("plan")), time.perf_counter()
         times_s: dict[str, list[float]] = {node.name: [] for node in nodes}
         for first in range(0, len(chain), together):

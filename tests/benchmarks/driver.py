@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,12 +13,13 @@ from rich.console import Console
 
 from dap_engine.engine.execution.executor import Executor
 from dap_engine.engine.execution.progress import Progress
-from dap_engine.engine.execution.run_shard import MapStep
+from dap_engine.engine.execution.run_shard import StageSpec
 from dap_engine.engine.execution.runner import Runner
 from dap_engine.engine.planning.graph import build_graph
 from dap_engine.engine.planning.recipe import Node, load_recipe
 from dap_engine.engine.rundir.receipts import Receipt
 from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.steps.limits import Pool
 from dap_engine.engine.steps.outcome import Outcome
 from tests.benchmarks.measure import Result
 from tests.benchmarks.simulated import pretend_stage
@@ -79,22 +80,23 @@ def _receipts(folder: str) -> int:
 class _Pretending(Executor):
     """Leaves the outputs and receipts that workers would leave, and looks at the memory of this process meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: Sequence[Node]) -> None:
         self.looks: Looks = {}
+        self._nodes = {node.name: node for node in nodes}
 
-    def run_chain(self, chain: Sequence[MapStep], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
+    def run_chain(self, chain: Sequence[StageSpec], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
         done = 0
         for shard in shards:
             receipts = dict[str, Receipt]()
-            for step in chain:
-                column = step.stage.produces
-                receipts[column] = pretend_stage(run, step.node, {}, receipts, shard)
-                yield Outcome(step.node.name, column, shard, "done", samples_in=1, samples_out=1)
+            for spec in chain:
+                node = self._nodes[spec.node]
+                receipts[spec.column] = pretend_stage(run, node, {}, receipts, shard)
+                yield Outcome(spec.node, spec.column, shard, "done", samples_in=1, samples_out=1)
             done += len(chain)
             if done % 1000 < len(chain) or shard == shards[-1]:
                 self.looks[done] = _resident_bytes(os.getpid()) / 2**20
 
-    def check(self, nodes: Sequence[Node]) -> None:
+    def check(self, pools: Mapping[str, Pool]) -> None:
         """All the room there could be."""
 
     def close(self) -> None:
@@ -103,7 +105,7 @@ class _Pretending(Executor):
 
 def _simulated(folder: str) -> Looks:
     graph = build_graph(load_recipe(RECIPE, STEPS, [f"count.total_shards={SIMULATED_SHARDS}"]).nodes)
-    executor, unseen = _Pretending(), Progress(Console(file=StringIO()), every_s=3600)
+    executor, unseen = _Pretending(graph.nodes), Progress(Console(file=StringIO()), every_s=3600)
     result = Runner(graph, RunDir(folder), lambda: executor, unseen).run(graph.select(only=STAGES))
     if result.worked != len(STAGES) * SIMULATED_SHARDS:
         raise RuntimeError(f"{result.worked} shards were done")

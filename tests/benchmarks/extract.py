@@ -41,7 +41,7 @@ def _extract(video: Path, height: int, cores: int, repeats: int) -> Result:
         videos = [str(_copy(video, Path(folder) / "videos" / f"{number}.mp4")) for number in range(VIDEOS)]
         run = finished_run(Path(folder) / "run", Plan(videos=f"{folder}/videos"))
         stage = _with_all_checks(cores)
-        with shard_work(stage, run, {**stage.assets(), "run": run.uri}) as work:
+        with shard_work(stage, run, stage.assets()) as work:
             pair = paired(timed(work), timed(lambda: [_decode_and_encode(video, cores) for video in videos]), repeats)
         kept = run.receipts("frames")[SHARD].samples_out
     if kept != VIDEOS * SECONDS / EVERY_S:

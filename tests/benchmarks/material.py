@@ -10,13 +10,14 @@ from rich.console import Console
 
 from dap_engine.engine.execution.executor import InProcessExecutor
 from dap_engine.engine.execution.progress import Progress
-from dap_engine.engine.execution.run_shard import Attempt, MapStep, run_shard
+from dap_engine.engine.execution.run_shard import run_shard
 from dap_engine.engine.execution.runner import Runner
 from dap_engine.engine.planning.graph import build_graph
 from dap_engine.engine.planning.recipe import Node
 from dap_engine.engine.rundir.receipts import Receipt
 from dap_engine.engine.rundir.rundir import RunDir
-from dap_engine.engine.steps.step import Stage, Step
+from dap_engine.engine.steps.fingerprint import basis_of
+from dap_engine.engine.steps.step import Stage, StageContext, Step
 from dap_engine.models.data.images import resize_rgb
 from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
 from dap_engine.models.simulator.rendering.video import CRF, encode_h264
@@ -58,9 +59,9 @@ def finished_run(folder: Path, *steps: Step) -> RunDir:
 def shard_work(stage: Stage, run: RunDir, assets: dict[str, str]) -> Iterator[Callable[[], Receipt]]:
     """Does the first shard of the run anew at every call; the stage is set up once."""
     inputs = {column: run.receipts(column)[SHARD] for column in stage.reads}
-    basis = MapStep(Node(stage.name, stage)).basis(inputs)
-    stage.setup(assets)
+    basis = basis_of(stage, {}, {column: receipt.output.sha256 for column, receipt in inputs.items()})
+    stage.setup(StageContext(run.storage, assets))
     try:
-        yield lambda: run_shard(Attempt(stage, SHARD, run, basis, inputs))
+        yield lambda: run_shard(stage, run, SHARD, basis=basis, inputs=inputs)
     finally:
         stage.teardown()

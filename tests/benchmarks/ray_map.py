@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from dap_engine.engine.execution.executor import Executor, InProcessExecutor
 from dap_engine.engine.execution.ray_executor import RayExecutor
-from dap_engine.engine.execution.run_shard import MapStep
+from dap_engine.engine.execution.run_shard import StageSpec
 from dap_engine.engine.planning.recipe import Node
 from dap_engine.engine.records.column import Column, TarColumn
 from dap_engine.engine.records.sample import Drop, Row, Sample
@@ -25,6 +25,7 @@ from tests.benchmarks.measure import Result, paired
 WORKERS = 2
 SHARDS = [f"{number:06d}" for number in range(3 * WORKERS)]
 SHARD_S = 5.0
+MEETING = "meeting"  # a folder of the run
 MEETING_TIMEOUT_S = 120.0
 
 
@@ -41,7 +42,7 @@ class Busy(SourceStage):
     def writes(self) -> Column:
         return TarColumn("hashes", ("txt",))
 
-    def setup(self, assets: object) -> None:
+    def setup(self, context: object) -> None:
         meeting, deadline_s = Path(self.meeting), time.monotonic() + MEETING_TIMEOUT_S
         (meeting / str(os.getpid())).touch()
         while len(list(meeting.iterdir())) < WORKERS:
@@ -79,40 +80,39 @@ def benchmark(repeats: int) -> Iterator[Result]:
 
 def _on_ray(executor: RayExecutor, rounds: int) -> float:
     with TemporaryDirectory() as folder:
-        step = _step(Path(folder), rounds)
-        ended_s = _last_outcome_s(executor, step, SHARDS, folder)
-        return ended_s - _started_s(step)
+        spec = _spec(Path(folder), rounds)
+        ended_s = _last_outcome_s(executor, spec, SHARDS, folder)
+        return ended_s - _started_s(Path(folder))
 
 
 def _in_processes(rounds: int) -> float:
     spawn = multiprocessing.get_context("spawn")
     with TemporaryDirectory() as folder, ProcessPoolExecutor(WORKERS, mp_context=spawn) as pool:
-        step = _step(Path(folder), rounds)
+        spec = _spec(Path(folder), rounds)
         parts = [SHARDS[first::WORKERS] for first in range(WORKERS)]
-        futures = [pool.submit(_last_outcome_s, InProcessExecutor(), step, part, folder) for part in parts]
-        return max(future.result() for future in futures) - _started_s(step)
+        futures = [pool.submit(_last_outcome_s, InProcessExecutor(), spec, part, folder) for part in parts]
+        return max(future.result() for future in futures) - _started_s(Path(folder))
 
 
-def _step(folder: Path, rounds: int) -> MapStep:
-    meeting = folder / "meeting"
+def _spec(folder: Path, rounds: int) -> StageSpec:
+    meeting = folder / MEETING
     meeting.mkdir()
-    return MapStep(Node("busy", Busy(rounds, str(meeting)), Pool(min_workers=WORKERS, max_workers=WORKERS)))
+    return StageSpec.of(Node("busy", Busy(rounds, str(meeting)), Pool(min_workers=WORKERS, max_workers=WORKERS)))
 
 
-def _last_outcome_s(executor: Executor, step: MapStep, shards: Sequence[str], folder: str) -> float:
+def _last_outcome_s(executor: Executor, spec: StageSpec, shards: Sequence[str], folder: str) -> float:
     """The time at which the last shard was done."""
     ended_s = 0.0
-    for outcome in executor.run_chain([step], shards, RunDir(f"{folder}/run")):
+    for outcome in executor.run_chain([spec], shards, RunDir(f"{folder}/run")):
         if outcome.status != "done":
             raise RuntimeError(f"shard {outcome.shard}: {outcome.status} {outcome.error}")
         ended_s = time.time()
     return ended_s
 
 
-def _started_s(step: MapStep) -> float:
+def _started_s(folder: Path) -> float:
     """The time at which the last worker was ready."""
-    assert isinstance(step.stage, Busy)
-    return max(path.stat().st_mtime for path in Path(step.stage.meeting).iterdir())
+    return max(path.stat().st_mtime for path in (folder / MEETING).iterdir())
 
 
 def _rounds_in(seconds: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dap_engine.engine.records.column import Column, ParquetColumn
 from dap_engine.engine.records.sample import Drop, Row, Sample
-from dap_engine.engine.steps.step import Stage
+from dap_engine.engine.steps.step import Stage, StageContext
 from tests.engine.steps import Add, Count, Total
 
 
@@ -43,7 +43,7 @@ class Poison(Stage):
     def settings(self) -> dict[str, object]:
         return {}  # the harm comes from outside: a cure changes nothing that was asked for
 
-    def setup(self, assets: Mapping[str, str]) -> None:
+    def setup(self, context: StageContext) -> None:
         if self.weights:
             Path(self.weights).read_bytes()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dap_engine.engine.execution.run_shard import MapStep, ShardRunner
+from dap_engine.engine.execution.run_shard import ShardRunner, StageSpec
 from dap_engine.engine.planning.recipe import Node
 from dap_engine.engine.records.column import Column, ParquetColumn
 from dap_engine.engine.records.sample import Drop, Row, Sample
@@ -65,7 +65,7 @@ class Attempt:
         if not self._process.is_alive():
             self._start()
         self.at, self._stepping, self.outcome = "", "", None
-        self._connection.send((MapStep(Node("say", words)), RunDir(uri)))
+        self._connection.send((StageSpec.of(Node("say", words)), RunDir(uri)))
         self._hear()
 
     @property
@@ -144,8 +144,8 @@ def _serve(connection: Connection) -> None:
     for name in (*LOOKS, *CHANGES):
         setattr(Storage, name, standing.before(name, getattr(Storage, name)))
     while True:
-        step, run = connection.recv()
-        connection.send(ShardRunner(step, run).run(SHARD))
+        spec, run = connection.recv()
+        connection.send(ShardRunner(spec, run).run(SHARD))
 
 
 class _Standing:

@@ -15,6 +15,8 @@ import simplejpeg
 from dap_engine.engine.planning.recipe import RecipeError
 from dap_engine.engine.planning.settings import build_settings
 from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.engine.steps.step import StageContext
+from dap_engine.engine.storage.storage import Storage
 from dap_engine.models.data.images import resize_rgb
 from dap_engine.models.frames.summary import HOPELESS_AFTER, MIN_VALID_SHARE
 from dap_engine.models.frames.yaw_hash import hash_distance, yaw_hash
@@ -37,7 +39,7 @@ def sample(path: Path | str, video_id: str | None = None) -> Sample:
 
 def outputs_of(video: Path, height: int = 192, **settings) -> list[Row | Drop]:
     stage = Extract(**{"every_s": 0.5, "height": height, **settings})
-    stage.setup({"run": "", **stage.assets()})
+    stage.setup(StageContext(Storage("/"), stage.assets()))
     outputs = list(stage.process([sample(video)]))
     stage.teardown()
     return outputs
@@ -46,7 +48,7 @@ def outputs_of(video: Path, height: int = 192, **settings) -> list[Row | Drop]:
 @pytest.fixture
 def extract(tmp_path):
     stage = pickle.loads(pickle.dumps(Extract(every_s=0.5, height=64)))  # noqa: S301 - as Ray sends it
-    stage.setup({"run": str(tmp_path)})
+    stage.setup(StageContext(Storage(str(tmp_path))))
     yield stage
     stage.teardown()
 
@@ -271,7 +273,7 @@ def test_memory_stays_flat_however_long_a_video_is(tmp_path):
     for name, count in (("short", 30), ("long", 300)):
         video = write_video(tmp_path / f"{name}.mp4", places(count, height=64, frames=1), gop=20)
         stage = Extract(every_s=0.1, height=512, min_sharpness=0)
-        stage.setup({"run": ""})
+        stage.setup(StageContext(Storage("/")))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         assert sum(isinstance(output, Row) for output in stage.process([sample(video)])) > 0.8 * count
         grown.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -304,7 +306,7 @@ def test_real_videos_through_the_stage(shared_data):
     with open(shared_data / "MANIFEST.csv", newline="") as file:
         expect = {Path(row["file"]).name: row["expect"] for row in csv.DictReader(file) if "videos/" in row["file"]}
     stage = Extract(height=256)
-    stage.setup({"run": ""})
+    stage.setup(StageContext(Storage("/")))
     for name, verdict in sorted(expect.items()):
         outputs = list(stage.process([sample(shared_data / "videos" / name, name.replace(".", "_"))]))
         rows = [output for output in outputs if isinstance(output, Row)]

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.engine.steps.step import StageContext
+from dap_engine.engine.storage.storage import Storage
 from dap_engine.stages.extract import Extract
 from tests.footage import panorama, write_video
 from tests.mutations import mutations
@@ -33,7 +35,7 @@ FRAMES = [panorama(64, seed=index) for index in range(10)]
 @pytest.fixture(scope="module")
 def stage():
     extract = Extract(every_s=0.3, height=32, timeout_s=TIMEOUT_S, memory_gb=2)
-    extract.setup({"run": "", **extract.assets()})
+    extract.setup(StageContext(Storage("/"), extract.assets()))
     yield extract
     extract.teardown()
 

@@ -9,6 +9,8 @@ import trimesh
 
 from dap_engine.engine.execution.runner import check_nodes
 from dap_engine.engine.planning.recipe import Node, RecipeError
+from dap_engine.engine.steps.step import StageContext
+from dap_engine.engine.storage.storage import Storage
 from dap_engine.models.data.depth_png import decode_depth_png
 from dap_engine.stages.simulate import Simulate
 from tests.runs import failure, finished, hashes, rows_of
@@ -48,7 +50,7 @@ def test_every_panorama_comes_with_its_depth_and_what_it_shows(run):
 @pytest.mark.parametrize("shard", ["000001", "000002"])
 def test_a_shard_made_alone_has_the_same_bytes(run, shard, tmp_path):
     stage = Simulate(panoramas=10, panoramas_per_shard=4, **SMALL)
-    stage.setup({})
+    stage.setup(StageContext(Storage("/")))
     writer = stage.writes.writer(tmp_path)
     for row in stage.process(list(stage.source(shard))):
         writer.add(row)

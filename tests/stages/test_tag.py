@@ -10,6 +10,8 @@ import pytest
 import simplejpeg
 
 from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.engine.steps.step import StageContext
+from dap_engine.engine.storage.storage import Storage
 from dap_engine.stages.tag import Tag
 from tests.models.tagging.tiny_qwen import save_tiny_qwen2vl
 
@@ -24,7 +26,7 @@ def samples(*jpegs: bytes) -> list[Sample]:
 
 
 def run(stage: Tag, batch: list[Sample], assets: dict[str, str] | None = None) -> list[Row | Drop]:
-    stage.setup(assets or {})
+    stage.setup(StageContext(Storage("/"), assets or {}))
     return list(stage.process(batch))
 
 

@@ -5,9 +5,9 @@ import pytest
 from dap_engine.engine.execution.executor import InProcessExecutor
 from dap_engine.engine.execution.progress import Progress
 from dap_engine.engine.execution.ray_executor import RayExecutor
-from dap_engine.engine.execution.run_shard import MapStep
+from dap_engine.engine.execution.run_shard import StageSpec
 from dap_engine.engine.execution.runner import Runner
-from dap_engine.engine.execution.supervisor import StageSpec, Supervisor
+from dap_engine.engine.execution.supervisor import Supervisor
 from dap_engine.engine.planning.graph import build_graph
 from dap_engine.engine.planning.recipe import load_recipe
 from dap_engine.engine.rundir.drops import read_drops
@@ -26,7 +26,7 @@ def supervised(place, shard, *overrides):
     graph, directory = build_graph(load_recipe(RECIPE, STEPS, overrides).nodes), RunDir(place)
     Runner(graph, directory, InProcessExecutor, Progress()).run(graph.select(only=["count"]))
     (node,) = graph.select(only=["poison"])
-    supervisor = Supervisor(StageSpec.of(MapStep(node), directory), directory)
+    supervisor = Supervisor(StageSpec.of(node), directory)
     try:
         return supervisor.run(shard)
     finally:
@@ -86,7 +86,7 @@ def test_a_sample_that_crashes_its_worker_is_given_up_after_the_attempts(tmp_pat
     outcome = supervised(str(tmp_path), "0000", "poison.kills=[6]", f"poison.log={log}")
     assert (outcome.status, outcome.samples_out, outcome.drops) == ("done", 7, {"worker_died": 1})
     (drop,) = drops(str(tmp_path))
-    assert (drop.key, drop.retryable, drop.detail) == ("n000006", True, "by SIGSEGV, attempt 3")
+    assert (drop.key, drop.retryable, drop.detail) == ("n000006", True, "died by SIGSEGV, attempt 3")
     of_six = [line.split() for line in log.read_text().splitlines() if "6" in line.split()]
     assert of_six == [["4", "5", "6", "7"]] * 2 + [["6"]] * 3
 

@@ -42,7 +42,7 @@ def disturb(place, log, calm, seed, victims, nodes=None):
     assert contents(place) == calm
     assert verify_run(RunDir(place)).problems == []
     assert run(place, in_process=True).worked == 0
-    assert disturbed.family.left_after(100, of="dap_engine.engine.execution.worker" if nodes else "") == []
+    assert disturbed.family.left_after(100, of="dap_engine.engine.child_process" if nodes else "") == []
 
 
 @pytest.mark.parametrize(("seed", "victims"), [(0, ("child", "actor", "node")), (1, ("driver", "group"))])

@@ -52,6 +52,6 @@ def test_a_barrier_shows_neither():
     progress, text = shown(terminal=False)
     progress.start("train", 1, 0, {"new": 1}, by_shard=False)
     time.sleep(0.2)
-    progress.say("train", "step 10 of 20")
+    progress.log("train", "step 10 of 20")
     progress.finish("train")
     assert text.getvalue() == "train: 1 of 1 to do (new)\ntrain: step 10 of 20\n"

@@ -6,13 +6,14 @@ import ctypes
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from dap_engine.engine.records.column import Column, TarColumn
 from dap_engine.engine.records.sample import Drop, Row, Sample
-from dap_engine.engine.steps.step import Stage
+from dap_engine.engine.steps.asset_settings import AssetUri
+from dap_engine.engine.steps.step import Stage, StageContext
 from tests.engine.steps import STEPS
 
 _HOLD = "import sys, time; held = b'x' * (int(sys.argv[1]) << 20); time.sleep(0.5)"
@@ -25,7 +26,7 @@ class Costly(Stage):
     name = "costly"
     column: str = "costs"
     reading: str = "numbers"
-    weights: str = ""
+    weights: AssetUri = ""
     batch_size: int = 2
     set_up_s: float = 0.0
     warm_up_s: float = 0.0  # of the first batch
@@ -46,10 +47,7 @@ class Costly(Stage):
     def writes(self) -> Column:
         return TarColumn(self.column, ("bin",))
 
-    def assets(self) -> dict[str, str]:
-        return {"weights": self.weights} if self.weights else {}
-
-    def setup(self, assets: Mapping[str, str]) -> None:
+    def setup(self, context: StageContext) -> None:
         time.sleep(self.set_up_s)
         self._held = b"x" * (self.mib << 20)
         self._warm = False

@@ -27,7 +27,7 @@ def graph_of(*steps: str) -> Graph:
 
 def probe(folder: Path, graph: Graph, place: str = "", limit_s: float = 60.0, **select) -> tuple[Probe, list[Probed]]:
     (folder / "made").mkdir()
-    probe = Probe(graph, RunDir(place or str(folder / "run")), folder / "made", say=lambda line: None)
+    probe = Probe(graph, RunDir(place or str(folder / "run")), folder / "made", log=lambda line: None)
     return probe, probe.run(graph.select(**select), limit_s)
 
 
