@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ..planning.recipe import Node
 from ..rundir.rundir import RunDir
 from ..steps.outcome import Outcome, failed
+from ..steps.source import copy_sources
 from .placement import ClusterError, Machine, ResourceError, check_room, fitting_segments
 from .run_shard import MapStep
 from .supervisor import StageSpec, Supervisor
@@ -38,8 +41,11 @@ _LOST_PLANS = 5  # in a row, without a shard done in between
 _SILENCE_S = 20.0  # after the loss of a node, before a plan is taken for stuck
 
 
-def connect(num_cpus: int | None = None, metrics_port: int | None = None) -> None:
-    """Connects to RAY_ADDRESS; where that is not set, starts a Ray on this machine, with the given CPUs and port."""
+def connect(num_cpus: int | None = None, metrics_port: int | None = None, steps: Iterable[type] = ()) -> None:
+    """Connects to RAY_ADDRESS; where that is not set, starts a Ray on this machine, with the given CPUs and port.
+
+    Workers are sent the source of those `steps` that are neither ours nor installed.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS", "local")
@@ -47,7 +53,10 @@ def connect(num_cpus: int | None = None, metrics_port: int | None = None) -> Non
     options: dict[str, Any] = own if address == "local" else {}
     _check_address(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        with tempfile.TemporaryDirectory() as folder:  # ray.init uploads what lies there
+            if modules := copy_sources(steps, Path(folder)):
+                options["runtime_env"] = {"py_modules": [str(module) for module in modules]}
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ValueError, ConnectionError, RuntimeError) as error:
         raise ClusterError(f"no Ray at {address}: {str(error).splitlines()[0]}") from error
 
@@ -71,8 +80,10 @@ def machines() -> list[Machine]:
 class RayExecutor:
     """Connects to RAY_ADDRESS if that is set, else starts a Ray of its own for the life of the executor."""
 
-    def __init__(self, num_cpus: int | None = None, metrics_port: int | None = None) -> None:
-        connect(num_cpus, metrics_port)
+    def __init__(
+        self, num_cpus: int | None = None, metrics_port: int | None = None, steps: Iterable[type] = ()
+    ) -> None:
+        connect(num_cpus, metrics_port, steps)
 
     def check(self, nodes: Sequence[Node]) -> None:
         """Raises ResourceError if the fewest workers of one step do not fit into the cluster."""

@@ -7,15 +7,18 @@ from typing import Any
 
 from ..rundir.receipts import Basis
 from ..storage.hashing import canonical_json
+from .source import source_hashes
 from .step import Step
 
 
 def basis_of(step: Step, assets: dict[str, str], inputs: dict[str, str]) -> Basis:
     """The basis of a step's output, given the hashes of its assets and inputs.
 
-    A setting that names an asset is left out: what counts is the asset's content, wherever it lies.
+    A setting that names an asset is left out: what counts is the asset's content, wherever it lies. The source of a
+    step that is not ours is in it: nobody has to think of raising its version.
     """
-    return Basis(step.name, step.version, settings_of(step), step.external(), dict(assets), dict(inputs))
+    external = {**step.external(), **source_hashes(type(step))}
+    return Basis(step.name, step.version, settings_of(step), external, dict(assets), dict(inputs))
 
 
 def settings_of(step: Step) -> dict[str, Any]:
