@@ -1,4 +1,4 @@
-"""Networks, losses, geometry, metrics and loaders; here, the names that most people want, imported when they are used."""
+"""Networks, losses, geometry, metrics and loaders; here, names that most people want, imported when they are used."""
 
 from importlib import import_module
 from typing import Any

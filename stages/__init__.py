@@ -1,4 +1,4 @@
-"""What is done to a shard or a column: one file a kind of step. `from dap_engine.stages import Extract` imports just it."""
+"""What is done to a shard or a column: one file a kind of step. A class is imported when it is used."""
 
 from importlib import import_module
 from typing import Any
