@@ -1,0 +1,23 @@
+"""How any shard of anything is planned, run, committed and resumed; here, what steps of one's own are written with."""
+
+from .records.column import Column, FolderColumn, ParquetColumn, TarColumn
+from .records.sample import Drop, Row, Sample
+from .steps.barrier import Barrier, BarrierContext, BarrierError
+from .steps.function import stage
+from .steps.step import SourceStage, Stage
+
+__all__ = [
+    "Barrier",
+    "BarrierContext",
+    "BarrierError",
+    "Column",
+    "Drop",
+    "FolderColumn",
+    "ParquetColumn",
+    "Row",
+    "Sample",
+    "SourceStage",
+    "Stage",
+    "TarColumn",
+    "stage",
+]

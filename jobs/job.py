@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ..engine.execution.executor import Executor, InProcessExecutor
+from ..engine.execution.progress import Progress
+from ..engine.execution.runner import Runner, RunResult, check_nodes, save_recipe
 from ..engine.planning.graph import Graph, build_graph
 from ..engine.planning.recipe import Node, Recipe, load_recipe
 from ..engine.rundir.rundir import RunDir
@@ -36,7 +38,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--only", default="", metavar="A,B", help="run just these steps")
     parser.add_argument("--until", metavar="X", help="run this step and all it needs")
-    parser.add_argument("--set", action="append", default=[], metavar="NODE.KEY=VALUE", dest="overrides")
+    parser.add_argument("--set", action="append", default=[], metavar="STEP.KEY=VALUE", dest="overrides")
 
 
 def open_job(arguments: argparse.Namespace) -> Job:
@@ -86,6 +88,20 @@ def read_recipe(name: str) -> str:
     raise UsageError(f"no recipe {name!r}: neither a file nor one of {sorted(built_in)}")
 
 
+def bring_up_to_date(job: Job, shards: Collection[str] | None = None, metrics_port: int | None = None) -> RunResult:
+    """Checks everything first, saves the recipe, then runs; what is up to date is left alone.
+
+    `shards`: map stages leave all others as they are.
+    """
+    check_nodes(job.nodes)
+    job.run.storage.sweep_scratch()
+    save_recipe(job.recipe, job.run)
+    runner = Runner(
+        job.graph, job.run, lambda: make_executor(job.recipe, metrics_port), Progress(), shards, launch_ranks
+    )
+    return runner.run(job.nodes)
+
+
 def launch_ranks(task: Any, folder: Path, say: Callable[[str], None]) -> dict[str, float]:
     """Trains on the workers of a Ray cluster; see `train_on_ray`."""
     from .ray_train import train_on_ray  # importing Ray costs seconds: only when there is work for it
@@ -101,4 +117,4 @@ def make_executor(recipe: Recipe, metrics_port: int | None = None) -> Executor:
         RayExecutor,  # starting Ray costs seconds: only when there is work for it
     )
 
-    return RayExecutor(metrics_port=metrics_port)
+    return RayExecutor(metrics_port=metrics_port, steps=[type(node.step) for node in recipe.nodes])

@@ -5,39 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 
+from ..engine.planning.settings import RecipeError
 from ..engine.steps.step import Step
-
-_KINDS = {
-    "simulate": "dap_engine.stages.simulate:Simulate",
-    "ingest": "dap_engine.stages.ingest:Ingest",
-    "film": "dap_engine.stages.film:Film",
-    "plan": "dap_engine.stages.plan:Plan",
-    "extract": "dap_engine.stages.extract:Extract",
-    "tag": "dap_engine.stages.tag:Tag",
-    "label": "dap_engine.stages.label:Label",
-    "score": "dap_engine.stages.score:Score",
-    "select": "dap_engine.stages.select:Select",
-    "pack": "dap_engine.stages.pack:Pack",
-    "train": "dap_engine.stages.train:Train",
-    "train-discriminator": "dap_engine.stages.train_discriminator:TrainDiscriminator",
-    "train-horizon": "dap_engine.stages.train_horizon:TrainHorizon",
-    "evaluate": "dap_engine.stages.evaluate:Evaluate",
-}
+from ..stages import KINDS
 
 
 class _Steps(Mapping[str, type[Step]]):
     def __getitem__(self, kind: str) -> type[Step]:
-        module, name = _KINDS[kind].split(":")
+        module, name = KINDS[kind].split(":")
         return getattr(import_module(module), name)
 
     def __contains__(self, kind: object) -> bool:
-        return kind in _KINDS
+        return kind in KINDS
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_KINDS)
+        return iter(KINDS)
 
     def __len__(self) -> int:
-        return len(_KINDS)
+        return len(KINDS)
 
 
 STEPS: Mapping[str, type[Step]] = _Steps()
+
+
+def kind_of(step: type[Step]) -> str:
+    """What a recipe calls a class of steps: its kind, or where it is written; raises RecipeError for what has no place.
+
+    A recipe is read by other processes, too.
+    """
+    place = f"{step.__module__}:{step.__qualname__}"
+    if step.__module__ == "__main__" or "." in step.__qualname__:
+        raise RecipeError(f"{place} can be found by no other process: write the class into a module")
+    return next((kind for kind, known in KINDS.items() if known == place), place)

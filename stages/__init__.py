@@ -1,0 +1,35 @@
+"""What is done to a shard or a column: one file a kind of step. A class is imported when it is used."""
+
+from importlib import import_module
+from typing import Any
+
+KINDS = {
+    "simulate": "dap_engine.stages.simulate:Simulate",
+    "ingest": "dap_engine.stages.ingest:Ingest",
+    "film": "dap_engine.stages.film:Film",
+    "plan": "dap_engine.stages.plan:Plan",
+    "extract": "dap_engine.stages.extract:Extract",
+    "tag": "dap_engine.stages.tag:Tag",
+    "label": "dap_engine.stages.label:Label",
+    "score": "dap_engine.stages.score:Score",
+    "select": "dap_engine.stages.select:Select",
+    "pack": "dap_engine.stages.pack:Pack",
+    "train": "dap_engine.stages.train:Train",
+    "train-discriminator": "dap_engine.stages.train_discriminator:TrainDiscriminator",
+    "train-horizon": "dap_engine.stages.train_horizon:TrainHorizon",
+    "evaluate": "dap_engine.stages.evaluate:Evaluate",
+}
+"""What a recipe calls each kind of step, and where its class is."""
+
+_MODULES = {name: module for module, name in (place.split(":") for place in KINDS.values())}
+
+
+def __getattr__(name: str) -> Any:
+    """The class of a kind of step."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

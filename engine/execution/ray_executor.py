@@ -6,9 +6,11 @@ import logging
 import os
 import re
 import socket
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -21,6 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ..rundir.rundir import RunDir
 from ..steps.limits import Pool
 from ..steps.outcome import Outcome, failed
+from ..steps.source import copy_sources
 from .placement import ClusterError, Machine, ResourceError, check_room, fitting_segments
 from .run_shard import StageSpec
 from .supervisor import Supervisor
@@ -40,8 +43,11 @@ _PIPELINE_ERROR = f"{FOLDER}/pipeline.error.txt"
 _SILENCE_S = 20.0  # after the loss of a node, before a pipeline is taken for stuck
 
 
-def connect(num_cpus: int | None = None, metrics_port: int | None = None) -> None:
-    """Connects to RAY_ADDRESS; where that is not set, starts a Ray on this machine, with the given CPUs and port."""
+def connect(num_cpus: int | None = None, metrics_port: int | None = None, steps: Iterable[type] = ()) -> None:
+    """Connects to RAY_ADDRESS; where that is not set, starts a Ray on this machine, with the given CPUs and port.
+
+    Workers are sent the source of those `steps` that are neither ours nor installed.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS", "local")
@@ -49,7 +55,10 @@ def connect(num_cpus: int | None = None, metrics_port: int | None = None) -> Non
     options: dict[str, Any] = own if address == "local" else {}
     _check_address(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        with tempfile.TemporaryDirectory() as folder:  # ray.init uploads what lies there
+            if modules := copy_sources(steps, Path(folder)):
+                options["runtime_env"] = {"py_modules": [str(module) for module in modules]}
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ValueError, ConnectionError, RuntimeError) as error:
         raise ClusterError(f"no Ray at {address}: {str(error).splitlines()[0]}") from error
 
@@ -73,8 +82,10 @@ def machines() -> list[Machine]:
 class RayExecutor:
     """Connects to RAY_ADDRESS if that is set, else starts a Ray of its own for the life of the executor."""
 
-    def __init__(self, num_cpus: int | None = None, metrics_port: int | None = None) -> None:
-        connect(num_cpus, metrics_port)
+    def __init__(
+        self, num_cpus: int | None = None, metrics_port: int | None = None, steps: Iterable[type] = ()
+    ) -> None:
+        connect(num_cpus, metrics_port, steps)
 
     def check(self, pools: Mapping[str, Pool]) -> None:
         """Raises ResourceError if the fewest workers of one step do not fit into the cluster."""

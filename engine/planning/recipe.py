@@ -11,6 +11,7 @@ import yaml
 
 from ..steps.limits import Budget, Limits, Pool
 from ..steps.step import Stage, Step
+from .own_steps import build_own_step
 from .settings import RecipeError, build_settings, override_setting, parse_override
 
 _TOP_LEVEL = {"name", "seed", "videos", "executor", "steps"}
@@ -50,7 +51,7 @@ class Recipe:
 
 
 def load_recipe(text: str, steps: Mapping[str, type[Step]], overrides: Sequence[str] = ()) -> Recipe:
-    """Parses, overrides (`node.key=value`, `seed=1`), resolves `${name}` and builds every step; raises RecipeError."""
+    """Parses, overrides (`step.key=value`, `seed=1`), resolves `${name}` and builds every step; raises RecipeError."""
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
@@ -100,10 +101,12 @@ def _build_node(name: str, settings: dict[str, Any], steps: Mapping[str, type[St
     if not _NAME.fullmatch(str(name)):
         raise RecipeError(f"step name {name!r}: use lower-case letters, digits and '-'")
     kind = settings.pop("step", None)
-    if not isinstance(kind, str) or kind not in steps:
-        raise RecipeError(f"step {name!r}: unknown kind {kind!r}; known kinds are {sorted(steps)}")
+    is_own = isinstance(kind, str) and ":" in kind
+    if not is_own and (not isinstance(kind, str) or kind not in steps):
+        raise RecipeError(f"step {name!r}: unknown kind {kind!r}; known kinds are {sorted(steps)}, or MODULE:CLASS")
     allowances = {key: settings.pop(key) for key in _ALLOWANCES if settings.get(key) is not None}
-    step = build_settings(steps[kind], settings, where=f"step {name!r}")
+    where = f"step {name!r}"
+    step = build_own_step(kind, settings, where) if is_own else build_settings(steps[kind], settings, where)
     if isinstance(step, Stage) and step.batch_size < 1:
         raise RecipeError(f"step {name!r}: batch_size must be at least 1")
     if allowances and not isinstance(step, Stage):

@@ -44,7 +44,7 @@ def parse_override(override: str) -> tuple[list[str], Any]:
     path, separator, value = override.partition("=")
     keys = path.split(".")
     if not separator or not all(keys):
-        raise RecipeError(f"--set {override!r}: write it as node.key=value")
+        raise RecipeError(f"--set {override!r}: write it as step.key=value")
     if keys == ["videos"]:
         return keys, value  # a path or pattern as it stands: `*.mp4` and `a #2` mean something else in YAML
     try:

@@ -7,12 +7,17 @@ from typing import Any
 
 from ..rundir.receipts import Basis
 from ..storage.hashing import canonical_json
+from .source import source_hashes
 from .step import Step
 
 
 def basis_of(step: Step, assets: dict[str, str], inputs: dict[str, str]) -> Basis:
-    """The basis of a step's output, given the hashes of its assets and inputs."""
-    return Basis(step.name, step.version, plain_settings(step), step.external(), dict(assets), dict(inputs))
+    """The basis of a step's output, given the hashes of its assets and inputs.
+
+    The source of a step that is not ours is in it: nobody has to think of raising its version.
+    """
+    external = {**step.external(), **source_hashes(type(step))}
+    return Basis(step.name, step.version, plain_settings(step), external, dict(assets), dict(inputs))
 
 
 def plain_settings(step: Step) -> dict[str, Any]:

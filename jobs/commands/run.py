@@ -7,14 +7,13 @@ import socket
 import sys
 from collections.abc import Collection
 
-from ...engine.execution.progress import Progress
-from ...engine.execution.runner import Runner, RunResult, check_nodes, save_recipe
+from ...engine.execution.runner import RunResult
 from ...engine.execution.worker_log import FOLDER
 from ...engine.rundir.listing import error_path
 from ...engine.rundir.rundir import RunDir
 from ...engine.steps.outcome import Outcome
 from ..errors import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED, UsageError
-from ..job import Job, add_recipe_arguments, launch_ranks, make_executor, open_job
+from ..job import Job, add_recipe_arguments, bring_up_to_date, open_job
 from .drop_table import show_drops
 
 
@@ -40,17 +39,11 @@ def _check_port(port: int) -> None:
 
 
 def run_job(job: Job, shards: Collection[str] | None = None, metrics_port: int | None = None) -> int:
-    """Checks everything first, then runs; what is up to date is left alone. Returns the exit code.
+    """Brings a job up to date and says what came of it; returns the exit code.
 
     `shards`: map stages leave all others as they are.
     """
-    check_nodes(job.nodes)
-    job.run.storage.sweep_scratch()
-    save_recipe(job.recipe, job.run)
-    runner = Runner(
-        job.graph, job.run, lambda: make_executor(job.recipe, metrics_port), Progress(), shards, launch_ranks
-    )
-    return _report(runner.run(job.nodes), job.run)
+    return _report(bring_up_to_date(job, shards, metrics_port), job.run)
 
 
 def _report(result: RunResult, run: RunDir) -> int:

@@ -33,7 +33,7 @@ def test_overrides_are_typed_and_saved_resolved():
         (RECIPE, ("times.factr=2",), "step 'times'.*factr"),
         (RECIPE, ("nosuch.factor=2",), "no step 'nosuch'"),
         (RECIPE, ("factor=2",), "no setting at the top"),
-        (RECIPE, ("times.factor",), "node.key=value"),
+        (RECIPE, ("times.factor",), "step.key=value"),
         (RECIPE, ("total.pool.num_cpus=2",), "only map stages"),
         (RECIPE, ("times.pool.num_cpu=2",), "step 'times': pool.*num_cpu"),
         (RECIPE, ("times.factor=${nothing}",), "not set at its top"),

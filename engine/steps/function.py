@@ -1,0 +1,55 @@
+"""A map stage made of a plain function, whose parameters are its settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, get_type_hints
+
+from ..records.column import Column
+from ..records.sample import Drop, Row, Sample
+from .step import Stage
+
+Function = Callable[..., Iterable[Row | Drop]]
+
+
+def stage(*, reads: Sequence[str], writes: Column) -> Callable[[Function], type[Stage]]:
+    """Turns `function(samples, **settings)`, which yields a row or a drop for each sample, into a kind of map stage.
+
+    The stage has the function's name. Each further parameter is a setting: it needs a type, and may have a default.
+    The function gets a batch at a time, `batch_size` samples, keys rising. It stays at hand as `function` of the stage.
+
+    Raises:
+        TypeError: a parameter without a type, or `reads` is no list of columns.
+    """
+    if isinstance(reads, str):
+        raise TypeError(f"reads={reads!r}: give a list of columns")
+
+    def to_stage(function: Function) -> type[Stage]:
+        settings = _settings(function)
+
+        def process(self: Stage, batch: list[Sample]) -> Iterator[Row | Drop]:
+            yield from function(batch, **{name: getattr(self, name) for name, *_ in settings})
+
+        members = {"name": function.__name__, "reads": tuple(reads), "writes": writes, "process": process}
+        members |= {"function": staticmethod(function), "__doc__": function.__doc__, "__module__": function.__module__}
+        made = dataclasses.make_dataclass(
+            function.__name__, [*settings, ("batch_size", int, 1)], bases=(Stage,), namespace=members
+        )
+        made.__qualname__ = function.__qualname__  # a stage is sent to workers by its name
+        return made
+
+    return to_stage
+
+
+def _settings(function: Function) -> list[Any]:
+    """Name, type and default of every parameter but the first, as `make_dataclass` takes them."""
+    hints = get_type_hints(function)
+    fields: list[Any] = []
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+        if parameter.name not in hints:
+            raise TypeError(f"{function.__name__}: its setting {parameter.name!r} has no type")
+        has_default = parameter.default is not parameter.empty
+        fields.append((parameter.name, hints[parameter.name], *([parameter.default] if has_default else [])))
+    return fields

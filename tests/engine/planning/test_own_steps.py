@@ -1,0 +1,183 @@
+"""Steps that are not ours: what is wrong with one is one line, and its source stands for it in fingerprints."""
+
+import re
+import sys
+from collections.abc import Iterable
+
+import pytest
+
+from dap_engine.engine.planning.recipe import RecipeError, load_recipe
+from dap_engine.engine.steps.fingerprint import basis_of
+from dap_engine.engine.steps.source import copy_sources, hash_source, loaded_hash
+from dap_engine.stages import Film
+from tests.engine.steps import STEPS
+
+HEAD = """
+from dataclasses import dataclass
+
+from dap_engine.engine import Barrier, Drop, ParquetColumn, Row, Sample, SourceStage, Stage, stage
+import pyarrow as pa
+
+NUMBERS = ParquetColumn("numbers", pa.schema([("number", pa.int64())]))
+"""
+DOUBLE = """
+@dataclass
+class Double(Stage):
+    name = "double"
+    reads = ("numbers",)
+    writes = ParquetColumn("doubles", pa.schema([("double", pa.int64())]))
+    factor: int = 2
+
+    def __post_init__(self):
+        if self.factor == 0:
+            raise ValueError("factor must not be 0")
+        if self.factor < 0:
+            raise KeyError("no such factor")
+
+    def process(self, batch):
+        for sample in batch:
+            yield Row(sample.key, {"double": self.factor * sample["numbers"]["json"]["number"]})
+"""
+FUNCTION = """
+@stage(reads=["numbers"], writes=NUMBERS)
+def odd(samples, remainder: int = 1, *, divisor: int):
+    for sample in samples:
+        number = sample["numbers"]["json"]["number"]
+        yield Row(sample.key, {"number": number}) if number % divisor == remainder else Drop(sample.key, "even")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of the command; modules that a test imports are forgotten after it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    begin_anew(set(sys.modules) - before)
+
+
+def begin_anew(modules: Iterable[str]) -> None:
+    """Forgets modules, as a process does that ends."""
+    loaded_hash.cache_clear()
+    for name in modules:
+        del sys.modules[name]
+
+
+def step(text: str):
+    """The second step of a recipe, after `count`."""
+    return load_recipe(f"steps: {{count: {{step: count}}, mine: {text}}}", STEPS).nodes[1].step
+
+
+def test_a_class_of_a_module_in_the_folder_takes_settings(folder):
+    (folder / "doubling.py").write_text(HEAD + DOUBLE)
+    made = step('{step: "doubling:Double", factor: 3}')
+    assert (type(made).__name__, made.factor, made.reads) == ("Double", 3, ("numbers",))
+
+
+def test_a_function_takes_its_parameters_as_settings(folder):
+    (folder / "oddities.py").write_text(HEAD + FUNCTION)
+    made = step('{step: "oddities:odd", divisor: 2, batch_size: 5}')
+    assert (made.name, made.settings()) == ("odd", {"remainder": 1, "divisor": 2, "batch_size": 5})
+    with pytest.raises(RecipeError, match=r"step 'mine'.*divisor"):
+        step('{step: "oddities:odd", divisor: two}')
+    with pytest.raises(RecipeError, match=r"step 'mine'.*divisor"):
+        step('{step: "oddities:odd"}')
+
+
+def test_a_module_of_the_folder_never_stands_in_for_an_installed_one(folder):
+    (folder / "yaml.py").write_text("raise RuntimeError('the wrong one')")
+    (folder / "doubled.py").write_text("import yaml\n" + HEAD + DOUBLE)
+    sys.modules.pop("yaml", None)
+    assert step('{step: "doubled:Double"}').factor == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "message"),
+    [
+        ("", '{step: "nosuchmodule:Double"}', "no module 'nosuchmodule', neither in .* nor installed"),
+        ("", '{step: "json.nosuch:Double"}', "no module 'json.nosuch'"),
+        ("", '{step: "wrong:"}', "'wrong:': write it as MODULE:CLASS"),
+        ("", '{step: ":Double"}', "write it as MODULE:CLASS"),
+        ("", '{step: "..wrong:Double"}', "write it as MODULE:CLASS"),
+        ("", '{step: "wrong:Double"}', "module 'wrong' has no 'Double'"),
+        ("Double = 3", '{step: "wrong:Double"}', "wrong:Double is no step: derive it from Stage"),
+        ("class Double: ...", '{step: "wrong:Double"}', "wrong:Double is no step: derive it from Stage"),
+        ("def Double(rows): ...", '{step: "wrong:Double"}', "is a plain function: put @stage"),
+        ("import nosuchpackage", '{step: "wrong:Double"}', "cannot be imported: ModuleNotFoundError.*nosuchpackage"),
+        ("1 / 0", '{step: "wrong:Double"}', r"cannot be imported: ZeroDivisionError: .*wrong.py, line \d+\)"),
+        ("raise SystemExit(0)", '{step: "wrong:Double"}', "cannot be imported: SystemExit: 0"),
+        ("def (", '{step: "wrong:Double"}', r"cannot be imported: SyntaxError: .*\(wrong.py, line \d+\)"),
+        (DOUBLE.replace("@dataclass", ""), '{step: "wrong:Double"}', "no dataclass: put @dataclass above it"),
+        (DOUBLE.replace('name = "double"', ""), '{step: "wrong:Double"}', "has no name.*name = 'double'"),
+        (DOUBLE.replace("def process", "def proces"), '{step: "wrong:Double"}', "abstract method 'process'"),
+        (DOUBLE.replace('("numbers",)', '"numbers"'), '{step: "wrong:Double"}', "give a tuple of columns"),
+        (DOUBLE.replace("writes = Pa", "writes = None  # Pa"), '{step: "wrong:Double"}', "its writes are None"),
+        (DOUBLE.replace("factor: int", "factor: Nosuch"), '{step: "wrong:Double"}', "Nosuch"),
+        (DOUBLE, '{step: "wrong:Double", factor: two}', "step 'mine'.*factor"),
+        (DOUBLE, '{step: "wrong:Double", factr: 2}', "step 'mine'.*factr"),
+        (DOUBLE, '{step: "wrong:Double", factor: 0}', "step 'mine': factor must not be 0"),
+        (DOUBLE, '{step: "wrong:Double", factor: -1}', r"KeyError: 'no such factor' \(.*wrong.py, line \d+\)"),
+        (DOUBLE, '{step: "wrong:Double", pool: {num_cpus: 0}}', "a worker needs CPUs or GPUs"),
+        (FUNCTION.replace("remainder: int", "remainder"), '{step: "wrong:odd"}', "'remainder' has no type"),
+        (FUNCTION.replace('["numbers"]', '"numbers"', 1), '{step: "wrong:odd"}', "give a list of columns"),
+    ],
+)
+def test_a_wrong_one_is_one_clear_line(folder, source, text, message):
+    (folder / "wrong.py").write_text(HEAD + source)
+    with pytest.raises(RecipeError, match=message) as caught:
+        step(text)
+    assert "\n" not in str(caught.value)
+
+
+def fingerprint(place: str) -> str:
+    """As a process of its own would have it that begins now."""
+    begin_anew([name for name in sys.modules if name.split(".")[0] == re.split("[.:]", place)[0]])
+    return basis_of(step(f'{{step: "{place}"}}'), {}, {}).fingerprint
+
+
+def test_every_edit_of_the_file_is_another_fingerprint(folder):
+    file = folder / "edited.py"
+    file.write_text(HEAD + DOUBLE)
+    before = fingerprint("edited:Double")
+    (folder / "beside.py").write_text("")
+    assert fingerprint("edited:Double") == before
+    file.write_text(HEAD + DOUBLE + "# a remark\n")
+    assert fingerprint("edited:Double") != before
+
+
+def test_so_is_one_of_any_python_file_of_its_package_and_of_nothing_else(folder):
+    package = folder / "package"
+    (package / "inner").mkdir(parents=True)
+    (package / "inner" / "steps.py").write_text(HEAD + DOUBLE)
+    (package / "helpers.py").write_text("")
+    before = fingerprint("package.inner.steps:Double")
+    (package / "footage.mp4").write_bytes(b"x")
+    (package / ".hidden.py").write_text("")
+    assert fingerprint("package.inner.steps:Double") == before
+    (package / "helpers.py").write_text("# a remark")
+    assert fingerprint("package.inner.steps:Double") != before
+
+
+def test_a_process_that_runs_an_older_source_says_so(folder):
+    file = folder / "older.py"
+    file.write_text(HEAD + DOUBLE)
+    step('{step: "older:Double"}')
+    file.write_text(HEAD + DOUBLE + "# a remark\n")
+    with pytest.raises(RecipeError, match="'older' has changed since it was imported; start this process anew"):
+        step('{step: "older:Double"}')
+
+
+def test_workers_are_sent_the_module_alone(folder):
+    (folder / "footage.mp4").write_bytes(b"x")
+    (folder / "single.py").write_text(HEAD + DOUBLE)
+    (folder / "several" / "data").mkdir(parents=True)
+    (folder / "several" / "steps.py").write_text(HEAD + DOUBLE)
+    (folder / "several" / "data" / "weights.pt").write_bytes(b"x")
+    kinds = [type(step(f'{{step: "{module}:Double"}}')) for module in ("single", "several.steps")]
+    copies = folder / "copies"
+    places = copy_sources([*kinds, STEPS["count"], Film], copies)
+    assert [place.name for place in places] == ["several", "single.py", "tests"]
+    assert [path.name for path in (copies / "several").rglob("*")] == ["steps.py"]
+    assert (copies / "single.py").read_bytes() == (folder / "single.py").read_bytes()
+    assert hash_source("single") != hash_source("several")
