@@ -59,7 +59,7 @@ class Ingest(SourceStage):
         self._check_same_keys()
 
     def settings(self) -> dict[str, Any]:
-        """Without the places: what counts is what was found there."""
+        """Without the paths: what counts is what was found there."""
         return {key: value for key, value in super().settings().items() if key not in ("root", "split")}
 
     def external(self) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class TrainHorizon(Barrier):
         start = TiltNetwork.load(Path(context.assets["start"])) if self.start else None
         pictures = TiltPictures(simulated, list(photographs.values()))
         network = train_tilt(
-            pictures, self.steps, seed=self.seed, peak_lr=self.peak_lr, start=start, say=context.say
+            pictures, self.steps, seed=self.seed, peak_lr=self.peak_lr, start=start, log=context.say
         )  # fmt: skip
         with context.scratch() as scratch:
             network.save(scratch / "model")
@@ -98,9 +98,9 @@ def _level(rgb: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
 def _photographs(assets: Mapping[str, str]) -> dict[str, list[np.ndarray]]:
     """Thumbnails by group: a sub-folder's images are one, an image of the folder itself is one of its own."""
     groups: dict[str, list[np.ndarray]] = {}
-    if not (place := assets.get("photographs")):
+    if "photographs" not in assets:
         return groups
-    folder = Path(place)
+    folder = Path(assets["photographs"])
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES):
         group = path.stem if path.parent == folder else path.parent.name
         groups.setdefault(group, []).append(_thumbnail(path))

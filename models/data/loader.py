@@ -10,7 +10,7 @@ import simplejpeg
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..torchvision_ops import register_missing_operators
+from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before lightning, which imports torchvision where it is installed
 

@@ -82,11 +82,6 @@ def point_map(depth_m: Tensor) -> Tensor:
     return (depth_m[..., None] * directions).to(depth_m.dtype)
 
 
-def ray_distance(points_m: Tensor) -> Tensor:
-    """Points (..., H, W, 3) to ray distances (..., H, W) in metres; the inverse of `point_map`."""
-    return points_m.norm(dim=-1)
-
-
 def directions_to_pixels(directions: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Directions (..., 3), of any length, to their continuous column and row, pixel centres at integers + ½.
 

@@ -1,7 +1,7 @@
 """How far a panorama is from level: roll and pitch of the camera that took it, and the panorama turned upright.
 
 With the camera's axes x forward, y left, z up, and its rotation to the world Rz(yaw)·Ry(−pitch)·Rx(roll) as in
-`models.erp.rotation_matrix`, the up vector in the camera's frame is
+`models.geometry.equirectangular.rotation_matrix`, the up vector in the camera's frame is
 
     up = (sin pitch, cos pitch · sin roll, cos pitch · cos roll)
 
@@ -26,7 +26,7 @@ from .sphere_view import rotation_to, turned
 from .tilt_edges import find_edges, sharpened
 from .tilt_network import KINDS, VIEW_HEIGHT, TiltNetwork, network_input
 
-EMBEDDED_WEIGHTS = Path(__file__).parent / "tilt_weights"
+EMBEDDED_WEIGHTS = Path(__file__).parent / "embedded_weights"
 _LEVEL_PRIOR_KAPPA = 20.0  # panoramas are level as a rule: as if known beforehand to 10° or so
 _DOUBTFUL_KAPPA = 50.0  # below, the panorama is looked at upside down and lying on each side, too
 _MUCH_SURER = 2.0  # κ of what is seen then, over that before: below, it is not believed

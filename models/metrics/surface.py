@@ -1,8 +1,8 @@
 """What a depth map says about surfaces: the angle between predicted and true normals, and which pixels have a surface.
 
-The angle is that of `models.normals`, whose neighbours wrap around the seam and over the poles; a pixel counts where
-it and its four neighbours have a true distance. The shares within 11.25°, 22.5° and 30° are those of Eigen and Fergus
-(arXiv 1411.4734).
+Normals are those of `models.geometry.normals`, whose neighbours wrap around the seam and over the poles; a pixel counts
+where it and its four neighbours have a true distance. The shares within 11.25°, 22.5° and 30° are those of Eigen and
+Fergus (arXiv 1411.4734).
 """
 
 from typing import Any

@@ -12,7 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..torchvision_ops import register_missing_operators
+from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before lightning, which imports torchvision where it is installed
 
@@ -37,18 +37,13 @@ class TrainSettings:
     warmup_steps: int = 0
     gradient_clip: float = 1.0
     losses: LossWeights = field(default_factory=LossWeights)
-    """Factors of the losses; by default SILog and the range mask alone. Published: `models.objective.PUBLISHED`."""
+    """Factors of the losses; by default SILog and the range mask alone. Published: `objective.PUBLISHED`."""
     range_mask_kind: RangeMaskKind = "bce"
     feature_alignment: float = 0.0
     """Factor of the alignment with the features that the backbone began with, frozen (arXiv 2401.10891)."""
     feature_margin: float = 0.85
     source_weights: Mapping[str, float] = field(default_factory=dict)
     """Weight of an image by its source, such as less for pseudo-labels; 1 for what is not named."""
-
-    @classmethod
-    def from_scratch(cls, steps: int, **fields: Any) -> "TrainSettings":
-        """For small networks without pretrained weights."""
-        return cls(steps, **{"backbone_lr": 1e-3, "decoder_lr": 1e-3, "warmup_steps": min(30, steps // 10), **fields})
 
 
 def warmup_cosine(step: int, *, warmup_steps: int, steps: int) -> float:

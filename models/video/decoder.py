@@ -15,7 +15,7 @@ from typing import Any
 
 from .file import VideoError
 from .frame_ring import FREE, FrameRing
-from .frames import Eye, Missed, VideoFrame, nobody_misses
+from .frames import Eye, OnMissing, VideoFrame, ignore_missing
 from .spherical_metadata import Declared
 
 POLL_S = 0.1
@@ -55,7 +55,7 @@ class Decoder:
         max_frames: int | None = None,
         snap_to_keyframes: bool = False,
         eye: Eye = "both",
-        missed: Missed = nobody_misses,
+        on_missing: OnMissing = ignore_missing,
     ) -> Generator[VideoFrame]:
         """Yields frames as they are decoded; raises VideoError. Abandoning the iterator ends the child."""
         request = {"path": path, "every_s": every_s, "height": height, "max_frames": max_frames}
@@ -64,7 +64,7 @@ class Decoder:
         with _Watchdog(child.process, self.timeout_s, self.memory_bytes) as watchdog:
             try:
                 ring = child.ask(request, height)
-                while (message := _hear(child.connection, watchdog))["kind"] == "frame":
+                while (message := _next_message(child.connection, watchdog))["kind"] == "frame":
                     frame = _frame(message, ring)
                     child.connection.send_bytes(FREE)
                     yield frame
@@ -75,8 +75,8 @@ class Decoder:
                 if not whole:
                     self.close()
         _raise_unless_end(message)
-        for place in message["missing"]:
-            missed(place)
+        for frame_index in message["missing"]:
+            on_missing(frame_index)
 
     def close(self) -> None:
         """Ends the child. Safe to call at any time; the next video starts a new one."""
@@ -128,9 +128,9 @@ def _receive(connection: Connection, watchdog: _Watchdog) -> bytes:
         watchdog.rest()
 
 
-def _hear(connection: Connection, watchdog: _Watchdog) -> dict[str, Any]:
-    """The next message that is more than a sign of life."""
-    while (message := json.loads(_receive(connection, watchdog)))["kind"] == "alive":
+def _next_message(connection: Connection, watchdog: _Watchdog) -> dict[str, Any]:
+    """The next message that is no heartbeat."""
+    while (message := json.loads(_receive(connection, watchdog)))["kind"] == "heartbeat":
         pass
     return message
 

@@ -73,7 +73,7 @@ def header_of(stream: av.VideoStream) -> Header:
 
 
 def one_line(error: BaseException) -> str:
-    """The telling part of a library's message, without paths and stack traces."""
+    """The essential part of a library's message, without paths and stack traces."""
     text = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
     return text.splitlines()[0][-200:]
 

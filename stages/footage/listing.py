@@ -126,8 +126,8 @@ def _at_uri(uri: str) -> list[Video]:
     for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True)):
         relative = info.path[len(root.rstrip("/")) + 1 :]
         if info.type == fs.FileType.File and PurePosixPath(relative).suffix.lower() in VIDEO_SUFFIXES:
-            place = f"{base.rstrip('/')}/{quote(relative)}{question}{options}"
-            found.append(Video(place, relative, info.size, info.mtime_ns or 0))
+            video_uri = f"{base.rstrip('/')}/{quote(relative)}{question}{options}"
+            found.append(Video(video_uri, relative, info.size, info.mtime_ns or 0))
     return found
 
 
