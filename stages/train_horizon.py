@@ -14,14 +14,13 @@ import numpy as np
 import simplejpeg
 
 from ..engine.records.column import Column, FolderColumn
-from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
-from ..models.horizon.check import IMAGE_SUFFIXES, read_image
+from ..engine.steps.barrier import Barrier, BarrierContext
 from ..models.horizon.sphere_view import rotation_to, turned
 from ..models.horizon.tilt import up_vector
 from ..models.horizon.tilt_network import VIEW_HEIGHT, TiltNetwork
 from ..models.horizon.tilt_pictures import TiltPictures
 from ..models.horizon.tilt_training import train_tilt
-from ..models.video.frames import VideoError
+from .training.photographs import read_photographs
 from .training.training import LINEAGE
 
 
@@ -101,15 +100,8 @@ def _photographs(assets: Mapping[str, str]) -> dict[str, list[np.ndarray]]:
     if "photographs" not in assets:
         return groups
     folder = Path(assets["photographs"])
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES):
+    for path, rgb in read_photographs(folder):
         group = path.stem if path.parent == folder else path.parent.name
-        groups.setdefault(group, []).append(_thumbnail(path))
+        thumbnail = cv2.resize(rgb, (2 * VIEW_HEIGHT, VIEW_HEIGHT), interpolation=cv2.INTER_AREA)
+        groups.setdefault(group, []).append(thumbnail)
     return groups
-
-
-def _thumbnail(path: Path) -> np.ndarray:
-    try:
-        rgb = read_image(str(path))
-    except VideoError as error:
-        raise BarrierError(f"{path}: {error}") from error
-    return cv2.resize(rgb, (2 * VIEW_HEIGHT, VIEW_HEIGHT), interpolation=cv2.INTER_AREA)
