@@ -208,7 +208,7 @@ def decode_labelled(row: Row) -> Labelled:
 
 
 def _scene_of(fields: Any) -> str:
-    """The scene type; panoramas that are brought in need not say one."""
+    """The scene type; `unknown` for panoramas that are brought in without one."""
     return fields["json"].get("scene", "unknown")
 
 

@@ -28,7 +28,7 @@ from .training.training import LINEAGE
 class TrainHorizon(Barrier):
     """Simulated panoramas, and level photographs if there are any, to `models/<model>`, weights of the tilt network.
 
-    `photographs` is a folder of level panoramas; those of one sub-folder, frames of a video say, count as one together.
+    `photographs` is a folder of level panoramas; those of one sub-folder, such as frames of a video, count as one.
     """
 
     name: ClassVar[str] = "train-horizon"

@@ -15,7 +15,7 @@ import numpy as np
 SHOT_CHANGE = 20.0  # grey levels
 FROZEN_MEAN, FROZEN_TILE = 1.0, 4.0  # grey levels: a codec's key frame changes a still picture by less
 _BELTS, _LEVELS = 8, 16
-_SPARSE = 4  # every so many rows and columns tell colours as well as all
+_SPARSE = 4  # colours are counted on every 4th row and column
 _THUMBNAIL = (32, 16)
 _LEAST_PART = 0.08  # of either shot in a blend; with less of it the frame is as good as the other
 _MISFIT = 0.25  # of the difference between the two shots that a blend leaves unexplained

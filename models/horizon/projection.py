@@ -1,7 +1,7 @@
 """Is a picture a whole equirectangular panorama, and if not, what else is it?
 
-No single sign is enough on real footage (poles of forests are restless, a wall's edge may stand on the seam, 2:1 is
-also the shape of dual fisheye and side-by-side stereo), so the verdict combines several, each measured and reported.
+No single sign is enough on real footage (poles in forests are full of detail, a wall's edge may be on the seam, 2:1 is
+also the shape of dual fisheye and side-by-side stereo), so several are combined, each measured and reported.
 Thresholds were set on one half of a collection of real panoramas, videos and counterexamples, away from both classes.
 """
 

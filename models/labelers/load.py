@@ -39,8 +39,8 @@ ImageDepth = Callable[[list[np.ndarray]], list[np.ndarray]]
 class Estimate:
     """Of one panorama: a map (H, W) of what the labeler's `output` says, and the probability of being beyond the range.
 
-    The latter is None if the labeler does not tell. It may tell of a distance `nearer_m` than the range, instead: then
-    it takes nothing away.
+    The latter is None if the labeler has no range mask. `nearer_m` is the threshold of a mask that is nearer than the
+    range: such a mask hides no distance.
     """
 
     values: np.ndarray
@@ -55,7 +55,7 @@ class Estimate:
 
 
 class Labeler(ABC):
-    """A loaded model: what it gives, and the precision that it runs in, which of a function nobody knows."""
+    """A loaded model: what it gives, and the precision that it runs in (None: unknown, as of a function)."""
 
     output: Output
     precision: str | None
@@ -105,7 +105,7 @@ class PerspectiveLabeler(Labeler):
 
 
 def split_reference(model: str) -> tuple[str, str]:
-    """A model as named in a recipe to its scheme, empty for our own, and what stands behind it."""
+    """A recipe's reference to a model, `SCHEME:REST`, to its scheme (empty for our own) and the rest."""
     scheme, colon, rest = model.partition(":")
     return (scheme, rest) if colon and scheme in SCHEMES else ("", resolve_model(model))
 
@@ -117,7 +117,7 @@ def weights_of(model: str) -> str | None:
 
 
 def check_labeler(model: str, output: OutputSetting = "auto") -> Output:
-    """What a named model gives; ValueError in one line if it cannot be there, or does not say."""
+    """What a model gives; ValueError in one line if there is no such model, or its output is unknown."""
     scheme, rest = split_reference(model)
     given: Output = METRIC if output == "auto" else output
     if scheme == "python":
@@ -148,7 +148,7 @@ def make_labeler(
     yaw_turns: int = 1,
     precision: Precision = "auto",
 ) -> Labeler:
-    """Loads a model; `weights` is where it lies by now, if not where `model` says. Raises ValueError or OSError.
+    """Loads a model; `weights` is a local copy of it, if there is one. Raises ValueError or OSError.
 
     `patches` and `output` are for models of others, which run in float32. `yaw_turns` and `precision` are for ours: see
     `DepthPredictor`.
@@ -180,5 +180,5 @@ def make_labeler(
 
 
 def function_hashes(models: Iterable[str]) -> dict[str, str]:
-    """What stands for each `python:` model among some in a fingerprint: its source."""
+    """Hashes of the sources of the `python:` models among `models`, for fingerprints."""
     return {model: source_hash(split_reference(model)[1]) for model in models if split_reference(model)[0] == "python"}

@@ -32,14 +32,14 @@ _BY_CONFIG: dict[str, Output] = {"relative": "relative-disparity", "metric": "me
 
 
 def our_folder(model: str) -> str | None:
-    """The folder of a model of ours, fetched if it is on the hub; None if the model is another's."""
+    """The folder of one of our models, fetched if it is on the hub; None if the model is not ours."""
     if not isinstance(_config(model), DapConfig):
         return None
     return model if Path(model).is_dir() else snapshot_download(model, allow_patterns=["*.json", "*.safetensors"])
 
 
 def output_of(model: str, wanted: OutputSetting = "auto") -> Output:
-    """What a model gives, by its configuration, unless it is said; ValueError in one line if nobody knows."""
+    """What a model gives: `wanted`, or what its configuration tells; ValueError in one line if neither does."""
     config = _config(model)
     if isinstance(config, DapConfig):
         return check_output(f"hf:{model}", METRIC, wanted)
@@ -47,8 +47,8 @@ def output_of(model: str, wanted: OutputSetting = "auto") -> Output:
         raise ValueError(f"hf:{model} is a {config.model_type!r}, and no depth-estimation model of transformers")
     if wanted != "auto":
         return wanted
-    said = _BY_CONFIG.get(getattr(config, "depth_estimation_type", ""))
-    known = said or _OUTPUTS.get(config.model_type)
+    by_config = _BY_CONFIG.get(getattr(config, "depth_estimation_type", ""))
+    known = by_config or _OUTPUTS.get(config.model_type)
     if known is None:
         raise ValueError(f"hf:{model} ({config.model_type}) does not say what it gives: set its output")
     return known

@@ -1,4 +1,4 @@
-"""PatchGAN (arXiv 1611.07004) that tells true depth from predicted depth, given the image: it judges labels."""
+"""PatchGAN (arXiv 1611.07004) that tells true depth from predicted depth, given the image: it scores labels."""
 
 import math
 from typing import Any, Self

@@ -1,4 +1,4 @@
-"""Lightning modules: the depth network, and the discriminator that judges labels."""
+"""Lightning modules: the depth network, and the discriminator that scores labels."""
 
 import copy
 import math
@@ -114,7 +114,7 @@ class DapTraining(LightningModule):
         return terms["total"]
 
     def _is_beyond(self, batch: dict[str, Any]) -> Tensor:
-        """What the range mask is to tell: the threshold of a model may be below the range of its depth."""
+        """The target of the range mask: the threshold of a model may be below the range of its depth."""
         threshold_m = self.model.config.range_threshold_m or self.model.config.max_depth_m
         return batch["beyond_range"] | (batch["valid"] & (batch["depth_m"] > threshold_m))
 

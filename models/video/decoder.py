@@ -26,7 +26,7 @@ class Decoder:
 
     A child that reads no packet and sends no frame for `timeout_s` seconds is killed (VideoError `decode_timeout`), as
     is one that grows beyond `memory_bytes` (`decode_memory`); one that dies by itself gives `decode_crashed`. It
-    decodes up to `frame_ring.SLOTS` frames ahead of who takes them. Not for several threads.
+    decodes up to `frame_ring.SLOTS` frames ahead. Not safe to share between threads.
     """
 
     def __init__(self, *, timeout_s: float = 120.0, memory_bytes: int = 6 << 30, threads: int = 1) -> None:
@@ -174,11 +174,11 @@ class _Watchdog(threading.Thread):
         self.join()
 
     def expect(self) -> None:
-        """The clock runs: the child owes a message."""
+        """Starts the clock: the next message is the child's."""
         self._deadline = time.monotonic() + self._timeout_s
 
     def rest(self) -> None:
-        """The clock stops: it is the worker's turn."""
+        """Stops the clock: it is the worker's turn."""
         self._deadline = None
 
     def explanation(self) -> VideoError:
@@ -203,5 +203,5 @@ def _resident_bytes(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):  # already gone: the pipe will tell
+    except (OSError, IndexError):  # already gone: the pipe will close
         return 0
