@@ -1,4 +1,4 @@
-"""What the steps know when a run is verified: packed shards against their deal, selections against scores."""
+"""What the steps know when a run is verified: packed shards against their assignment, selections against scores."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from ..engine.steps.step import Step
 from ..engine.verification.inspection import Content, inspect_object, listed
 from ..engine.verification.recipe_check import StepChecks
 from ..stages.pack import Pack
-from ..stages.packing.assignment import DEAL, INDEX, first_rows, rows_of_shard
+from ..stages.packing.assignment import ASSIGNMENT, INDEX, first_rows, rows_of_shard
 from ..stages.packing.index import read_index
 from ..stages.packing.shard import PackShard
 from ..stages.select import Select
 
 _HEADER_BYTES = 512
-_FIELDS = {"jpg": "jpg", "depth": "depth.png", "json": "json", "label_json": "json"}  # of a deal's parts in their tars
+_FIELDS = {
+    "jpg": "jpg",
+    "depth": "depth.png",
+    "json": "json",
+    "label_json": "json",
+}  # of a part in its tar
 
 
 class RunStepChecks(StepChecks):
@@ -32,28 +37,28 @@ class RunStepChecks(StepChecks):
         self._assignments: dict[str, tuple[Receipt | None, bool]] = {}
 
     def maker(self, node: Node, receipt: Receipt) -> Step | None:
-        """A packed shard's receipt names the stage that packs one shard, and the deal that it followed."""
-        if not isinstance(node.step, Pack) or receipt.shard in (DEAL, INDEX):
+        """A packed shard's receipt names the stage that packs one shard, and the assignment that it followed."""
+        if not isinstance(node.step, Pack) or receipt.shard in (ASSIGNMENT, INDEX):
             return node.step
-        deal, _ = self._assignment(receipt.column)
-        return PackShard(receipt.column, deal.output.path, deal.output.sha256) if deal else None
+        assignment, _ = self._assignment(receipt.column)
+        return PackShard(receipt.column, assignment.output.path, assignment.output.sha256) if assignment else None
 
     def examine(self, node: Node, receipt: Receipt, contents: Mapping[str, Content]) -> Iterator[str]:
-        """Packed shards hold what was dealt to them; a selection holds nothing that has no score and tag."""
+        """Packed shards hold what was assigned to them; a selection holds nothing that has no score and tag."""
         if isinstance(node.step, Select):
             yield from _unknown_keys(node.step, receipt, contents)
         elif isinstance(node.step, Pack) and receipt.shard == INDEX:
             yield from _index_problems(self._run, receipt)
-        elif isinstance(node.step, Pack) and receipt.shard == DEAL:
+        elif isinstance(node.step, Pack) and receipt.shard == ASSIGNMENT:
             yield from _misplaced(self._run, receipt)
         elif isinstance(node.step, Pack) and self._assignment(receipt.column)[1]:
             yield from _not_as_assigned(self._run, receipt, contents[receipt.column])
 
     def _assignment(self, column: str) -> tuple[Receipt | None, bool]:
-        """The receipt of a column's deal, and whether the deal is what was written."""
+        """The receipt of a column's assignment, and whether the assignment is what was written."""
         with self._lock:
             if column not in self._assignments:
-                receipt = self._run.receipt(column, DEAL)
+                receipt = self._run.receipt(column, ASSIGNMENT)
                 found = inspect_object(self._run.storage, receipt.output.path) if receipt else None
                 whole = bool(receipt and found and found.sha256 == receipt.output.sha256 and not found.flaws)
                 self._assignments[column] = receipt, whole
@@ -72,13 +77,13 @@ def _keys(content: Content) -> set[str]:
 
 
 def _not_as_assigned(run: RunDir, receipt: Receipt, content: Content) -> Iterator[str]:
-    """The first sample of a packed shard that is not the one that was dealt, or whose parts have other sizes."""
+    """The first sample of a packed shard that is not the one that was assigned, or whose parts have other sizes."""
     path, keys = receipt.output.path, content.keys.to_pylist() if content.keys is not None else []
     sizes = {(member.key, member.field): member.bytes for member in content.members}
     for key, row in zip_longest(keys, rows_of_shard(run, receipt.column, receipt.shard)):
         if row is None or key != row["key"]:
-            dealt = repr(row["key"]) if row else "no more"
-            yield f"{path}: holds {key!r} where its deal has {dealt}"
+            expected = repr(row["key"]) if row else "no more"
+            yield f"{path}: holds {key!r} where its assignment has {expected}"
             return
         for part in ("jpg", "depth"):
             if sizes.get((key, _FIELDS[part])) != row[part]["bytes"]:
@@ -87,7 +92,7 @@ def _not_as_assigned(run: RunDir, receipt: Receipt, content: Content) -> Iterato
 
 
 def _misplaced(run: RunDir, receipt: Receipt) -> Iterator[str]:
-    """The first sample that is not where the deal says; one of every packed shard is looked up."""
+    """The first sample that is not where the assignment says; one of every packed shard is looked up."""
     for row in first_rows(run, receipt.column):
         for part, field in _FIELDS.items():
             if row[part] and not _lies_there(run, row[part], f"{row['key']}.{field}"):
@@ -110,7 +115,7 @@ def _lies_there(run: RunDir, part: Mapping[str, Any], name: str) -> bool:
 def _index_problems(run: RunDir, receipt: Receipt) -> Iterator[str]:
     """The index lists every packed shard, with what its receipt says."""
     column, path = receipt.column, receipt.output.path
-    receipts = {shard: it for shard, it in run.receipts(column).items() if shard not in (DEAL, INDEX)}
+    receipts = {shard: it for shard, it in run.receipts(column).items() if shard not in (ASSIGNMENT, INDEX)}
     try:
         entries = {entry["name"].removesuffix(".tar"): entry for entry in read_index(run.storage, column)}
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -17,6 +17,7 @@ KINDS = {
     "train": "dap_engine.stages.train:Train",
     "train-discriminator": "dap_engine.stages.train_discriminator:TrainDiscriminator",
     "train-horizon": "dap_engine.stages.train_horizon:TrainHorizon",
+    "fit-measure": "dap_engine.stages.fit_measure:FitMeasure",
     "evaluate": "dap_engine.stages.evaluate:Evaluate",
 }
 """What a recipe calls each kind of step, and where its class is."""

@@ -30,7 +30,7 @@ from ..models.labelers.load import (
     check_labeler,
     function_hashes,
     make_labeler,
-    split_place,
+    split_reference,
     weights_of,
 )
 from ..models.labelers.outputs import OutputSetting, check_alignment
@@ -88,15 +88,18 @@ class Evaluate(Barrier):
         return f"reports/{self.report}"
 
     def assets(self) -> dict[str, str]:
-        return {name: weights for name, place in self.models.items() if (weights := weights_of(place))}
+        return {name: weights for name, model in self.models.items() if (weights := weights_of(model))}
 
     def check(self) -> None:
-        for name, place in self.models.items():
-            check_alignment(name, check_labeler(place, self.outputs.get(name, "auto")), self._alignment(name))
+        for name, model in self.models.items():
+            check_alignment(name, check_labeler(model, self.outputs.get(name, "auto")), self._alignment(name))
         function_hashes(self.models.values())
 
     def settings(self) -> dict[str, Any]:
-        return {**super().settings(), "models": {name: split_place(place)[0] for name, place in self.models.items()}}
+        return {
+            **super().settings(),
+            "models": {name: split_reference(model)[0] for name, model in self.models.items()},
+        }
 
     def external(self) -> dict[str, Any]:
         return function_hashes(self.models.values())
@@ -159,11 +162,11 @@ class Evaluate(Barrier):
             picture[name] = drawn_m(item, estimate, self._alignment(name))
 
     def _load(self, name: str, weights: str | None) -> Labeler:
-        place = self.models[name]
-        foreign = bool(split_place(place)[0])
+        model = self.models[name]
+        foreign = bool(split_reference(model)[0])
         try:
             return make_labeler(
-                place,
+                model,
                 weights=weights,
                 device=self.device,
                 batch_size=self.batch_size,
@@ -206,7 +209,7 @@ def decode_labelled(row: Row) -> Labelled:
 
 
 def _scene_of(fields: Any) -> str:
-    """The scene type; panoramas that are brought in need not say one."""
+    """The scene type; `unknown` for panoramas that are brought in without one."""
     return fields["json"].get("scene", "unknown")
 
 

@@ -9,20 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal
 
+import numpy as np
 import simplejpeg
 
 from ..engine.records.column import Column, TarColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.step import Stage, StageContext
 from ..models.frames.analyzer import FrameAnalyzer
-from ..models.frames.selection import FrameSelector, SelectedFrame, evenly
+from ..models.frames.selection import FrameSelector, SelectedFrame
 from ..models.frames.summary import VideoSummary
 from ..models.frames.yaw_hash import HASH_BITS, hash_text
 from ..models.horizon.check import PanoramaCheck
 from ..models.horizon.tilt import EMBEDDED_WEIGHTS, TiltEstimator, levelled
 from ..models.video.decoder import Decoder
 from ..models.video.file import VideoError
-from ..models.video.frames import Eye, Missed
+from ..models.video.frames import Eye, OnMissing, spread
 from .footage.fetch import local_copy
 
 CANDIDATES = 2  # frames looked at for each of `max_frames`, so that some may be dropped
@@ -108,16 +109,17 @@ class Extract(Stage):
             except VideoError as error:
                 yield Drop(sample.key, error.code, error.detail, retryable=error.code in RETRYABLE)
 
-    def _video(self, video_id: str, plan: Mapping[str, Any]) -> Iterator[Row | Drop]:
-        """Judges the whole video before the first row goes out: a late decoding error takes back nothing."""
-        with local_copy(plan["uri"], self._run_uri) as path, tempfile.TemporaryFile() as scratch:
-            outcomes, verdict = self._read(path, "left" if self._one_eye else "both", video_id, plan, scratch)
-            if self._one_eye and verdict.eye:  # undeclared: the pictures have shown it
-                outcomes, verdict = self._read(path, verdict.eye, video_id, plan, scratch)
-            if verdict.drop:
-                yield Drop(video_id, *verdict.drop)
+    def _video(self, video_id: str, plan_row: Mapping[str, Any]) -> Iterator[Row | Drop]:
+        """Reads the whole video before it yields: after a late decoding error there is nothing to take back."""
+        with local_copy(plan_row["uri"], self._run_uri) as path, tempfile.TemporaryFile() as scratch:
+            outcomes, summary = self._read(path, "left" if self._one_eye else "both", video_id, plan_row, scratch)
+            if self._one_eye and summary.eye:  # stereo that the file does not declare, but its pictures show
+                outcomes, summary = self._read(path, summary.eye, video_id, plan_row, scratch)
+            if summary.drop:
+                yield Drop(video_id, *summary.drop)
                 return
-            wanted = set(evenly([one.key for one in outcomes if isinstance(one, _Kept)], self.max_frames))
+            kept = np.array([one.key for one in outcomes if isinstance(one, _Kept)])
+            wanted = set(spread(kept, self.max_frames).tolist())
             for outcome in outcomes:
                 if isinstance(outcome, Drop):
                     yield outcome
@@ -129,21 +131,21 @@ class Extract(Stage):
         return self.stereo == "left_eye"
 
     def _read(
-        self, path: str, eye: Eye, video_id: str, plan: Mapping[str, Any], scratch: IO[bytes]
+        self, path: str, eye: Eye, video_id: str, plan_row: Mapping[str, Any], scratch: IO[bytes]
     ) -> tuple[list[_Kept | Drop], VideoSummary]:
-        """What becomes of every frame, as far as it is worth reading on."""
-        outcomes, verdict, missing = [], VideoSummary(), list[int]()
+        """The outcome of every frame; ends early where the rest of the video need not be read."""
+        outcomes, summary, missing = [], VideoSummary(), list[int]()
         with closing(self._frames(path, eye, missing.append)) as frames:
-            for chosen in frames:
-                verdict.add(chosen.code, chosen.detail)
-                outcomes.append(self._outcome(chosen, video_id, plan, scratch))
-                if verdict.is_hopeless or (self._one_eye and eye == "left" and verdict.eye):
+            for selected in frames:
+                summary.add(selected.code, selected.detail)
+                outcomes.append(self._outcome(selected, video_id, plan_row, scratch))
+                if summary.is_hopeless or (self._one_eye and eye == "left" and summary.eye):
                     break
-        outcomes += [Drop(_key(video_id, place), "not_decoded") for place in missing]
-        return sorted(outcomes, key=lambda outcome: outcome.key), verdict
+        outcomes += [Drop(_key(video_id, frame_index), "not_decoded") for frame_index in missing]
+        return sorted(outcomes, key=lambda outcome: outcome.key), summary
 
-    def _frames(self, path: str, eye: Eye, missed: Missed) -> Generator[SelectedFrame]:
-        examiner = FrameAnalyzer(self._horizon, self.level, self.min_sharpness, self.max_flat_share, eye)
+    def _frames(self, path: str, eye: Eye, on_missing: OnMissing) -> Generator[SelectedFrame]:
+        analyzer = FrameAnalyzer(self._horizon, self.level, self.min_sharpness, self.max_flat_share, eye)
         most = CANDIDATES * self.max_frames if self.max_frames else None
         decoding = self._decoder.sample_frames(
             path,
@@ -152,28 +154,28 @@ class Extract(Stage):
             max_frames=most,
             snap_to_keyframes=self.snap_to_keyframes,
             eye=eye,
-            missed=missed,
+            on_missing=on_missing,
         )
         with closing(decoding) as frames:  # also after an error: the decoder is free for the next video
-            yield from FrameSelector(self.near_duplicate_bits).choose(map(examiner.examine, frames))
+            yield from FrameSelector(self.near_duplicate_bits).select(map(analyzer.analyze, frames))
 
     def _outcome(
-        self, chosen: SelectedFrame, video_id: str, plan: Mapping[str, Any], scratch: IO[bytes]
+        self, selected: SelectedFrame, video_id: str, plan_row: Mapping[str, Any], scratch: IO[bytes]
     ) -> _Kept | Drop:
-        seen = chosen.examined
-        key = _key(video_id, seen.frame.frame_index)
-        if chosen.code:
-            return Drop(key, chosen.code, chosen.detail)
-        rgb = levelled(seen.frame.rgb, seen.upright) if seen.upright else seen.frame.rgb
+        analyzed = selected.analyzed
+        key = _key(video_id, analyzed.frame.frame_index)
+        if selected.code:
+            return Drop(key, selected.code, selected.detail)
+        rgb = levelled(analyzed.frame.rgb, analyzed.upright) if analyzed.upright else analyzed.frame.rgb
         jpg = simplejpeg.encode_jpeg(rgb, quality=self.jpeg_quality, colorspace="RGB", colorsubsampling="420")
         offset = scratch.seek(0, 2)
         scratch.write(jpg)
-        return _Kept(key, offset, len(jpg), _metadata(chosen, video_id, plan))
+        return _Kept(key, offset, len(jpg), _metadata(selected, video_id, plan_row))
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """A frame that waits for its video's verdict; the JPEG waits on disk, so that memory stays flat."""
+    """A frame that is kept if its video is; its JPEG lies in the scratch file, so that memory does not grow."""
 
     key: str
     offset: int
@@ -189,20 +191,20 @@ def _key(video_id: str, frame_index: int) -> str:
     return f"{video_id}-{frame_index:08d}"
 
 
-def _metadata(chosen: SelectedFrame, video_id: str, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """`horizon` is what was measured before the frame was levelled, if it was."""
-    seen = chosen.examined
-    assert seen.judgement is not None, "a frame that is kept was judged"
-    height, width = seen.frame.rgb.shape[:2]
+def _metadata(selected: SelectedFrame, video_id: str, plan_row: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON of a frame; `horizon` was measured before the frame was levelled, if it was."""
+    analyzed = selected.analyzed
+    assert analyzed.verdict is not None, "a frame that is kept was checked"
+    height, width = analyzed.frame.rgb.shape[:2]
     return {
         "video_id": video_id,
-        "split": plan["split"],
-        "frame_index": seen.frame.frame_index,
-        "timestamp_s": seen.frame.timestamp_s,
+        "split": plan_row["split"],
+        "frame_index": analyzed.frame.frame_index,
+        "timestamp_s": analyzed.frame.timestamp_s,
         "width": width,
         "height": height,
-        "shot": chosen.shot,
-        "hash": hash_text(seen.yaw_hash),
-        "quality": seen.measures.rounded(),
-        "horizon": {**seen.judgement.measurements(), "levelled": seen.upright is not None},
+        "shot": selected.shot,
+        "hash": hash_text(analyzed.yaw_hash),
+        "quality": analyzed.measures.rounded(),
+        "horizon": {**analyzed.verdict.measurements(), "levelled": analyzed.upright is not None},
     }

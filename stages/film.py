@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from ..engine.records.column import Column, FolderColumn, TarColumn
 from ..engine.records.sample import Drop, Row, Sample
@@ -53,11 +53,8 @@ class Film(SourceStage):
         frames = round(self.seconds * self.fps)
         for sample in batch:
             video = simulate_video(self.seed, int(sample.key), self.look, self.height, frames, self.fps)
-            yield Row(video.video_id, _fields(video))
-
-
-def _fields(video: SimulatedVideo) -> dict[str, Any]:
-    return {"mp4": video.mp4, "truth.tar": _truth(video), "json": canonical_json(video.info)}
+            info = canonical_json(video.info)
+            yield Row(video.video_id, {"mp4": video.mp4, "truth.tar": _truth(video), "json": info})
 
 
 def _truth(video: SimulatedVideo) -> bytes:

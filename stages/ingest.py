@@ -59,7 +59,7 @@ class Ingest(SourceStage):
         self._check_same_keys()
 
     def settings(self) -> dict[str, Any]:
-        """Without the places: what counts is what was found there."""
+        """Without the paths: what counts is what was found there."""
         return {key: value for key, value in super().settings().items() if key not in ("root", "split")}
 
     def external(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Ingest(SourceStage):
 
 
 def _resized(item: Labelled, height: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Image and depth at a height; distances are picked, not mixed, lest edges give such as nothing has."""
+    """Image and depth at a height; distances are not interpolated, which would invent some at edges."""
     if height in (None, item.depth_m.shape[0]):
         return item.rgb, item.depth_m
     size = (2 * height, height)

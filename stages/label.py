@@ -16,7 +16,7 @@ from ..engine.steps.step import Stage, StageContext
 from ..models.data.depth_png import encode_depth_png, summarise_depth
 from ..models.inference.embedded import EMBEDDED
 from ..models.labelers.fusion import Patches
-from ..models.labelers.load import check_labeler, function_hashes, make_labeler, split_place, weights_of
+from ..models.labelers.load import check_labeler, function_hashes, make_labeler, split_reference, weights_of
 from ..models.labelers.outputs import OutputSetting, check_metric
 from .footage.frames import decode_images
 
@@ -35,7 +35,7 @@ class Label(Stage):
     output: OutputSetting = "auto"  # what a model of others gives
 
     def __post_init__(self) -> None:
-        if self.patches and not split_place(self.model)[0]:
+        if self.patches and not split_reference(self.model)[0]:
             raise ValueError("label: patches are for models of others; ours see whole panoramas")
 
     @property
@@ -55,7 +55,7 @@ class Label(Stage):
         function_hashes([self.model])
 
     def settings(self) -> dict[str, Any]:
-        scheme, _ = split_place(self.model)
+        scheme, _ = split_reference(self.model)
         return {**super().settings(), **({"model": scheme} if scheme else {})}
 
     def external(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Packs samples of several sources into globally shuffled training shards.
 
-First the deal, written as a table: which sample goes to which shard, and where its parts lie inside the shards they
-come from. Then one piece of work per training shard, which reads just those parts. Last an index with exact counts.
+First the assignment, a table: which sample goes to which shard, and where its parts lie in the shards that they come
+from. Then the training shards, each of which reads just those parts. Last an index with exact counts.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ..engine.records.tar import index_tar
 from ..engine.rundir.receipts import Receipt
 from ..engine.rundir.rundir import RunDir
 from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
-from .packing.assignment import assign
+from .packing.assignment import ASSIGNMENT, INDEX, assign_samples
 from .packing.index import read_index
 from .packing.shard import PackShard
 
 _PART = pa.struct([("path", pa.string()), ("offset", pa.int64()), ("bytes", pa.int64())])
 _PARTS = ("jpg", "depth", "json", "label_json")  # label_json is null where the images bring their own depth
-_DEAL_SCHEMA = pa.schema(
+_ASSIGNMENT_SCHEMA = pa.schema(
     [("key", pa.string()), ("shard", pa.string()), ("source", pa.string()), *[(part, _PART) for part in _PARTS]]
 )
 
@@ -70,47 +70,47 @@ class Pack(Barrier):
         return TarColumn(f"train-{self.train}", ("depth.png", "jpg", "json"), shuffled=True)
 
     def shards(self, context: BarrierContext) -> Sequence[str]:
-        return ["deal", "index", *self._lost(context)]
+        return [ASSIGNMENT, INDEX, *self._lost(context)]
 
     def run(self, context: BarrierContext) -> None:
-        if not context.is_current("deal"):
+        if not context.is_current(ASSIGNMENT):
             self._write_assignment(context)
-        deal = context.run.receipt(self.writes.name, "deal")
-        assert deal is not None  # just written, or current
-        names = pq.ParquetFile(pa.BufferReader(context.run.storage.read_bytes(deal.output.path)))
-        shards = sorted(set(names.read(columns=["shard"])["shard"].to_pylist()))
-        context.map_stage(PackShard(self.writes.name, deal.output.path, deal.output.sha256), shards)
-        context.keep_only(["deal", "index", *shards])
+        receipt = context.run.receipt(self.writes.name, ASSIGNMENT)
+        assert receipt is not None  # just written, or current
+        table = pq.ParquetFile(pa.BufferReader(context.run.storage.read_bytes(receipt.output.path)))
+        shards = sorted(set(table.read(columns=["shard"])["shard"].to_pylist()))
+        context.map_stage(PackShard(self.writes.name, receipt.output.path, receipt.output.sha256), shards)
+        context.keep_only([ASSIGNMENT, INDEX, *shards])
         self._write_index(context, shards)
 
     def _lost(self, context: BarrierContext) -> list[str]:
         """Shards that the index names and that have no receipt any more."""
         there = context.run.receipts(self.writes.name)
-        if "index" not in there:
+        if INDEX not in there:
             return []
         names = (entry["name"] for entry in read_index(context.run.storage, self.writes.name))
         return [shard for name in names if (shard := name.removesuffix(".tar")) not in there]
 
     def _write_assignment(self, context: BarrierContext) -> None:
         rows = list(_unique(row for source in self.sources for row in _entries(context, source)))
-        kept = assign([row for row in rows if row["split"] in self.splits], self.samples_per_shard, self.seed)
+        kept = assign_samples([row for row in rows if row["split"] in self.splits], self.samples_per_shard, self.seed)
         if not kept:
             raise BarrierError(f"nothing to pack: no sample of the splits {self.splits} in {list(self.reads)}")
         with context.scratch() as scratch:
-            path = scratch / "deal.parquet"
-            with pq.ParquetWriter(path, _DEAL_SCHEMA, compression="zstd") as writer:
+            path = scratch / f"{ASSIGNMENT}.parquet"
+            with pq.ParquetWriter(path, _ASSIGNMENT_SCHEMA, compression="zstd") as writer:
                 for _, group in sorted(kept.items()):  # a row group a shard
-                    writer.write_table(pa.Table.from_pylist(group, schema=_DEAL_SCHEMA))
-            context.commit("deal", path, len(rows), sum(map(len, kept.values())))
+                    writer.write_table(pa.Table.from_pylist(group, schema=_ASSIGNMENT_SCHEMA))
+            context.commit(ASSIGNMENT, path, len(rows), sum(map(len, kept.values())))
 
     def _write_index(self, context: BarrierContext, shards: Sequence[str]) -> None:
         receipts = [context.run.receipt(self.writes.name, shard) for shard in shards]
         entries = [_index_entry(receipt) for receipt in receipts if receipt]
         with context.scratch() as scratch:
-            path = scratch / "index.json"
+            path = scratch / f"{INDEX}.json"
             path.write_text(json.dumps({"shards": entries}, indent=1))
             total = sum(entry["samples"] for entry in entries)
-            context.commit("index", path, total, total)
+            context.commit(INDEX, path, total, total)
 
 
 def _entries(context: BarrierContext, source: Source) -> Iterator[dict[str, Any]]:
@@ -158,8 +158,6 @@ def _scan(run: RunDir, receipt: Receipt) -> dict[str, dict[str, Any]]:
 
 def _index_entry(receipt: Receipt) -> dict[str, Any]:
     name = Path(receipt.output.path).name
-    return {"name": name, "split": receipt.shard.rsplit("-", 1)[0], "samples": receipt.samples_out, **_content(receipt)}
-
-
-def _content(receipt: Receipt) -> dict[str, Any]:
-    return {"sha256": receipt.output.sha256, "bytes": receipt.output.bytes}
+    split, output = receipt.shard.rsplit("-", 1)[0], receipt.output
+    counts = {"samples": receipt.samples_out, "sha256": output.sha256, "bytes": output.bytes}
+    return {"name": name, "split": split, **counts}

@@ -15,29 +15,29 @@ from ..engine.records.sample import Row
 from ..engine.rundir.commit import delete_output
 from ..engine.steps.assets import RUN_SCHEME
 from ..engine.steps.barrier import Barrier, BarrierContext
-from .footage.balance import extend
+from .footage.assignment import extend_assignment
 from .footage.fetch import resolved
-from .footage.headers import ProbeFootage, VideoInfo, probe_apart
 from .footage.listing import VIDEO_SUFFIXES, Video, find_videos
+from .footage.video_info import ReadVideoInfo, VideoInfo, read_video_infos_in_child
 
 _SCHEMA = pa.schema(
     [
         ("uri", pa.string()),
         ("bytes", pa.int64()),
         ("split", pa.string()),
-        ("seconds", pa.float64()),  # null where the headers do not say
+        ("seconds", pa.float64()),  # null if unknown
         ("content", pa.string()),  # a hash of samples of the file, empty where it could not be read
     ]
 )
-_BYTES_PER_S = 2_500_000  # of a video that does not say how long it is: 20 Mbit/s, as 4K panoramas come
-_FEW = 64  # videos that the driver probes by itself
-_PER_PROBE = 256  # videos of one piece of work on the cluster
+_BYTES_PER_S = 2_500_000  # of a video of unknown length: 20 Mbit/s, as is usual for 4K panoramas
+_FEW = 64  # videos whose headers the driver reads by itself
+_PER_SHARD = 256  # videos of one piece of work on the cluster
 _CLOCKS_NS = 600 * 10**9  # by which the clocks of two storages may differ
 
 
 @dataclass
 class Plan(Barrier):
-    """Videos to `plan`. The same videos give the same plan; more of them extend it without moving the earlier ones.
+    """Videos to `plan`. The same videos give the same plan; new ones extend it and move no earlier one.
 
     `videos` is a folder, a glob pattern, a text or parquet list, an object-store URI, or `run:COLUMN`, footage that an
     earlier step wrote. A shard holds `seconds_per_shard` of footage and `videos_per_shard` videos at most, but for a
@@ -86,26 +86,26 @@ class Plan(Barrier):
         receipts = context.run.receipts("plan")
         current = all(receipt.fingerprint == context.basis.fingerprint for receipt in receipts.values())
         if current and sum(receipt.samples_out for receipt in receipts.values()) == len(self._found(context)):
-            return list(receipts)  # planned whole, from these very videos: no shard need be opened
-        return list(self._assign(self._found(context), _Planned(context), {}))  # new ones by their size: a forecast
+            return list(receipts)  # all of these videos are planned: no shard need be opened
+        return list(self._assign(self._found(context), _EarlierPlan(context), {}))  # a forecast: new videos by size
 
     def run(self, context: BarrierContext) -> None:
-        found, planned = self._found(context), _Planned(context)
-        facts = _probed(context, [video for video in found if planned.facts_of(video) is None])
-        assigned = self._assign(found, planned, facts)
+        found, earlier = self._found(context), _EarlierPlan(context)
+        infos = _video_infos(context, [video for video in found if earlier.info_of(video) is None])
+        assigned = self._assign(found, earlier, infos)
         context.log(f"{sum(map(len, assigned.values()))} videos in {len(assigned)} shards")
         for shard, videos in assigned.items():
             with context.scratch() as scratch:
                 writer = self.writes.writer(scratch)
                 for video in videos:
-                    known = facts.get(video.video_id) or planned.facts_of(video) or VideoInfo()
-                    writer.add(Row(video.video_id, self._fields(video, known)))
+                    info = infos.get(video.video_id) or earlier.info_of(video) or VideoInfo()
+                    writer.add(Row(video.video_id, self._fields(video, info)))
                 context.commit(shard, writer.finish(), len(videos), len(videos))
 
-    def _fields(self, video: Video, facts: VideoInfo) -> dict[str, Any]:
-        size = video.bytes if video.bytes >= 0 else facts.bytes
+    def _fields(self, video: Video, info: VideoInfo) -> dict[str, Any]:
+        size = video.bytes if video.bytes >= 0 else info.bytes
         split = self.split_of(video.video_id)
-        return {"uri": video.uri, "bytes": size, "split": split, "seconds": facts.seconds, "content": facts.content}
+        return {"uri": video.uri, "bytes": size, "split": split, "seconds": info.seconds, "content": info.content}
 
     def split_of(self, video_id: str) -> str:
         """`train` or `val`, fixed for a video and a seed, whatever else is planned."""
@@ -128,17 +128,17 @@ class Plan(Barrier):
         return [Video(f"{RUN_SCHEME}{column}/{name}", name, size) for name, size in sorted(files.items())]
 
     def _assign(
-        self, found: Sequence[Video], planned: _Planned, facts: Mapping[str, VideoInfo]
+        self, found: Sequence[Video], earlier: _EarlierPlan, infos: Mapping[str, VideoInfo]
     ) -> dict[str, list[Video]]:
         """Videos by shard: those planned before stay where they are, new ones fill new shards."""
         videos = {video.video_id: video for video in found}
-        seconds = {video_id: _weight(video, facts.get(video_id, VideoInfo())) for video_id, video in videos.items()}
-        shards = extend(planned.shards, seconds, self.seconds_per_shard, self.videos_per_shard)
+        seconds = {video_id: _seconds(video, infos.get(video_id, VideoInfo())) for video_id, video in videos.items()}
+        shards = extend_assignment(earlier.shards, seconds, self.seconds_per_shard, self.videos_per_shard)
         return {shard: [videos[video_id] for video_id in video_ids] for shard, video_ids in shards.items()}
 
 
-class _Planned:
-    """What a run has planned already."""
+class _EarlierPlan:
+    """The plan that a run has already, if it has one."""
 
     def __init__(self, context: BarrierContext) -> None:
         self.shards: dict[str, list[str]] = {}
@@ -150,39 +150,43 @@ class _Planned:
             entry = written.get(receipt.output.path.removeprefix("plan/"))
             self._rows |= {row["video_id"]: (row, entry.mtime_ns if entry else 0) for row in rows}
 
-    def facts_of(self, video: Video) -> VideoInfo | None:
-        """What the plan says of a video; None if that is nothing, or may be of another file under the same name."""
+    def info_of(self, video: Video) -> VideoInfo | None:
+        """What the plan or its list knows of a video; None if nothing, or if its file may have changed since."""
         row, written_ns = self._rows.get(video.video_id, ({}, 0))
-        if video.seconds is not None:  # its list says so
+        if video.seconds is not None:  # from its list
             return VideoInfo(video.seconds, video.bytes, row.get("content", ""))
         unchanged = video.bytes in (-1, row.get("bytes")) and video.mtime_ns < written_ns - _CLOCKS_NS
         return VideoInfo(row["seconds"], row["bytes"], row["content"]) if unchanged and row.get("content") else None
 
 
-def _weight(video: Video, facts: VideoInfo) -> float:
-    """Seconds of footage, as far as they can be told."""
-    seconds = video.seconds if facts.seconds is None else facts.seconds
-    return max(video.bytes, facts.bytes, 0) / _BYTES_PER_S if seconds is None else seconds
+def _seconds(video: Video, info: VideoInfo) -> float:
+    """The length of a video, estimated from its size where it is unknown."""
+    seconds = video.seconds if info.seconds is None else info.seconds
+    return max(video.bytes, info.bytes, 0) / _BYTES_PER_S if seconds is None else seconds
 
 
-def _probed(context: BarrierContext, videos: Sequence[Video]) -> dict[str, VideoInfo]:
-    """The facts of videos by id; of many, the cluster finds them out."""
+def _video_infos(context: BarrierContext, videos: Sequence[Video]) -> dict[str, VideoInfo]:
+    """What the headers of videos say, by id. Many are read on the cluster."""
+    if not videos:
+        return {}
     uris = {video.video_id: video.uri for video in videos}
     if len(uris) <= _FEW:
-        told = probe_apart([resolved(uri, context.run.storage.uri) for uri in uris.values()]) if uris else []
-        return dict(zip(uris, told, strict=True))
+        infos = (
+            read_video_infos_in_child([resolved(uri, context.run.storage.uri) for uri in uris.values()]) if uris else []
+        )
+        return dict(zip(uris, infos, strict=True))
     ids = sorted(uris)
-    parts = [ids[first : first + _PER_PROBE] for first in range(0, len(ids), _PER_PROBE)]
-    stage = ProbeFootage({f"{n:06d}": {video_id: uris[video_id] for video_id in part} for n, part in enumerate(parts)})
+    parts = [ids[first : first + _PER_SHARD] for first in range(0, len(ids), _PER_SHARD)]
+    stage = ReadVideoInfo({f"{n:06d}": {video_id: uris[video_id] for video_id in part} for n, part in enumerate(parts)})
     context.map_stage(stage, stage.shards())
-    facts = {}
-    for receipt in list(context.run.receipts("probes").values()):
-        facts |= {
+    infos = {}
+    for receipt in list(context.run.receipts(stage.writes.name).values()):
+        infos |= {
             row.key: VideoInfo(row.fields["seconds"], row.fields["bytes"], row.fields["content"])
             for row in context.run.rows(receipt)
         }
         delete_output(context.run, receipt)
-    return facts
+    return infos
 
 
 def _files(context: BarrierContext, shard: str) -> list[tuple[str, int]]:

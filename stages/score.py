@@ -1,4 +1,4 @@
-"""Scores pseudo-labels by a PatchGAN discriminator that learned to tell true depth from predicted depth."""
+"""Scores pseudo-labels by a PatchGAN discriminator trained on true against predicted depth."""
 
 from __future__ import annotations
 

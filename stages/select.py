@@ -20,7 +20,7 @@ _SCHEMA = pa.schema([("scene", pa.string()), ("score", pa.float64()), ("rank", p
 class Select(Barrier):
     """Scores and tags to `selection-<round>`: the `top` best of each scene, equal scores in the order of their keys.
 
-    Scenes that `top` does not name (`unsure`, say) are not selected from.
+    Scenes that `top` does not name, such as `unsure`, are not selected from.
     """
 
     name: ClassVar[str] = "select"

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import pyarrow as pa
-import simplejpeg
 
 from ..engine.records.column import Column, ParquetColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.step import Stage, StageContext
 from ..models.tagging.tagger import DEFAULT_PROMPT, EMBEDDED, check_threshold, make_tagger
+from .footage.frames import decode_images
 
 _SCHEMA = pa.schema([("scene", pa.string()), ("p_indoor", pa.float32()), ("model", pa.string())])
 
@@ -59,19 +58,7 @@ class Tag(Stage):
         )
 
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
-        decoded = [_decode(sample) for sample in batch]
-        tags = iter(self._tagger.tag([rgb for rgb in decoded if isinstance(rgb, np.ndarray)]))
-        for sample, rgb in zip(batch, decoded, strict=True):
-            if isinstance(rgb, Drop):
-                yield rgb
-                continue
-            scene, p_indoor = next(tags)
+        samples, rgbs, drops = decode_images(batch, "frames")
+        yield from drops
+        for sample, (scene, p_indoor) in zip(samples, self._tagger.tag(rgbs), strict=True):
             yield Row(sample.key, {"scene": scene, "p_indoor": p_indoor, "model": self._tagger.name})
-
-
-def _decode(sample: Sample) -> np.ndarray | Drop:
-    """The frame as uint8 RGB (H, W, 3), or a drop for bytes that are no whole JPEG."""
-    try:
-        return simplejpeg.decode_jpeg(sample["frames"]["jpg"], colorspace="RGB")
-    except ValueError as error:
-        return Drop(sample.key, "bad_image", str(error))

@@ -1,4 +1,4 @@
-"""Training the judge of labels: ground truth against a labeler's predictions of the same images."""
+"""Training the discriminator that scores labels: ground truth against a labeler's predictions of the same images."""
 
 from __future__ import annotations
 

@@ -15,14 +15,13 @@ import simplejpeg
 
 from ..engine.records.column import Column, FolderColumn
 from ..engine.steps.asset_settings import AssetUri
-from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
-from ..models.horizon.check import IMAGE_SUFFIXES, read_image
+from ..engine.steps.barrier import Barrier, BarrierContext
 from ..models.horizon.sphere_view import rotation_to, turned
 from ..models.horizon.tilt import up_vector
 from ..models.horizon.tilt_network import VIEW_HEIGHT, TiltNetwork
 from ..models.horizon.tilt_pictures import TiltPictures
 from ..models.horizon.tilt_training import train_tilt
-from ..models.video.frames import VideoError
+from .training.photographs import read_photographs
 from .training.training import LINEAGE
 
 
@@ -30,7 +29,7 @@ from .training.training import LINEAGE
 class TrainHorizon(Barrier):
     """Simulated panoramas, and level photographs if there are any, to `models/<model>`, weights of the tilt network.
 
-    `photographs` is a folder of level panoramas; those of one sub-folder, frames of a video say, count as one together.
+    `photographs` is a folder of level panoramas; those of one sub-folder, such as frames of a video, count as one.
     """
 
     name: ClassVar[str] = "train-horizon"
@@ -69,7 +68,7 @@ class TrainHorizon(Barrier):
         start = TiltNetwork.load(Path(context.assets["start"])) if self.start else None
         pictures = TiltPictures(simulated, list(photographs.values()))
         network = train_tilt(
-            pictures, self.steps, seed=self.seed, peak_lr=self.peak_lr, start=start, say=context.log
+            pictures, self.steps, seed=self.seed, peak_lr=self.peak_lr, start=start, log=context.log
         )  # fmt: skip
         with context.scratch() as scratch:
             network.save(scratch / "model")
@@ -95,18 +94,11 @@ def _level(rgb: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
 def _photographs(assets: Mapping[str, str]) -> dict[str, list[np.ndarray]]:
     """Thumbnails by group: a sub-folder's images are one, an image of the folder itself is one of its own."""
     groups: dict[str, list[np.ndarray]] = {}
-    if not (place := assets.get("photographs")):
+    if "photographs" not in assets:
         return groups
-    folder = Path(place)
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES):
+    folder = Path(assets["photographs"])
+    for path, rgb in read_photographs(folder):
         group = path.stem if path.parent == folder else path.parent.name
-        groups.setdefault(group, []).append(_thumbnail(path))
+        thumbnail = cv2.resize(rgb, (2 * VIEW_HEIGHT, VIEW_HEIGHT), interpolation=cv2.INTER_AREA)
+        groups.setdefault(group, []).append(thumbnail)
     return groups
-
-
-def _thumbnail(path: Path) -> np.ndarray:
-    try:
-        rgb = read_image(str(path))
-    except VideoError as error:
-        raise BarrierError(f"{path}: {error}") from error
-    return cv2.resize(rgb, (2 * VIEW_HEIGHT, VIEW_HEIGHT), interpolation=cv2.INTER_AREA)

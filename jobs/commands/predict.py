@@ -16,7 +16,7 @@ from ...models.data.depth_png import encode_depth_png
 from ...models.drawing.depth import colour_depth
 from ...models.geometry.equirectangular import point_map
 from ...models.inference.device import Precision
-from ...models.inference.embedded import EMBEDDED, model_place
+from ...models.inference.embedded import EMBEDDED, resolve_model
 from ...models.inference.predictor import DepthPredictor
 from ..errors import EXIT_DONE, UsageError
 from .loose_files import (
@@ -62,7 +62,7 @@ def main(arguments: argparse.Namespace) -> int:
     out = output_folder(arguments.out)
     try:
         predictor = DepthPredictor(
-            model_place(arguments.model),
+            resolve_model(arguments.model),
             arguments.device,
             yaw_turns=arguments.yaw_turns,
             precision=arguments.precision,

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="embedded", help="tag, depth, quality: a model folder or hub id (default: embedded)"
     )
-    parser.add_argument("--labeler", default="embedded", help="quality: whose depth is judged (default: embedded)")
+    parser.add_argument("--labeler", default="embedded", help="quality: whose depth is scored (default: embedded)")
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="of a video: time between frames")
     parser.add_argument("--height", type=int, default=512, help="of a video: height of the frames")
     parser.add_argument(
@@ -62,26 +62,26 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _horizon(arguments: argparse.Namespace) -> Iterator[Entry]:
-    from ...models.horizon.check import PanoramaCheck, inspections
+    from ...models.horizon.check import PanoramaCheck, check_file
 
-    judge = PanoramaCheck(arguments.max_tilt)
+    check = PanoramaCheck(arguments.max_tilt)
     if arguments.out:
         check_distinct_names(arguments.files)
     out = output_folder(arguments.out) if arguments.out else None
     for file in arguments.files:
-        for inspection in inspections(file, arguments.every, arguments.height, judge):
-            picture = _write_verdict(out, inspection) if out and inspection.judgement else {}
-            yield inspection.entry | picture
+        for checked in check_file(file, arguments.every, arguments.height, check):
+            picture = _write_verdict(out, checked) if out and checked.verdict else {}
+            yield checked.entry | picture
 
 
-def _write_verdict(out: Path, inspection: Any) -> Entry:
+def _write_verdict(out: Path, checked: Any) -> Entry:
     import cv2
 
     from ...models.drawing.horizon import draw_verdict
 
-    entry = inspection.entry
+    entry = checked.entry
     path = out / f"{frame_name(entry['file'], entry.get('timestamp_s'))}.horizon.png"
-    cv2.imwrite(str(path), draw_verdict(inspection.rgb, inspection.judgement)[..., ::-1])
+    cv2.imwrite(str(path), draw_verdict(checked.rgb, checked.verdict)[..., ::-1])
     return {"picture": str(path)}
 
 
@@ -99,12 +99,12 @@ def _tag(arguments: argparse.Namespace) -> Iterator[Entry]:
 
 def _depth(arguments: argparse.Namespace) -> Iterator[Entry]:
     from ...models.data.depth_png import encode_depth_png, summarise_depth
-    from ...models.inference.embedded import model_place
+    from ...models.inference.embedded import resolve_model
     from ...models.inference.predictor import DepthPredictor
 
     check_distinct_names(arguments.files)
     out = output_folder(arguments.out or "dap-try")
-    predictor = _load(DepthPredictor, model_place(arguments.model))
+    predictor = _load(DepthPredictor, resolve_model(arguments.model))
 
     def describe(picture: Picture) -> Entry:
         depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
@@ -116,12 +116,12 @@ def _depth(arguments: argparse.Namespace) -> Iterator[Entry]:
 
 
 def _quality(arguments: argparse.Namespace) -> Iterator[Entry]:
-    from ...models.inference.embedded import EMBEDDED, model_place
+    from ...models.inference.embedded import EMBEDDED, resolve_model
     from ...models.inference.predictor import DepthPredictor, QualityScorer
 
     if arguments.model == EMBEDDED:
         raise UsageError("quality needs --model, the folder of a discriminator; none comes with the package")
-    scorer, predictor = _load(QualityScorer, arguments.model), _load(DepthPredictor, model_place(arguments.labeler))
+    scorer, predictor = _load(QualityScorer, arguments.model), _load(DepthPredictor, resolve_model(arguments.labeler))
 
     def describe(picture: Picture) -> Entry:
         depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()

@@ -1,6 +1,6 @@
 """Where a sample comes from and where it went: from a frame back to its video, and forth to the models it taught.
 
-Nothing is searched that need not be: a video's shard is found in the plan, training shards through their deals.
+Nothing is searched that need not be: a video's shard is found in the plan, training shards through their assignments.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ...engine.rundir.lineage import drop_rows, find_row, find_rows, first_key, followers
 from ...engine.rundir.receipts import Receipt
 from ...engine.rundir.rundir import RunDir
-from ...stages.packing.assignment import dealt, packed_columns
+from ...stages.packing.assignment import assigned_rows, packed_columns
 from ..errors import UsageError
 from .weights import Weights
 
@@ -150,7 +150,7 @@ class SampleLineage:
                 "image": row["jpg"]["path"],
             }
             for column in packed_columns(self.run)
-            for row in dealt(self.run, column, first, last)
+            for row in assigned_rows(self.run, column, first, last)
         ]
         parts = sorted({(entry["column"], entry["split"]) for entry in training})
         return {"training": training, "models": [model for part in parts for model in self._models_on(*part)]}

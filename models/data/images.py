@@ -33,10 +33,5 @@ def normalise(rgb_bchw: Tensor) -> Tensor:
     return (rgb_bchw - _channels(IMAGENET_MEAN, rgb_bchw)) / _channels(IMAGENET_STD, rgb_bchw)
 
 
-def denormalise(pixel_values_bchw: Tensor) -> Tensor:
-    """Pixel values (B, 3, H, W) back to RGB in [0, 1]."""
-    return pixel_values_bchw * _channels(IMAGENET_STD, pixel_values_bchw) + _channels(IMAGENET_MEAN, pixel_values_bchw)
-
-
 def _channels(values: tuple[float, float, float], like: Tensor) -> Tensor:
     return torch.tensor(values, device=like.device, dtype=like.dtype)[:, None, None]

@@ -10,7 +10,7 @@ import simplejpeg
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..torchvision_ops import register_missing_operators
+from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before lightning, which imports torchvision where it is installed
 
@@ -157,10 +157,10 @@ class PanoramaDataModule(LightningDataModule):
         self.seed, self.augment, self.opener = seed, augment, opener
 
     def train_dataloader(self) -> PanoramaLoader:
-        return self.loader(training=True, **self._place())
+        return self.loader(training=True, **self._ranks())
 
     def val_dataloader(self) -> PanoramaLoader | list[PanoramaLoader]:
-        return self.loader(training=False, **self._place()) if self.validation else []
+        return self.loader(training=False, **self._ranks()) if self.validation else []
 
     def loader(self, *, training: bool, rank: int = 0, world_size: int = 1) -> PanoramaLoader:
         """The loader of one rank."""
@@ -168,11 +168,12 @@ class PanoramaDataModule(LightningDataModule):
         samples = ShardSet(shards, self.opener)
         dataset = PanoramaDataset(samples, self.image_height, self.seed, self.augment if training else 0.0)
         sizes = [shard.samples for shard in shards]
-        place = {"rank": rank, "world_size": world_size}
-        order = BatchOrder(sizes, batch_size=self.batch_size, seed=self.seed, training=training, **place)
+        order = BatchOrder(
+            sizes, batch_size=self.batch_size, seed=self.seed, training=training, rank=rank, world_size=world_size
+        )
         return PanoramaLoader(dataset, order, self.num_workers)
 
-    def _place(self) -> dict[str, int]:
+    def _ranks(self) -> dict[str, int]:
         if self.trainer is None:
             return {}
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}

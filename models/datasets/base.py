@@ -22,10 +22,10 @@ RANGE_M = 100.0
 
 
 class DatasetError(ValueError):
-    """A root, list or file that is not what it should be; `code` says in one word how, as drops do."""
+    """A root, list or file that is not what it should be; `code` is short and stable, as those of drops."""
 
-    def __init__(self, place: Path | str, problem: str, code: str = "bad_dataset") -> None:
-        super().__init__(f"{place}: {problem}")
+    def __init__(self, path: Path | str, problem: str, code: str = "bad_dataset") -> None:
+        super().__init__(f"{path}: {problem}")
         self.code = code
 
 
@@ -50,7 +50,7 @@ class Labelled:
 
 
 class PanoramaSet(ABC):
-    """A kind of data set; objects hold no place, so that one serves any root."""
+    """A kind of data set; an object holds no root, so that one serves any."""
 
     name: str
 

@@ -19,7 +19,7 @@ DATASETS = {
 
 
 def open_dataset(name: str) -> PanoramaSet:
-    """The data set of a name; ValueError for one that nobody knows."""
+    """The data set of a name; ValueError for an unknown one."""
     if name not in DATASETS:
         raise ValueError(f"no data set {name!r}; known are {sorted(DATASETS)}")
     module, attribute = DATASETS[name].split(":")

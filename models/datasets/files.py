@@ -75,7 +75,7 @@ def read_npz_m(path: Path, name: str = "arr_0") -> np.ndarray:
 def read_exr_m(path: Path) -> np.ndarray:
     """Distances (H, W) of an OpenEXR file in metres: its only channel, or else the channel Z, Y or R."""
     with _naming(path, "bad_depth"):
-        path.open("rb").close()  # whose errors say what is the matter
+        path.open("rb").close()  # raises the OSError that names the cause
         low, high = OpenEXR.File(str(path), header_only=True).header()["dataWindow"]
         _check_size(path, (int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1))
         with redirect_stdout(io.StringIO()):  # where it warns of what it raises next

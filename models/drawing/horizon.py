@@ -14,25 +14,25 @@ _BAR = 22  # rows of the line of text
 _KEPT, _DROPPED = (60, 220, 90), (255, 80, 60)
 
 
-def draw_verdict(rgb: np.ndarray, judgement: PanoramaVerdict) -> np.ndarray:
+def draw_verdict(rgb: np.ndarray, verdict: PanoramaVerdict) -> np.ndarray:
     """A picture (H, W, 3) uint8 made small, with a line of text; the horizon and a ring around the zenith drawn in."""
-    colour = _KEPT if judgement.valid else _DROPPED
+    colour = _KEPT if verdict.valid else _DROPPED
     picture = np.ascontiguousarray(resize_rgb(rgb, _HEIGHT, _WIDTH))
-    if judgement.tilt:
-        up = up_vector(judgement.tilt.roll_deg, judgement.tilt.pitch_deg)
+    if verdict.tilt:
+        up = up_vector(verdict.tilt.roll_deg, verdict.tilt.pitch_deg)
         cv2.polylines(picture, [_horizon(up)], False, colour, 2, cv2.LINE_AA)
         cv2.circle(picture, _pixel(up), 7, colour, 2, cv2.LINE_AA)
     bar = np.zeros((_BAR, _WIDTH, 3), np.uint8)
-    cv2.putText(bar, _text(judgement), (6, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
+    cv2.putText(bar, _text(verdict), (6, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
     return np.vstack([bar, picture])
 
 
-def _text(judgement: PanoramaVerdict) -> str:
-    verdict = "kept" if judgement.valid else "dropped: " + ", ".join(judgement.reasons)
-    if not (tilt := judgement.tilt):
-        return verdict
+def _text(verdict: PanoramaVerdict) -> str:
+    outcome = "kept" if verdict.valid else "dropped: " + ", ".join(verdict.reasons)
+    if not (tilt := verdict.tilt):
+        return outcome
     angles = f"roll {tilt.roll_deg:+.1f}, pitch {tilt.pitch_deg:+.1f}, tilt {tilt.tilt_deg:.1f} deg"
-    return f"{verdict}   {angles}, confidence {tilt.confidence:.2f}"
+    return f"{outcome}   {angles}, confidence {tilt.confidence:.2f}"
 
 
 def _horizon(up: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The blind predictor: knows where it looks, not what it sees. A model that is worth anything beats it clearly."""
+"""The blind predictor: depth from the row of a pixel alone. A useful model beats it clearly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BlindPredictor:
         self._rows_m = {scene: _mean_rows(total, count) for scene, (total, count) in sums.items()}
 
     def predict(self, scene: str, height: int) -> np.ndarray:
-        """Depth (H, 2H) in metres for a panorama of a scene type; of all types if it is none that was seen."""
+        """Depth (H, 2H) in metres for a panorama of a scene type; the mean of all types for an unknown one."""
         rows_m = self._rows_m[scene] if scene in self._rows_m else np.mean(list(self._rows_m.values()), axis=0)
         position = (np.arange(height) + 0.5) / height * len(rows_m) - 0.5
         resized = np.interp(position, np.arange(len(rows_m)), rows_m)

@@ -1,6 +1,6 @@
-"""The protocol that every model is measured by: what is counted where, and what comes of it.
+"""The protocol that every model is measured by.
 
-The two heads are judged apart: distances where the truth is within the range, the range mask by its overlap with what
+The two heads are measured apart: distances where the truth is within the range, the range mask by its overlap with what
 is truly beyond it, or beyond the nearer threshold that it was trained for. Contours count the edge of the sky, too:
 what is beyond the range counts as far as the farthest distance of its map, and at least as 100 m. `official_masked` is
 the protocol of the published evaluation: where 1 − mask ≤ 0.5 the distance is 100 m, wherever the truth has one. The
@@ -27,16 +27,16 @@ from ..metrics.surface import NormalsAngle, RangeIoU
 from ..metrics.table import BEYOND_RANGE_M
 
 Predict = Callable[[list[Labelled]], list[Estimate]]
-"""Panoramas to what a model, or the blind predictor, says of them."""
+"""Labelled panoramas to estimates; a model sees only the images, the blind predictor only the scene types."""
 
 
 def predictor_of(labeler: Labeler) -> Predict:
-    """What a model says, who sees the images alone."""
+    """A model as a `Predict`: it sees the images alone."""
     return lambda items: labeler.estimate([item.rgb for item in items])
 
 
 def estimates_of(predict: Predict, items: list[Labelled]) -> list[Estimate]:
-    """What is said of panoramas; ValueError if the model fails, or gives what is no number."""
+    """Estimates of panoramas; ValueError if the model fails, or gives nan."""
     estimates = predict(items)
     if bad := next((i.key for i, e in zip(items, estimates, strict=True) if np.isnan(e.values).any()), None):
         raise ValueError(f"gives nan for {bad}")
@@ -55,7 +55,7 @@ class Measurement:
         self._mask_m: float | None = None
         self._seams: list[float] = []
         self.left_out = 0
-        """Panoramas so far whose truth says nothing, neither a distance nor that something is beyond the range."""
+        """How many panoramas so far have no truth at all: no distance, and nothing beyond the range."""
 
     def add(self, item: Labelled, estimate: Estimate) -> dict[str, Any]:
         """Counts one panorama; its own figures, nan where it has nothing to measure."""
@@ -68,15 +68,15 @@ class Measurement:
         row |= {f"spherical_{name}": found["spherical"][name] for name in NAMES}
         for metric in (self._normals, *self._ssim):
             row |= _flat(metric(values_m, truth_m, within))
-        row |= self._judge_mask(estimate, values_m, truth_m)
+        row |= self._add_mask(estimate, values_m, truth_m)
         said_beyond = torch.from_numpy(np.isposinf(estimate.masked())).to(self._device)
         masked_m = values_m.masked_fill(said_beyond, torch.inf)
         row |= _flat(self._contours(_sky_farthest(masked_m), _sky_farthest(truth_m), ~truth_m.isnan()))
         row["seam_ratio"] = self._seam(values_m, bool(within.any()))
         return row
 
-    def _judge_mask(self, estimate: Estimate, values_m: torch.Tensor, truth_m: torch.Tensor) -> dict[str, float]:
-        """Counts what an estimate says is beyond the range, or beyond a nearer threshold; its own overlap."""
+    def _add_mask(self, estimate: Estimate, values_m: torch.Tensor, truth_m: torch.Tensor) -> dict[str, float]:
+        """Adds a range mask, or a mask of a nearer threshold; returns its own overlap."""
         self._mask_m = None
         if estimate.beyond_range is None:
             return {}
@@ -128,7 +128,7 @@ def aligned_m(item: Labelled, estimate: Estimate, alignment: Alignment) -> torch
 
 
 def drawn_m(item: Labelled, estimate: Estimate, alignment: Alignment) -> np.ndarray:
-    """An estimate (H, W) in metres as it is drawn: aligned, and inf where it is said to be beyond the range."""
+    """An estimate (H, W) in metres as it is drawn: aligned, and inf where it is predicted to be beyond the range."""
     return replace(estimate, values=aligned_m(item, estimate, alignment).numpy()).masked()
 
 

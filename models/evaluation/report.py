@@ -35,7 +35,7 @@ class Worst:
         return not math.isnan(abs_rel) and (len(self.found) < _WORST or abs_rel > self.found[0][0])
 
     def keep(self, number: int, abs_rel: float, rgb: np.ndarray, predicted_m: np.ndarray, true_m: np.ndarray) -> None:
-        """Takes in an image; `number` is its row in the table, and tells equals apart."""
+        """Adds an image; `number` is its row in the table, and decides between equal errors."""
         picture = {"input": rgb, "prediction": predicted_m, "truth": true_m, "error": colour_error(predicted_m, true_m)}
         add = heapq.heappush if len(self.found) < _WORST else heapq.heapreplace
         add(self.found, (abs_rel, -number, picture))

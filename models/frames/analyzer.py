@@ -1,4 +1,4 @@
-"""What one frame shows, looked at by itself: is it worth keeping, is it a whole panorama, is it level?"""
+"""Analysis of one frame by itself: is it worth keeping, is it a whole panorama, is it level?"""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..horizon.check import PanoramaCheck, PanoramaVerdict
-from ..horizon.projection import check_panorama
+from ..horizon.projection import measure_projection
 from ..horizon.projection_measures import canvas
 from ..horizon.tilt import Tilt
 from ..video.file import VideoError
 from ..video.frames import Eye, VideoFrame
 from ..video.spherical_metadata import Declared
 from .measures import FrameMeasures, measure_frame
-from .shots import Look, look_at
+from .shots import FrameSignature, signature_of
 from .yaw_hash import yaw_hash
 
 DARK = 16.0  # grey levels that less than one percent of a black frame exceeds: video's black and its noise
@@ -31,16 +31,17 @@ _STEREO_CODES = {
 
 @dataclass(frozen=True, eq=False)
 class AnalyzedFrame:
-    """A frame with all that was measured. `code` says why it cannot be kept; empty: nothing stands against it.
+    """A frame with all that was measured. `code` is why it cannot be kept; empty if it can.
 
-    judgement: None where there was nothing to judge, in a black frame or a title. upright: the tilt to turn it back by.
+    verdict: None if the frame is black or a title card, whose projection is not checked. upright: the tilt to turn the
+    frame back by (None: it stays as it is).
     """
 
     frame: VideoFrame
-    look: Look
+    signature: FrameSignature
     measures: FrameMeasures
     yaw_hash: int
-    judgement: PanoramaVerdict | None = None
+    verdict: PanoramaVerdict | None = None
     upright: Tilt | None = None
     code: str = ""
     detail: str = ""
@@ -48,62 +49,65 @@ class AnalyzedFrame:
 
 @dataclass(frozen=True)
 class FrameAnalyzer:
-    """Examines frames one by one; no frame depends on another, so several may be examined at a time.
+    """Analyzes frames one by one. No frame depends on another.
 
-    horizon: None where the tilt is not to be looked at. level: turn tilted panoramas upright. eye: what the frames
-    were cropped to, as in `models.video.frames.sample_frames`; one eye's shape says nothing, it is squeezed as a rule.
+    panorama_check: None: the projection is measured, but no tilt is estimated. level: turn tilted panoramas upright.
+    eye: what the frames were cropped to, as in `models.video.frames.sample_frames`. The shape of one eye is not
+    checked: it is usually squeezed.
     """
 
-    horizon: PanoramaCheck | None
+    panorama_check: PanoramaCheck | None
     level: bool
     min_sharpness: float
     max_flat_share: float
     eye: Eye = "both"
 
-    def examine(self, frame: VideoFrame) -> AnalyzedFrame:
-        """Raises VideoError where the file declares another layout, and the picture does not contradict it."""
+    def analyze(self, frame: VideoFrame) -> AnalyzedFrame:
+        """Raises VideoError if the file declares another layout and the picture itself is no whole panorama either."""
         small = canvas(frame.rgb)
         measures = measure_frame(small)
-        seen = AnalyzedFrame(frame, look_at(small), measures, yaw_hash(frame.rgb))
-        if code := self._worthless(measures):
-            return replace(seen, code=code)
+        analyzed = AnalyzedFrame(frame, signature_of(small), measures, yaw_hash(frame.rgb))
+        if code := self._quality_code(measures):
+            return replace(analyzed, code=code)
         one_eye = self._is_one_eye(frame.declared)
-        judgement = self._judge(small, SPHERE_ASPECT if one_eye else frame.display_aspect)
-        if judgement.check.reasons and (declared := declared_code(frame.declared, one_eye)):
+        verdict = self._check(small, SPHERE_ASPECT if one_eye else frame.display_aspect)
+        if verdict.projection.reasons and (declared := declared_code(frame.declared, one_eye)):
             raise VideoError(declared, "as the file declares")
-        upright = self._upright(judgement)
-        seen = replace(seen, judgement=judgement, upright=upright)
-        if judgement.reasons and not upright:
-            return replace(seen, code=judgement.reasons[0], detail=" ".join(judgement.reasons[1:]))
+        upright = self._upright(verdict)
+        analyzed = replace(analyzed, verdict=verdict, upright=upright)
+        if verdict.reasons and not upright:
+            return replace(analyzed, code=verdict.reasons[0], detail=" ".join(verdict.reasons[1:]))
         if measures.sharpness is not None and measures.sharpness < self.min_sharpness:
-            return replace(seen, code="blurred", detail=f"sharpness {measures.sharpness:.2f}")
-        return seen
+            return replace(analyzed, code="blurred", detail=f"sharpness {measures.sharpness:.2f}")
+        return analyzed
 
     def _is_one_eye(self, declared: Declared | None) -> bool:
         is_stereo = declared is not None and declared.stereo in ("top_bottom", "side_by_side")
         return self.eye in ("top_half", "left_half") or (self.eye == "left" and is_stereo)
 
-    def _worthless(self, measures: FrameMeasures) -> str:
+    def _quality_code(self, measures: FrameMeasures) -> str:
         if measures.brightness <= DARK:
             return "black"
         return "title_card" if measures.flat_share > self.max_flat_share else ""
 
-    def _judge(self, small: np.ndarray, display_aspect: float) -> PanoramaVerdict:
-        check = check_panorama(small, display_aspect)
-        return self.horizon.judge(small, check) if self.horizon else PanoramaVerdict(check.reasons, check, None)
+    def _check(self, small: np.ndarray, display_aspect: float) -> PanoramaVerdict:
+        projection = measure_projection(small, display_aspect)
+        if self.panorama_check:
+            return self.panorama_check.check(small, projection)
+        return PanoramaVerdict(projection.reasons, projection, None)
 
-    def _upright(self, judgement: PanoramaVerdict) -> Tilt | None:
-        """The estimate to turn a panorama upright by, if it is tilted, that is wanted, and the estimate is sure."""
-        tilt = judgement.tilt
-        wanted = self.level and judgement.reasons == ("tilted",)
+    def _upright(self, verdict: PanoramaVerdict) -> Tilt | None:
+        """The tilt to turn a panorama upright by: if `level` is set, it is tilted, and the estimate is sure."""
+        tilt = verdict.tilt
+        wanted = self.level and verdict.reasons == ("tilted",)
         return tilt if wanted and tilt and tilt.confidence >= MIN_CONFIDENCE else None
 
 
 def declared_code(declared: Declared | None, one_eye: bool = False) -> str:
     """The code of a layout that is not a whole panorama, as a file declares it; empty where it declares none.
 
-    A declaration is believed where the picture itself has any fault as a whole panorama, and does not mend one: what is
-    declared equirectangular is measured like all else.
+    It counts only where the picture itself fails as a whole panorama. What is declared equirectangular is measured like
+    everything else.
     """
     if declared is None:
         return ""

@@ -11,12 +11,12 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-_SPARSE = 4  # every so many rows and columns tell brightness and flatness as well as all
+_SPARSE = 4  # brightness and flatness are measured on every 4th row and column
 _ONE_COLOUR = 8  # grey levels around the most frequent colour: a codec's ringing around letters stays inside
 _COARSER = 8  # scale of the detail that sharpness is compared with: blurs that matter leave that alone
-_MIN_HEIGHT = 128  # of a picture whose sharpness can be told
+_MIN_HEIGHT = 128  # of a picture whose sharpness can be measured
 _TILES = (8, 16)  # of the belt between 45° south and 45° north, where a panorama is hardly stretched
-_BUSY = 2.0  # grey levels of coarse detail that a tile needs to tell anything
+_BUSY = 2.0  # grey levels of coarse detail that a tile needs to count
 _FEW_TILES = 4
 _SECOND_DIFFERENCES = (np.array([[1, -2, 1]], np.float32), np.array([[1], [-2], [1]], np.float32))
 
@@ -28,7 +28,7 @@ class FrameMeasures:
     brightness: grey level that one percent of the sphere exceeds. flat_share: share of the sphere that is of about the
     most frequent colour. sharpness: fine over coarse detail, across or down, whichever has less of it, where there is
     most: 0.4 and up for real panoramas, fogs and nights among them, 0.21 at most when they are blurred by a degree
-    (standard deviation). None where there is too little detail to tell, or the picture is too small.
+    (standard deviation). None where there is too little detail, or the picture is too small.
     """
 
     brightness: float

@@ -15,15 +15,15 @@ import numpy as np
 SHOT_CHANGE = 20.0  # grey levels
 FROZEN_MEAN, FROZEN_TILE = 1.0, 4.0  # grey levels: a codec's key frame changes a still picture by less
 _BELTS, _LEVELS = 8, 16
-_SPARSE = 4  # every so many rows and columns tell colours as well as all
+_SPARSE = 4  # colours are counted on every 4th row and column
 _THUMBNAIL = (32, 16)
 _LEAST_PART = 0.08  # of either shot in a blend; with less of it the frame is as good as the other
 _MISFIT = 0.25  # of the difference between the two shots that a blend leaves unexplained
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """How a frame looks at a glance: enough to compare it with its neighbours, small enough to keep.
+class FrameSignature:
+    """What a frame is compared with its neighbours by.
 
     colours: cumulated shares of 16 levels by belt and channel, float (8, 3, 16). thumbnail: float32 (16, 32, 3).
     small: uint8 RGB (h, 2h, 3), the picture that it was taken from.
@@ -34,10 +34,10 @@ class Look:
     small: np.ndarray
 
 
-def look_at(rgb: np.ndarray) -> Look:
-    """The look of a small panorama, uint8 RGB (h, 2h, 3)."""
+def signature_of(rgb: np.ndarray) -> FrameSignature:
+    """The signature of a small panorama, uint8 RGB (h, 2h, 3)."""
     thumbnail = cv2.resize(rgb, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
-    return Look(_cumulated_shares(rgb[_SPARSE // 2 :: _SPARSE, _SPARSE // 2 :: _SPARSE]), thumbnail, rgb)
+    return FrameSignature(_cumulated_shares(rgb[_SPARSE // 2 :: _SPARSE, _SPARSE // 2 :: _SPARSE]), thumbnail, rgb)
 
 
 def _cumulated_shares(rgb: np.ndarray) -> np.ndarray:
@@ -49,19 +49,19 @@ def _cumulated_shares(rgb: np.ndarray) -> np.ndarray:
     return np.cumsum(counts, axis=2) / (np.bincount(belt.ravel(), minlength=_BELTS) * width)[:, None, None].clip(1)
 
 
-def colour_shift(one: Look, other: Look) -> float:
+def colour_shift(one: FrameSignature, other: FrameSignature) -> float:
     """By how many grey levels the colours of a belt have to be shifted (earth mover's distance), mean of the belts."""
     latitude = (np.arange(_BELTS) + 0.5) / _BELTS * np.pi - np.pi / 2
     shifts = np.abs(one.colours - other.colours).sum(axis=2).mean(axis=1) * (256 / _LEVELS)
     return float(np.average(shifts, weights=np.cos(latitude)))
 
 
-def is_cut(one: Look, other: Look) -> bool:
+def is_cut(one: FrameSignature, other: FrameSignature) -> bool:
     """Whether two sampled frames belong to different shots."""
     return colour_shift(one, other) > SHOT_CHANGE
 
 
-def is_blend(before: Look, between: Look, after: Look) -> bool:
+def is_blend(before: FrameSignature, between: FrameSignature, after: FrameSignature) -> bool:
     """Whether a frame is part one shot, part the next: the middle of a dissolve or a fade.
 
     It is fitted as part · after + (1 − part) · before, by least squares over what is left without the mean colours:
@@ -77,15 +77,15 @@ def is_blend(before: Look, between: Look, after: Look) -> bool:
     return bool(_LEAST_PART < part < 1 - _LEAST_PART and misfit < _MISFIT)
 
 
-def _detail(look: Look) -> np.ndarray:
-    return look.thumbnail - look.thumbnail.mean(axis=(0, 1))
+def _detail(signature: FrameSignature) -> np.ndarray:
+    return signature.thumbnail - signature.thumbnail.mean(axis=(0, 1))
 
 
-def is_frozen(before: Look, look: Look) -> bool:
+def is_frozen(before: FrameSignature, after: FrameSignature) -> bool:
     """Whether nothing has changed but the codec's noise: neither in the mean nor in any tile of 8 x 8 pixels."""
-    if before.small.shape != look.small.shape:
+    if before.small.shape != after.small.shape:
         return False
-    change = cv2.absdiff(before.small, look.small)
+    change = cv2.absdiff(before.small, after.small)
     if change.mean() > FROZEN_MEAN:
         return False
     height, width = change.shape[:2]

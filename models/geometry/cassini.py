@@ -1,6 +1,6 @@
 """The Cassini projection, in which Deep360 is stored: an equirectangular panorama whose poles lie left and right.
 
-An H×W image with H = 2W. For column u and row v (pixel centres at half-integers; axes as in `models.erp`)
+An H×W image with H = 2W. For column u and row v (pixel centres at half-integers, axes as in `equirectangular`)
 
     arcsin y      = π/2 − π (u + ½) / W         (the left edge looks left)
     atan2(z, x)   = π − 2π (v + ½) / H          (from behind over the zenith, forward in the middle, to below)
@@ -17,11 +17,6 @@ from .equirectangular import directions_to_pixels, rays, remembered, sample_grid
 def cassini_to_erp(cassini: Tensor, *, mode: str = "bilinear") -> Tensor:
     """Cassini images (B, C, 2H, H) to panoramas (B, C, H, 2H). Depth (ray distances) wants mode "nearest"."""
     return _exchange_poles(cassini.transpose(-1, -2), mode)
-
-
-def erp_to_cassini(panorama: Tensor, *, mode: str = "bilinear") -> Tensor:
-    """Panoramas (B, C, H, 2H) to Cassini images (B, C, 2H, H)."""
-    return _exchange_poles(panorama, mode).transpose(-1, -2)
 
 
 def _exchange_poles(panorama: Tensor, mode: str) -> Tensor:

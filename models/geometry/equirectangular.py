@@ -82,11 +82,6 @@ def point_map(depth_m: Tensor) -> Tensor:
     return (depth_m[..., None] * directions).to(depth_m.dtype)
 
 
-def ray_distance(points_m: Tensor) -> Tensor:
-    """Points (..., H, W, 3) to ray distances (..., H, W) in metres; the inverse of `point_map`."""
-    return points_m.norm(dim=-1)
-
-
 def directions_to_pixels(directions: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Directions (..., 3), of any length, to their continuous column and row, pixel centres at integers + ½.
 
@@ -102,7 +97,7 @@ def sample(panorama: Tensor, columns: Tensor, rows: Tensor, *, mode: str = "bili
     """Values of panoramas (B, C, H, W) at continuous pixel positions (h, w) or (B, h, w): (B, C, h, w).
 
     Neighbours are taken around the ±180° seam and over the poles (where a row continues half a turn away).
-    Depth should be sampled with mode "nearest", lest edges of objects give distances that nothing has.
+    Depth should be sampled with mode "nearest": interpolated edges would give distances that no object has.
     """
     height, width = panorama.shape[-2:]
     return sample_grid(panorama, sampling_grid(columns, rows, height, width), mode=mode)

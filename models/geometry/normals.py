@@ -16,19 +16,10 @@ import math
 import torch
 from torch import Tensor
 
-from .equirectangular import latitudes, longitudes, pad_sphere, remembered, working_dtype
+from .equirectangular import latitudes, longitudes, pad_sphere, remembered
 
 Frame = tuple[Tensor, Tensor, Tensor]
 """Components along e_θ, e_φ and r of every pixel, (..., H, W) each."""
-
-
-def surface_normals(depth_m: Tensor) -> Tensor:
-    """Unit normals (..., H, W, 3) in world axes, facing the camera, of ray distances (..., H, W) > 0 in metres.
-
-    A pixel beside one without a finite distance has no normal (nan).
-    """
-    normals = local_normals(depth_m.to(working_dtype(depth_m.dtype)))
-    return torch.stack(to_world_axes(normals), dim=-1).to(depth_m.dtype)
 
 
 def local_normals(depth_m: Tensor) -> Frame:

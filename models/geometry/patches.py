@@ -26,7 +26,7 @@ from .equirectangular import (
 
 
 class View(NamedTuple):
-    """Where a camera looks: to the left, up, and leaning to the right (see `models.erp.rotation_matrix`)."""
+    """Where a camera looks: to the left, up, and leaning to the right (see `equirectangular.rotation_matrix`)."""
 
     yaw_deg: float = 0.0
     pitch_deg: float = 0.0
@@ -100,13 +100,6 @@ def _views_grid(
     directions = view_directions(views, size, fov_deg=fov_deg).flatten(0, 1)
     grid = sampling_grid(*directions_to_pixels(directions, height, width), height, width)
     return grid.to(device, dtype)
-
-
-def z_to_ray_distance(z_depth_m: Tensor, *, fov_deg: float) -> Tensor:
-    """Depths (..., h, w) along a camera's viewing axis, as perspective networks predict them, to ray distances."""
-    height, width = z_depth_m.shape[-2:]
-    lengths = image_plane((height, width), fov_deg=fov_deg).norm(dim=-1)
-    return (z_depth_m * lengths.to(z_depth_m.device, working_dtype(z_depth_m.dtype))).to(z_depth_m.dtype)
 
 
 def fuse_views(

@@ -1,7 +1,7 @@
 """Is a picture a whole equirectangular panorama, and if not, what else is it?
 
-No single sign is enough on real footage (poles of forests are restless, a wall's edge may stand on the seam, 2:1 is
-also the shape of dual fisheye and side-by-side stereo), so the verdict combines several, each measured and reported.
+No single sign is enough on real footage (poles in forests are full of detail, a wall's edge may be on the seam, 2:1 is
+also the shape of dual fisheye and side-by-side stereo), so several are combined, each measured and reported.
 Thresholds were set on one half of a collection of real panoramas, videos and counterexamples, away from both classes.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..horizon import projection_measures as measure
+from . import projection_measures as measure
 from .projection_poles import cut_odds
 
 ASPECT_TOLERANCE = 0.03  # 426 x 214 and 2:1 with a cropped macroblock row are panoramas; 1.85:1 film is not
@@ -36,7 +36,7 @@ BLACK_BAND = 0.04  # of the height or width, on both opposite sides
 
 @dataclass(frozen=True)
 class ProjectionMeasures:
-    """Verdict on a picture. `reasons` are codes, the most telling first; none if valid; `aspect`: width / height."""
+    """Of one picture. `reasons` why it is no panorama are codes, the most specific first; `aspect`: width / height."""
 
     valid: bool
     reasons: tuple[str, ...]
@@ -68,8 +68,8 @@ class ProjectionMeasures:
         return {name: round(value, 4) for name, value in vars(self).items() if name not in ("valid", "reasons")}
 
 
-def check_panorama(rgb: np.ndarray, display_aspect: float | None = None) -> ProjectionMeasures:
-    """Judges uint8 RGB (H, W, 3). `display_aspect` is the true width / height of a picture stored squeezed."""
+def measure_projection(rgb: np.ndarray, display_aspect: float | None = None) -> ProjectionMeasures:
+    """Measures uint8 RGB (H, W, 3). `display_aspect` is the true width / height of a picture stored squeezed."""
     measures = _measure(rgb, display_aspect or rgb.shape[1] / rgb.shape[0])
     reasons = tuple(_reasons(ProjectionMeasures(valid=False, reasons=(), **measures)))
     return ProjectionMeasures(valid=not reasons, reasons=reasons, **measures)
@@ -81,7 +81,7 @@ def _measure(rgb: np.ndarray, aspect: float) -> dict[str, float]:
     top_stretch, bottom_stretch = measure.pole_stretch(gray)
     top_cut, bottom_cut = cut_odds(gray)
     top_bottom, side_by_side = measure.stereo_likeness(gray)
-    columns, rows = _cube_grid(aspect)
+    columns, rows = (6, 1) if aspect > STRIP_ASPECT else (3, 2)  # of cube faces in a picture of this shape
     void, void_level = measure.circle_void(small, circles=2 if aspect > 1.5 else 1)
     top, bottom, left, right = measure.black_bands(small)
     return {
@@ -105,21 +105,16 @@ def _measure(rgb: np.ndarray, aspect: float) -> dict[str, float]:
     }
 
 
-def _cube_grid(aspect: float) -> tuple[int, int]:
-    """Columns and rows of cube faces that a picture of this shape would hold."""
-    return (6, 1) if aspect > STRIP_ASPECT else (3, 2)
-
-
-def _reasons(check: ProjectionMeasures) -> Iterator[str]:
-    if check.contrast < MIN_CONTRAST:
+def _reasons(measures: ProjectionMeasures) -> Iterator[str]:
+    if measures.contrast < MIN_CONTRAST:
         yield "blank"
         return
-    wrong_aspect = abs(check.aspect / 2 - 1) > ASPECT_TOLERANCE
-    yield from _other_layout(check, wrong_aspect)
-    is_open, unstretched = _seam_is_open(check), _poles_are_unstretched(check)
-    if _is_perspective(check, is_open, unstretched):
+    wrong_aspect = abs(measures.aspect / 2 - 1) > ASPECT_TOLERANCE
+    yield from _other_layout(measures, wrong_aspect)
+    is_open, unstretched = _seam_is_open(measures), _poles_are_unstretched(measures)
+    if _is_perspective(measures, is_open, unstretched):
         yield "perspective"
-    elif unstretched or (wrong_aspect and check.aspect > 2):
+    elif unstretched or (wrong_aspect and measures.aspect > 2):
         yield "partial"
     if wrong_aspect:
         yield "wrong_aspect"
@@ -129,41 +124,41 @@ def _reasons(check: ProjectionMeasures) -> Iterator[str]:
         yield "unstretched_poles"
 
 
-def _other_layout(check: ProjectionMeasures, wrong_aspect: bool) -> Iterator[str]:
-    bands_across = min(check.black_top, check.black_bottom) > BLACK_BAND
-    bands_aside = min(check.black_left, check.black_right) > BLACK_BAND
-    void_limit = BLACK_VOID if check.void_level < measure.DARK_LEVEL else PALE_VOID
-    if check.circle_void > void_limit and bands_across == bands_aside:
-        yield "dual_fisheye" if check.aspect > 1.5 else "fisheye"
+def _other_layout(measures: ProjectionMeasures, wrong_aspect: bool) -> Iterator[str]:
+    bands_across = min(measures.black_top, measures.black_bottom) > BLACK_BAND
+    bands_aside = min(measures.black_left, measures.black_right) > BLACK_BAND
+    void_limit = BLACK_VOID if measures.void_level < measure.DARK_LEVEL else PALE_VOID
+    if measures.circle_void > void_limit and bands_across == bands_aside:
+        yield "dual_fisheye" if measures.aspect > 1.5 else "fisheye"
     elif bands_across or bands_aside:
         yield "black_bands"
-    if check.likeness_top_bottom > STEREO_TOP_BOTTOM:
+    if measures.likeness_top_bottom > STEREO_TOP_BOTTOM:
         yield "stereo_top_bottom"
-    elif check.likeness_side_by_side > STEREO_SIDE_BY_SIDE:
+    elif measures.likeness_side_by_side > STEREO_SIDE_BY_SIDE:
         yield "stereo_side_by_side"
-    elif wrong_aspect and _is_cubemap(check):
+    elif wrong_aspect and _is_cubemap(measures):
         yield "cubemap"
 
 
-def _is_cubemap(check: ProjectionMeasures) -> bool:
-    if check.aspect > STRIP_ASPECT:
-        return check.face_edge > FACE_EDGE
-    if check.aspect < 1 / STRIP_ASPECT:
+def _is_cubemap(measures: ProjectionMeasures) -> bool:
+    if measures.aspect > STRIP_ASPECT:
+        return measures.face_edge > FACE_EDGE
+    if measures.aspect < 1 / STRIP_ASPECT:
         return True  # six faces on top of each other; nothing else is that tall
-    return check.middle_edge > MIDDLE_EDGE or min(check.face_edge, check.middle_edge) > FACE_EDGE
+    return measures.middle_edge > MIDDLE_EDGE or min(measures.face_edge, measures.middle_edge) > FACE_EDGE
 
 
-def _is_perspective(check: ProjectionMeasures, is_open: bool, unstretched: bool) -> bool:
+def _is_perspective(measures: ProjectionMeasures, is_open: bool, unstretched: bool) -> bool:
     """Cut off on all sides; or flat, and of a shape that comes of cutting off the sides."""
     if is_open:
-        return check.aspect < STRIP_ASPECT and (unstretched or check.mean_stretch > FLAT_STRETCH)
-    return unstretched and check.aspect < 2 * (1 - ASPECT_TOLERANCE)
+        return measures.aspect < STRIP_ASPECT and (unstretched or measures.mean_stretch > FLAT_STRETCH)
+    return unstretched and measures.aspect < 2 * (1 - ASPECT_TOLERANCE)
 
 
-def _seam_is_open(check: ProjectionMeasures) -> bool:
-    return check.seam_gap > (OPEN_SEAM_FLAT if check.mean_stretch > FLAT_STRETCH else OPEN_SEAM)
+def _seam_is_open(measures: ProjectionMeasures) -> bool:
+    return measures.seam_gap > (OPEN_SEAM_FLAT if measures.mean_stretch > FLAT_STRETCH else OPEN_SEAM)
 
 
-def _poles_are_unstretched(check: ProjectionMeasures) -> bool:
-    one_is_cut = max(check.top_cut, check.bottom_cut) > NO_POLE
-    return one_is_cut or min(check.top_stretch, check.bottom_stretch) > NO_STRETCH
+def _poles_are_unstretched(measures: ProjectionMeasures) -> bool:
+    one_is_cut = max(measures.top_cut, measures.bottom_cut) > NO_POLE
+    return one_is_cut or min(measures.top_stretch, measures.bottom_stretch) > NO_STRETCH

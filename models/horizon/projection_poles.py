@@ -16,7 +16,8 @@ import numpy as np
 from .projection_measures import changes, quantile
 
 # Logistic regression on the poles of 23 photographed and 40 simulated panoramas, level, turned, coarse, compressed and
-# with nadir patches, against the edges of what was cut out of them: weights of `features`, and of the two edges.
+# with nadir patches, against the edges of what was cut out of them: weights of `features`, and of the two edges. The
+# recipe `embedded` runs such a fit (`projection_poles_fit`); an earlier script with other pictures gave these numbers.
 _WEIGHTS = np.array([2.61, 0.89, 0.39])
 _BIAS = np.array([7.13, 5.02])
 _BANDS = (0, 6), (14, 28)  # rows of 256 whose changes are compared

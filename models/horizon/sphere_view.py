@@ -12,7 +12,7 @@ from ..geometry import equirectangular as erp
 
 @lru_cache(maxsize=8)
 def erp_rays(height: int) -> np.ndarray:
-    """Unit ray of every pixel of a panorama, (H, 2H, 3) float32, as in `models.erp`; not to be written to."""
+    """Unit ray of every pixel of a panorama, (H, 2H, 3) float32, as in `geometry.equirectangular`; read-only."""
     rays = erp.rays(height, 2 * height).numpy()
     rays.flags.writeable = False
     return rays
@@ -32,7 +32,7 @@ def view(panorama: np.ndarray, directions: np.ndarray) -> np.ndarray:
 def turned(panorama: np.ndarray, rotation: np.ndarray, height: int) -> np.ndarray:
     """The panorama (height, 2·height, C) of a turned camera: at ray r it shows the given one at rotation·r.
 
-    The same as `models.erp.rotate`, for arrays.
+    The same as `models.geometry.equirectangular.rotate`, for arrays.
     """
     return view(panorama, erp_rays(height) @ rotation.T.astype(np.float32))
 

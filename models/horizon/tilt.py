@@ -1,7 +1,7 @@
 """How far a panorama is from level: roll and pitch of the camera that took it, and the panorama turned upright.
 
 With the camera's axes x forward, y left, z up, and its rotation to the world Rz(yaw)·Ry(−pitch)·Rx(roll) as in
-`models.erp.rotation_matrix`, the up vector in the camera's frame is
+`models.geometry.equirectangular.rotation_matrix`, the up vector in the camera's frame is
 
     up = (sin pitch, cos pitch · sin roll, cos pitch · cos roll)
 
@@ -26,10 +26,10 @@ from .sphere_view import rotation_to, turned
 from .tilt_edges import find_edges, sharpened
 from .tilt_network import KINDS, VIEW_HEIGHT, TiltNetwork, network_input
 
-EMBEDDED_WEIGHTS = Path(__file__).parent / "tilt_weights"
-_LEVEL_PRIOR_KAPPA = 20.0  # panoramas are level as a rule: as if known beforehand to 10° or so
-_DOUBTFUL_KAPPA = 50.0  # below, the panorama is looked at upside down and lying on each side, too
-_MUCH_SURER = 2.0  # κ of what is seen then, over that before: below, it is not believed
+EMBEDDED_WEIGHTS = Path(__file__).parent / "embedded_weights"
+_LEVEL_PRIOR_KAPPA = 20.0  # most panoramas are level: a prior of about 10°
+_DOUBTFUL_KAPPA = 50.0  # below, the network also sees the panorama upside down and lying on each side
+_MUCH_SURER = 2.0  # κ of the new estimate over that of the first; below, the first stays
 _OTHER_AXES = (0, 0, -1), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0)
 _NETWORK_TRUST = 0.5  # of its κ, against that of edges
 _LEVEL_DEG = 8.0  # beyond, the panorama is turned upright by the estimate, near where the network is best
@@ -40,7 +40,7 @@ _LOOKS_AGAIN, _SETTLED_DEG = 3, 3.0  # at most; fewer where one moves the estima
 class Tilt:
     """The estimate for one panorama.
 
-    likely_tilt_deg: the tilt, given also that most panoramas are level: what an unsure estimate is to be judged by.
+    likely_tilt_deg: the tilt, given also that most panoramas are level: what decides where an estimate is unsure.
     confidence: the expected cosine of the angle between the estimated and the true up vector, coth κ − 1/κ of the
     distribution that the network gives. p_partial, p_perspective: that the picture is no whole panorama at all.
     """
@@ -81,7 +81,7 @@ class TiltEstimator:
         self._network = TiltNetwork.load(weights).ready()
 
     def estimate(self, rgb: np.ndarray) -> Tilt:
-        """Judges uint8 RGB (H, W, 3), a panorama of any size, squeezed or not."""
+        """The tilt of uint8 RGB (H, W, 3), a panorama of any size, squeezed or not."""
         picture = canvas(rgb)
         small = _view(picture)
         evidence, kinds = self._look(small)
@@ -111,7 +111,7 @@ class TiltEstimator:
         return evidence
 
     def _look_around(self, rgb: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-        """The evidence from where the panorama makes much more sense: a wall may have been taken for the floor."""
+        """The evidence from another side if it is much surer: a wall may have been taken for the floor."""
         upright = rotation_to(evidence / np.linalg.norm(evidence))
         ways = [upright @ rotation_to(np.array(axis, np.float64)) for axis in _OTHER_AXES]
         surest = max((way @ self._look(turned(rgb, way, VIEW_HEIGHT))[0] for way in ways), key=np.linalg.norm)
@@ -126,7 +126,7 @@ class TiltEstimator:
 
 
 def _view(picture: np.ndarray) -> np.ndarray:
-    """The network's, by way of a half, which takes a third of the time."""
+    """The picture at the network's size; two resizes take a third of the time of one."""
     if len(picture) >= 2 * VIEW_HEIGHT:
         picture = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     return cv2.resize(picture, (2 * VIEW_HEIGHT, VIEW_HEIGHT), interpolation=cv2.INTER_AREA)

@@ -93,17 +93,17 @@ class TiltNetwork(nn.Module):
         )
         self.columns = nn.Conv2d(third, _COLUMN_CHANNELS, (HEIGHT // 8, 3), bias=False)
         self.columns_norm: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(_COLUMN_CHANNELS)
-        self.place: Tensor
+        self.position: Tensor
         self.turns: Tensor
         self.dropout = nn.Dropout(0.2)
         self.evidence = nn.Conv1d(_COLUMN_CHANNELS, 3, 1)
         self.kind = nn.Linear(2 * _COLUMN_CHANNELS, len(KINDS))
-        self.register_buffer("place", _place(), persistent=False)
+        self.register_buffer("position", _position(), persistent=False)
         self.register_buffer("turns", _turns(WIDTH // 8), persistent=False)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        place = self.place.expand(len(inputs), -1, -1, -1)
-        maps = _wrapped(self.features(torch.cat([inputs, place], dim=1)))
+        position = self.position.expand(len(inputs), -1, -1, -1)
+        maps = _wrapped(self.features(torch.cat([inputs, position], dim=1)))
         columns = F.relu(self.columns_norm(self.columns(maps)))[:, :, 0]
         evidence = torch.einsum("bjn,nij->bi", self.evidence(self.dropout(columns)).float(), self.turns)
         summary = torch.cat([columns.mean(dim=-1), columns.amax(dim=-1)], dim=1)
@@ -134,7 +134,7 @@ class TiltNetwork(nn.Module):
         return network.eval()
 
 
-def _place() -> Tensor:
+def _position() -> Tensor:
     """What the network cannot see by itself, (1, 2, H, W): the latitude, and where the picture's borders are."""
     latitude = torch.linspace(1, -1, HEIGHT)[:, None].expand(HEIGHT, WIDTH)
     border = torch.zeros(HEIGHT, WIDTH)

@@ -1,6 +1,6 @@
 """Pictures that the tilt network learns from, made of level panoramas: turned ones whose up vector is known, and parts.
 
-They are developed anew, as by other cameras, and covered in places.
+Their colours, sharpness and noise are changed, and parts of them covered.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TiltPictures:
 
 
 def _up(rng: Rng) -> np.ndarray:
-    """As cameras are held: a third nearly level, half rolled and pitched by up to 60°, some upside down or anyhow."""
+    """As cameras are held: a third nearly level, half rolled and pitched by up to 60°, some in any direction."""
     choice = rng.random()
     if choice < 0.5:
         return up_vector(*rng.uniform(-60, 60, 2))

@@ -25,7 +25,7 @@ Batch = tuple[Tensor, Tensor, Tensor]  # of `_batch`
 
 
 def train_tilt(
-    pictures: TiltPictures, steps: int, *, seed: int, peak_lr: float, start: TiltNetwork | None = None, say: Log = print
+    pictures: TiltPictures, steps: int, *, seed: int, peak_lr: float, start: TiltNetwork | None = None, log: Log = print
 ) -> TiltNetwork:
     """The network after `steps` batches, from `start` or from scratch."""
     generator = np.random.Generator(np.random.PCG64(seed))
@@ -39,7 +39,7 @@ def train_tilt(
             losses.append(_step(network, optimizer, *batch))
             schedule.step()
             if step % REPORT_EVERY == 0 or step == steps:
-                say(f"step {step} of {steps}: loss {np.mean(losses[-REPORT_EVERY:]):.3f}")
+                log(f"step {step} of {steps}: loss {np.mean(losses[-REPORT_EVERY:]):.3f}")
     return network.eval()
 
 

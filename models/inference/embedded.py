@@ -1,6 +1,7 @@
-"""The small depth model that comes with the package, for machines without weights: what the demo recipe trains.
+"""The small depth model that comes with the package, for machines without weights.
 
 It learned from simulated panoramas at 96×192 alone. It shows the flow and gives plausible depth; it is no DAP.
+Its `lineage.json` says how it was made; the recipe `embedded` makes such a model anew.
 """
 
 from pathlib import Path
@@ -9,12 +10,12 @@ EMBEDDED = "embedded"
 _FOLDER = Path(__file__).parent / "embedded_weights"
 
 
-def model_place(model: str) -> str:
+def resolve_model(model: str) -> str:
     """The folder of the embedded model for its name; any other folder or hub id as it is."""
     return str(_FOLDER) if model == EMBEDDED else model
 
 
-def check_model_folder(place: str) -> None:
-    """ValueError unless a place is a folder with a model in it; one that is still to be made (`run:…`) passes."""
-    if not place.startswith("run:") and not (Path(place) / "config.json").is_file():
-        raise ValueError(f"{place}: no such folder, or no model folder (it has no config.json)")
+def check_model_folder(model: str) -> None:
+    """ValueError unless a folder holds a model; one that the run has still to make (`run:…`) passes."""
+    if not model.startswith("run:") and not (Path(model) / "config.json").is_file():
+        raise ValueError(f"{model}: no such folder, or no model folder (it has no config.json)")

@@ -19,8 +19,8 @@ from .device import Precision, choose_device, choose_precision, in_precision
 class Prediction:
     """Of one panorama, at its size: ray distance (H, W) in metres, and the probability of being beyond the threshold.
 
-    The latter is 0 for models without a range mask. It `masks` what is beyond it, unless the threshold is nearer than
-    the range of the distances: that is no reason to take one away.
+    The latter is 0 for models without a range mask. `masks`: whether it hides distances; one for a threshold nearer
+    than the range of the distances does not.
     """
 
     depth_m: np.ndarray

@@ -8,7 +8,7 @@ agree, q_i = s_i u_i + t_i v_i, is linear in the unknown scale and shift of each
     relative-disparity   q = 1/r     u = p / ℓ        v = 1 / ℓ
 
 The scales and shifts minimise Σ w_i w_j (q_i − q_j)² over the directions that two views see, with weights w that fall
-off to the borders of views, and with Σ c_i s_i = Σ c_i, lest all become zero: a linear system. c_i is 1 for metric
+off to the borders of views, and with Σ c_i s_i = Σ c_i, which rules zeros out: a linear system. c_i is 1 for metric
 views, for others what no shift can take away, |u_i − v_i ⟨u_i, v_i⟩ / ⟨v_i, v_i⟩|, and 0 for a view that is all sky,
 whose scale means nothing. An overall scale stays open for relative outputs; an overall shift does not, since shifts
 along different axes are no common one. The views are then blended by their weights.
@@ -24,7 +24,7 @@ from ..geometry.patches import ICOSAHEDRON, fuse_views, image_plane, perspective
 from .outputs import METRIC, Output
 
 _SOLVED_HEIGHT = 64  # rows of the panorama over which views are brought to agree
-_LEAST = 1e-3  # of a metric depth
+_LEAST = 1e-3  # metres: smaller metric depths are raised to it
 _RIDGE = 1e-9  # keeps the system solvable where a view is flat, and its scale means nothing
 _FLAT = 1e-6  # of the size of all views: less content is rounding
 
@@ -38,7 +38,7 @@ class Patches:
 
     def __post_init__(self) -> None:
         if self.size < 16 or not 78 <= self.fov_deg <= 150:
-            raise ValueError("patches: size must be at least 16, and fov_deg from 78, lest gaps stay, to 150")
+            raise ValueError("patches: size must be at least 16, and fov_deg from 78 (below, gaps stay) to 150")
 
 
 def views_of(rgb: np.ndarray, patches: Patches) -> list[np.ndarray]:
@@ -65,7 +65,7 @@ def fuse_on_sphere(maps: np.ndarray, output: Output, height: int, patches: Patch
 
 
 def _basis(values: Tensor, lengths: Tensor, output: Output) -> Tensor:
-    """What the agreed quantity is a combination of: u, and v where there is a shift, (N, 1 or 2, h, w)."""
+    """u_i, and v_i where there is a shift, (N, 1 or 2, h, w)."""
     if output == METRIC:
         return 1 / (lengths * values.clamp_min(_LEAST))[:, None]
     factor = lengths if output == "relative-depth" else 1 / lengths
@@ -92,7 +92,7 @@ def _agree(basis: Tensor, patches: Patches) -> Tensor:
 
 
 def _content(basis: Tensor) -> Tensor:
-    """How much of each view no shift can take away, (N,); where there is none, whether it sees anything but sky."""
+    """c_i of the views, (N,). Where no view has any, 1 for all."""
     u = basis[:, 0].flatten(1)
     if basis.shape[1] == 1:
         content = (u.amax(dim=-1) > 0).to(u.dtype)

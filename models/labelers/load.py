@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from ..inference.device import Precision
-from ..inference.embedded import check_model_folder, model_place
+from ..inference.embedded import check_model_folder, resolve_model
 from .function import source_hash
 from .fusion import Patches, fuse_on_sphere, views_of
 from .outputs import METRIC, Output, OutputSetting, check_output
@@ -39,8 +39,8 @@ ImageDepth = Callable[[list[np.ndarray]], list[np.ndarray]]
 class Estimate:
     """Of one panorama: a map (H, W) of what the labeler's `output` says, and the probability of being beyond the range.
 
-    The latter is None if the labeler does not tell. It may tell of a distance `nearer_m` than the range, instead: then
-    it takes nothing away.
+    The latter is None if the labeler has no range mask. `nearer_m` is the threshold of a mask that is nearer than the
+    range: such a mask hides no distance.
     """
 
     values: np.ndarray
@@ -55,7 +55,7 @@ class Estimate:
 
 
 class Labeler(ABC):
-    """A loaded model: what it gives, and the precision that it runs in, which of a function nobody knows."""
+    """A loaded model: what it gives, and the precision that it runs in (None: unknown, as of a function)."""
 
     output: Output
     precision: str | None
@@ -104,21 +104,21 @@ class PerspectiveLabeler(Labeler):
         return Estimate(fuse_on_sphere(maps, self.output, rgb.shape[0], patches))
 
 
-def split_place(place: str) -> tuple[str, str]:
-    """A model as named in a recipe to its scheme, empty for our own, and what stands behind it."""
-    scheme, colon, rest = place.partition(":")
-    return (scheme, rest) if colon and scheme in SCHEMES else ("", model_place(place))
+def split_reference(model: str) -> tuple[str, str]:
+    """A recipe's reference to a model, `SCHEME:REST`, to its scheme (empty for our own) and the rest."""
+    scheme, colon, rest = model.partition(":")
+    return (scheme, rest) if colon and scheme in SCHEMES else ("", resolve_model(model))
 
 
-def weights_of(place: str) -> str | None:
+def weights_of(model: str) -> str | None:
     """The folder or hub id of a model's weights; None for a function."""
-    scheme, rest = split_place(place)
+    scheme, rest = split_reference(model)
     return None if scheme == "python" else rest
 
 
-def check_labeler(place: str, output: OutputSetting = "auto") -> Output:
-    """What a named model gives; ValueError in one line if it cannot be there, or does not say."""
-    scheme, rest = split_place(place)
+def check_labeler(model: str, output: OutputSetting = "auto") -> Output:
+    """What a model gives; ValueError in one line if there is no such model, or its output is unknown."""
+    scheme, rest = split_reference(model)
     given: Output = METRIC if output == "auto" else output
     if scheme == "python":
         from .function import load_function
@@ -127,18 +127,18 @@ def check_labeler(place: str, output: OutputSetting = "auto") -> Output:
         return given
     if not scheme:
         check_model_folder(rest)
-        return check_output(place, METRIC, output)
+        return check_output(model, METRIC, output)
     if not (Path(rest).is_dir() or _HUB_ID.fullmatch(rest)):
-        raise ValueError(f"{place}: no such folder, and not a hub id")
+        raise ValueError(f"{model}: no such folder, and not a hub id")
     if scheme == "diffusers":
-        return check_output(place, "relative-depth", output)
+        return check_output(model, "relative-depth", output)
     from .transformers import output_of
 
     return output_of(rest, output)
 
 
 def make_labeler(
-    place: str,
+    model: str,
     *,
     weights: str | None = None,
     device: str = "auto",
@@ -148,12 +148,12 @@ def make_labeler(
     yaw_turns: int = 1,
     precision: Precision = "auto",
 ) -> Labeler:
-    """Loads a model; `weights` is where it lies by now, if not where `place` says. Raises ValueError or OSError.
+    """Loads a model; `weights` is a local copy of it, if there is one. Raises ValueError or OSError.
 
     `patches` and `output` are for models of others, which run in float32. `yaw_turns` and `precision` are for ours: see
     `DepthPredictor`.
     """
-    scheme, rest = split_place(place)
+    scheme, rest = split_reference(model)
     rest = weights or rest
     if scheme == "hf":
         from .transformers import TransformersDepth, our_folder
@@ -162,10 +162,10 @@ def make_labeler(
             scheme, rest = "", ours
     if not scheme:
         if patches or output not in ("auto", METRIC):
-            raise ValueError(f"{place}: our own model sees whole panoramas, and gives metric depth")
+            raise ValueError(f"{model}: our own model sees whole panoramas, and gives metric depth")
         return DapLabeler(rest, device, batch_size, yaw_turns, precision)
     if yaw_turns != 1 or precision == "bfloat16":
-        raise ValueError(f"{place}: only our own model predicts under several turns, or in bfloat16")
+        raise ValueError(f"{model}: only our own model predicts under several turns, or in bfloat16")
     if scheme == "python":
         from .function import FunctionDepth
 
@@ -180,5 +180,5 @@ def make_labeler(
 
 
 def function_hashes(models: Iterable[str]) -> dict[str, str]:
-    """What stands for each `python:` model among some in a fingerprint: its source."""
-    return {model: source_hash(split_place(model)[1]) for model in models if split_place(model)[0] == "python"}
+    """Hashes of the sources of the `python:` models among `models`, for fingerprints."""
+    return {model: source_hash(split_reference(model)[1]) for model in models if split_reference(model)[0] == "python"}

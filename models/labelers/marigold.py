@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..inference.device import choose_device, in_precision
-from ..torchvision_ops import register_missing_operators
+from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before diffusers, which imports torchvision where it is installed
 
@@ -14,14 +14,14 @@ register_missing_operators()  # before diffusers, which imports torchvision wher
 class MarigoldDepth:
     """A Marigold depth pipeline of a hub id or folder; noise is seeded anew for each picture."""
 
-    def __init__(self, place: str, device: str, seed: int = 0) -> None:
+    def __init__(self, model: str, device: str, seed: int = 0) -> None:
         try:
             from diffusers import MarigoldDepthPipeline  # pyright: ignore[reportMissingImports] - an extra
         except ImportError as error:
-            raise ValueError(f"diffusers:{place} needs diffusers: install dap-engine[generate]") from error
+            raise ValueError(f"diffusers:{model} needs diffusers: install dap-engine[generate]") from error
         self._device = choose_device(device)
         self._seed = seed
-        self._pipeline = MarigoldDepthPipeline.from_pretrained(place, use_safetensors=True, torch_dtype=torch.float32)
+        self._pipeline = MarigoldDepthPipeline.from_pretrained(model, use_safetensors=True, torch_dtype=torch.float32)
         self._pipeline.to(self._device)
         self._pipeline.set_progress_bar_config(disable=True)
 

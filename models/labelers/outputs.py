@@ -24,7 +24,7 @@ _ALIGNMENTS: dict[Output, tuple[Alignment, ...]] = {
 
 
 def check_output(model: str, given: Output, wanted: OutputSetting) -> Output:
-    """What a model is known to give; ValueError if it is said to give something else."""
+    """What a model is known to give; ValueError if the setting contradicts that."""
     if wanted not in ("auto", given):
         raise ValueError(f"{model} gives {given}: its output cannot be {wanted}")
     return given

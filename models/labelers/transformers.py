@@ -13,7 +13,7 @@ from huggingface_hub import snapshot_download
 from PIL import Image
 
 from ..inference.device import choose_device, in_precision
-from ..torchvision_ops import register_missing_operators
+from ..support.torchvision_ops import register_missing_operators
 from .outputs import METRIC, Output, OutputSetting, check_output
 
 register_missing_operators()  # before transformers, which imports torchvision where it is installed
@@ -31,53 +31,53 @@ _OUTPUTS: dict[str, Output] = {
 _BY_CONFIG: dict[str, Output] = {"relative": "relative-disparity", "metric": "metric-depth"}
 
 
-def our_folder(place: str) -> str | None:
-    """The folder of a model of ours, fetched if it is on the hub; None if the model is another's."""
-    if not isinstance(_config(place), DapConfig):
+def our_folder(model: str) -> str | None:
+    """The folder of one of our models, fetched if it is on the hub; None if the model is not ours."""
+    if not isinstance(_config(model), DapConfig):
         return None
-    return place if Path(place).is_dir() else snapshot_download(place, allow_patterns=["*.json", "*.safetensors"])
+    return model if Path(model).is_dir() else snapshot_download(model, allow_patterns=["*.json", "*.safetensors"])
 
 
-def output_of(place: str, wanted: OutputSetting = "auto") -> Output:
-    """What a model gives, by its configuration, unless it is said; ValueError in one line if nobody knows."""
-    config = _config(place)
+def output_of(model: str, wanted: OutputSetting = "auto") -> Output:
+    """What a model gives: `wanted`, or what its configuration tells; ValueError in one line if neither does."""
+    config = _config(model)
     if isinstance(config, DapConfig):
-        return check_output(f"hf:{place}", METRIC, wanted)
+        return check_output(f"hf:{model}", METRIC, wanted)
     if type(config) not in AutoModelForDepthEstimation._model_mapping:
-        raise ValueError(f"hf:{place} is a {config.model_type!r}, and no depth-estimation model of transformers")
+        raise ValueError(f"hf:{model} is a {config.model_type!r}, and no depth-estimation model of transformers")
     if wanted != "auto":
         return wanted
-    said = _BY_CONFIG.get(getattr(config, "depth_estimation_type", ""))
-    known = said or _OUTPUTS.get(config.model_type)
+    by_config = _BY_CONFIG.get(getattr(config, "depth_estimation_type", ""))
+    known = by_config or _OUTPUTS.get(config.model_type)
     if known is None:
-        raise ValueError(f"hf:{place} ({config.model_type}) does not say what it gives: set its output")
+        raise ValueError(f"hf:{model} ({config.model_type}) does not say what it gives: set its output")
     return known
 
 
-def _config(place: str) -> Any:
+def _config(model: str) -> Any:
     try:
-        return AutoConfig.from_pretrained(place)
+        return AutoConfig.from_pretrained(model)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"hf:{place}: {' '.join(str(error).split())[:300]}") from error
+        raise ValueError(f"hf:{model}: {' '.join(str(error).split())[:300]}") from error
 
 
 class TransformersDepth:
     """A model of a hub id or folder; weights are safetensors, and must be whole."""
 
-    def __init__(self, place: str, device: str, batch_size: int, output: OutputSetting = "auto") -> None:
-        self.output: Output = output_of(place, output)
+    def __init__(self, model: str, device: str, batch_size: int, output: OutputSetting = "auto") -> None:
+        self.output: Output = output_of(model, output)
         self._batch_size = batch_size
         self._device = choose_device(device)
         try:
-            self._processor: Any = AutoImageProcessor.from_pretrained(place, backend="pil")  # not every one has it
+            self._processor: Any = AutoImageProcessor.from_pretrained(model, backend="pil")  # not every one has it
         except ImportError as error:
-            raise ValueError(f"hf:{place}: its processor needs torchvision: install dap-engine[vlm]") from error
-        model, info = AutoModelForDepthEstimation.from_pretrained(
-            place, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+            raise ValueError(f"hf:{model}: its processor needs torchvision: install dap-engine[vlm]") from error
+        network, info = AutoModelForDepthEstimation.from_pretrained(
+            model, use_safetensors=True, output_loading_info=True, dtype=torch.float32
         )
         if lacking := sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]])):
-            raise ValueError(f"hf:{place}: {len(lacking)} weights are missing or do not fit: {', '.join(lacking[:3])}")
-        self._model = model.eval().to(self._device)
+            raise ValueError(f"hf:{model}: {len(lacking)} weights are missing or do not fit: {', '.join(lacking[:3])}")
+        self._model = network.eval().to(self._device)
 
     def __call__(self, rgbs: list[np.ndarray]) -> list[np.ndarray]:
         """Maps (H, W) float32 of images (H, W, 3) uint8; neighbours of one size go through the network together."""

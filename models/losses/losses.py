@@ -80,7 +80,8 @@ def edges(depth_m: Tensor, known: Tensor, *, threshold: float = 0.1) -> Tensor:
 def normals_loss(prediction_m: Tensor, target_m: Tensor, weight: Tensor) -> Tensor:
     """Distance of the surface normals (arXiv 2512.16913) of every image, (B,):  L = wmean( ‖n̂ − n‖₁ ).
 
-    Normals are those of `models.normals`, in world axes. Counts pixels whose four neighbours have a weight, too.
+    Normals are those of `models.geometry.normals`, in world axes. Only pixels whose four neighbours have a weight, too,
+    count.
     """
     weight = counted(weight, target_m)
     known = weight > 0

@@ -7,7 +7,7 @@
                  shift, as affine-invariant networks predict it (MiDaS, Ranftl et al., arXiv 1907.01341, eq. 6)
 
 Least squares may end at or beyond zero: distances are kept to at least 1 mm, inverse ones to those of at most 100 m.
-For the median, a prediction nearer than 1 mm counts as 1 mm, lest one that is 0 nearly everywhere has no scale.
+For the median, a prediction nearer than 1 mm counts as 1 mm, so that one that is 0 nearly everywhere has a scale.
 """
 
 from typing import Literal, get_args

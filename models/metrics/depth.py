@@ -19,7 +19,7 @@ from .table import ImageMetric, checked, exact_mean, exact_sum
 NAMES = ("abs_rel", "sq_rel", "rmse", "rmse_log", "mae", "log10", "delta1", "delta2", "delta3")
 DELTA_BASE = 1.25
 BANDS_M = (0, 10, 20, 50, 100)
-"""Bounds of the bands of true distance that errors are told apart by; a distance on a bound is in the nearer band."""
+"""Bounds of the bands of true distance that errors are given for; a distance on a bound is in the nearer band."""
 
 _ROOTS = [NAMES.index(name) for name in ("rmse", "rmse_log")]
 _SHAPE = (2, len(BANDS_M), 1 + len(NAMES))  # plain and spherical; the bands, the last beyond 100 m; weight and errors

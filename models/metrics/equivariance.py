@@ -1,6 +1,6 @@
 """What turning a panorama about the vertical changes that it should not: the seam at ±180°, and the error under yaw.
 
-A panorama has no left edge: where its columns begin is the camera's chance. So a prediction should neither jump there,
+A panorama has no left edge: where its columns begin is arbitrary. So a prediction should neither jump there,
 nor depend on where there is.
 """
 

@@ -1,8 +1,8 @@
-"""What a depth map says about surfaces: the angle between predicted and true normals, and which pixels have a surface.
+"""Metrics of surfaces: the angle between predicted and true normals, and the overlap of range masks.
 
-The angle is that of `models.normals`, whose neighbours wrap around the seam and over the poles; a pixel counts where
-it and its four neighbours have a true distance. The shares within 11.25°, 22.5° and 30° are those of Eigen and Fergus
-(arXiv 1411.4734).
+Normals are those of `models.geometry.normals`, whose neighbours wrap around the seam and over the poles; a pixel counts
+where it and its four neighbours have a true distance. The shares within 11.25°, 22.5° and 30° are those of Eigen and
+Fergus (arXiv 1411.4734).
 """
 
 from typing import Any
@@ -52,7 +52,7 @@ class NormalsAngle(ImageMetric):
 
 
 class RangeIoU(Metric):
-    """Overlap of what is said and what is known to be beyond the range, |A ∩ B| / |A ∪ B| over all pixels together."""
+    """Overlap of what is predicted and what is truly beyond the range, |A ∩ B| / |A ∪ B| over all pixels together."""
 
     full_state_update = False
     overlap: Tensor
@@ -65,11 +65,11 @@ class RangeIoU(Metric):
 
     def update(self, beyond_range: Any, target_m: Any) -> None:
         """Probabilities of being beyond the range, and truths with inf there and nan where nothing is known."""
-        said, target_m = torch.as_tensor(beyond_range) > 0.5, torch.as_tensor(target_m)
+        predicted, target_m = torch.as_tensor(beyond_range) > 0.5, torch.as_tensor(target_m)
         known, true = ~target_m.isnan(), target_m.isposinf()
-        self.overlap += (known & true & said).sum().to(self.device)
-        self.union += (known & (true | said)).sum().to(self.device)
+        self.overlap += (known & true & predicted).sum().to(self.device)
+        self.union += (known & (true | predicted)).sum().to(self.device)
 
     def compute(self) -> float:
-        """nan where nothing is beyond the range, nor said to be."""
+        """nan where nothing is beyond the range, in truth or prediction."""
         return int(self.overlap) / int(self.union) if self.union else float("nan")

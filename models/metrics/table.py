@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..torchvision_ops import register_missing_operators
+from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before torchmetrics, which imports torchvision where it is installed
 

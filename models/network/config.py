@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from ..torchvision_ops import register_missing_operators
+from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before transformers, which imports torchvision where it is installed
 
@@ -118,9 +118,9 @@ class DapConfig(PreTrainedConfig):
 
     @property
     def masks_the_range(self) -> bool:
-        """Whether what the range mask tells of is farther than any distance that the model predicts.
+        """Whether the range mask's threshold is farther than any distance that the model predicts.
 
-        A mask for a nearer threshold is no reason to take a distance away.
+        A mask for a nearer threshold hides no distance.
         """
         return self.range_threshold_m == self.max_depth_m
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..torchvision_ops import register_missing_operators
+from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before transformers, which imports torchvision where it is installed
 

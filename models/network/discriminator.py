@@ -1,4 +1,4 @@
-"""PatchGAN (arXiv 1611.07004) that tells true depth from predicted depth, given the image: it judges labels."""
+"""PatchGAN (arXiv 1611.07004) that tells true depth from predicted depth, given the image: it scores labels."""
 
 import math
 from typing import Any, Self
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..torchvision_ops import register_missing_operators
+from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before transformers, which imports torchvision where it is installed
 

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..torchvision_ops import register_missing_operators
+from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before transformers, which imports torchvision where it is installed
 

@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 import torch
 from torch import nn
 
-from ..torchvision_ops import register_missing_operators
+from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before transformers, which imports torchvision where it is installed
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..data.images import check_rgb, pixel_values, resize_rgb
 from ..geometry.equirectangular import resize
-from ..torchvision_ops import register_missing_operators
+from ..support.torchvision_ops import register_missing_operators
 from .config import DapConfig
 
 register_missing_operators()  # before transformers, which imports torchvision where it is installed

@@ -76,7 +76,7 @@ def make_tagger(
     check_threshold(threshold)
     if model == EMBEDDED:
         return Tagger(EmbeddedScene.name, EmbeddedScene(), threshold)
-    from .qwen import QwenScene  # transformers and torchvision, for those who asked for them
+    from .qwen import QwenScene  # transformers and torchvision, only where they are needed
 
     scene_model = QwenScene(folder or model, prompt=prompt, min_pixels=min_pixels, max_pixels=max_pixels)
     return Tagger(Path(model).name, scene_model, threshold)

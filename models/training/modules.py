@@ -1,4 +1,4 @@
-"""Lightning modules: the depth network, and the discriminator that judges labels."""
+"""Lightning modules: the depth network, and the discriminator that scores labels."""
 
 import copy
 import math
@@ -12,7 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..torchvision_ops import register_missing_operators
+from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before lightning, which imports torchvision where it is installed
 
@@ -37,18 +37,13 @@ class TrainSettings:
     warmup_steps: int = 0
     gradient_clip: float = 1.0
     losses: LossWeights = field(default_factory=LossWeights)
-    """Factors of the losses; by default SILog and the range mask alone. Published: `losses.objective.PUBLISHED`."""
+    """Factors of the losses; by default SILog and the range mask alone. Published: `objective.PUBLISHED`."""
     range_mask_kind: RangeMaskKind = "bce"
     feature_alignment: float = 0.0
     """Factor of the alignment with the features that the backbone began with, frozen (arXiv 2401.10891)."""
     feature_margin: float = 0.85
     source_weights: Mapping[str, float] = field(default_factory=dict)
     """Weight of an image by its source, such as less for pseudo-labels; 1 for what is not named."""
-
-    @classmethod
-    def from_scratch(cls, steps: int, **fields: Any) -> "TrainSettings":
-        """For small networks without pretrained weights."""
-        return cls(steps, **{"backbone_lr": 1e-3, "decoder_lr": 1e-3, "warmup_steps": min(30, steps // 10), **fields})
 
 
 def warmup_cosine(step: int, *, warmup_steps: int, steps: int) -> float:
@@ -119,7 +114,7 @@ class DapTraining(LightningModule):
         return terms["total"]
 
     def _is_beyond(self, batch: dict[str, Any]) -> Tensor:
-        """What the range mask is to tell: the threshold of a model may be below the range of its depth."""
+        """The target of the range mask: the threshold of a model may be below the range of its depth."""
         threshold_m = self.model.config.range_threshold_m or self.model.config.max_depth_m
         return batch["beyond_range"] | (batch["valid"] & (batch["depth_m"] > threshold_m))
 

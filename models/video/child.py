@@ -25,7 +25,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to handle
     connection, memory = Connection(int(sys.argv[1])), int(sys.argv[2])
     try:
-        _tell(connection, kind="ready")
+        _send(connection, kind="ready")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # codecs complain about every broken packet
         while True:
             if (message := connection.recv_bytes()) != FREE:  # slots that the last video did not need
@@ -38,12 +38,12 @@ def _answer(connection: Connection, memory: int, request: dict) -> None:
     try:
         ring = FrameRing(memory, request["height"])
         missing: list[int] = []
-        frames = sample_frames(**request, alive=_Heartbeat(connection), missed=missing.append)
+        frames = sample_frames(**request, on_packet=_Heartbeat(connection), on_missing=missing.append)
         for number, frame in enumerate(frames):
             if number >= SLOTS:
                 connection.recv_bytes()  # the slot is free again
             ring.slot(number)[:] = frame.rgb
-            _tell(
+            _send(
                 connection,
                 kind="frame",
                 number=number,
@@ -52,19 +52,19 @@ def _answer(connection: Connection, memory: int, request: dict) -> None:
                 display_aspect=frame.display_aspect,
                 declared=asdict(frame.declared) if frame.declared else None,
             )
-        _tell(connection, kind="end", missing=missing)
+        _send(connection, kind="end", missing=missing)
     except VideoError as error:
-        _tell(connection, kind="error", code=error.code, detail=error.detail)
+        _send(connection, kind="error", code=error.code, detail=error.detail)
     except MemoryError:
-        _tell(connection, kind="error", code="decode_memory", detail="no memory for the decoder")
+        _send(connection, kind="error", code="decode_memory", detail="no memory for the decoder")
     except OSError:
         raise
     except Exception:  # noqa: BLE001 - handed to the worker, which raises it
-        _tell(connection, kind="bug", traceback=traceback.format_exc())
+        _send(connection, kind="bug", traceback=traceback.format_exc())
 
 
 class _Heartbeat:
-    """Tells the worker every now and then that packets are being read: a video may be hours long, on a slow disk."""
+    """Sends a sign of life while packets are read: a video may be hours long, on a slow disk."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -73,10 +73,10 @@ class _Heartbeat:
     def __call__(self) -> None:
         if time.monotonic() - self._last_s > HEARTBEAT_S:
             self._last_s = time.monotonic()
-            _tell(self._connection, kind="alive")
+            _send(self._connection, kind="heartbeat")
 
 
-def _tell(connection: Connection, **message: object) -> None:
+def _send(connection: Connection, **message: object) -> None:
     connection.send_bytes(json.dumps(message).encode())
 
 

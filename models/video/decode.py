@@ -1,4 +1,4 @@
-"""The pictures at given places of a video, and little else, decoded."""
+"""Decodes the frames at given indices of a video, and little else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from av.error import FFmpegError, InvalidDataError
 
 from .file import MAX_PIXELS, VideoError, one_line, open_video
-from .index import Alive, VideoIndex, nobody, packets
+from .packets import OnPacket, PacketTable, ignore, packets
 
 KEYS_BACK = 4
 DECODER_OPTIONS = {
@@ -19,29 +19,28 @@ DECODER_OPTIONS = {
     "err_detect": "explode",  # else damage is painted over, and what refers to it passes for whole
 }
 
-Placed = tuple[int, av.VideoFrame]
+IndexedFrame = tuple[int, av.VideoFrame]
 
 
 def decode_at(
-    path: str, index: VideoIndex, wanted: np.ndarray, threads: int, alive: Alive = nobody
-) -> Iterator[Placed]:
-    """Frames at these rising places of the index, each with its place; one that does not come out is left out.
+    path: str, table: PacketTable, wanted: np.ndarray, threads: int, on_packet: OnPacket = ignore
+) -> Iterator[IndexedFrame]:
+    """The frames at the rising indices `wanted`, each with its index; one that cannot be decoded is left out.
 
-    The file is read forward: what lies between the last frame wanted and the next key frame before one is passed over
-    undecoded, so nothing depends on how well a container seeks. Where a frame does not come out, the rest is decoded
-    from KEYS_BACK key frames earlier: after those of H.264's periodic intra refresh, pictures are whole only a while
-    later. Raises VideoError.
+    The file is read forward, and packets between groups of wanted frames are not decoded: nothing depends on how well a
+    container seeks. From the first frame that cannot be decoded on, decoding begins KEYS_BACK key frames earlier: with
+    H.264's periodic intra refresh, pictures are whole only some time after a key frame. Raises VideoError.
     """
     for keys_back in (0, KEYS_BACK):
-        for place, frame in _decode(path, index, wanted, threads, keys_back, alive):
-            if place in wanted:  # else a frame came out of order
-                yield place, frame
-                wanted = wanted[wanted > place]
+        for frame_index, frame in _decode(path, table, wanted, threads, keys_back, on_packet):
+            if frame_index in wanted:  # else a frame came out of order
+                yield frame_index, frame
+                wanted = wanted[wanted > frame_index]
 
 
 def _decode(
-    path: str, index: VideoIndex, wanted: np.ndarray, threads: int, keys_back: int, alive: Alive
-) -> Iterator[Placed]:
+    path: str, table: PacketTable, wanted: np.ndarray, threads: int, keys_back: int, on_packet: OnPacket
+) -> Iterator[IndexedFrame]:
     if len(wanted) == 0:
         return
     try:
@@ -50,9 +49,9 @@ def _decode(
             stream.codec_context.thread_type = "AUTO" if threads > 1 else "NONE"
             stream.codec_context.options = DECODER_OPTIONS
             stream.codec_context.open(strict=False)  # dav1d asks only here what to skip, and nothing is to be, for good
-            source = packets(container, stream, alive)
-            if index.timed and len(index.key_pts):
-                yield from _decode_groups(source, stream.codec_context, index, wanted, keys_back)
+            source = packets(container, stream, on_packet)
+            if table.timed and len(table.key_pts):
+                yield from _decode_groups(source, stream.codec_context, table, wanted, keys_back)
             else:
                 yield from _decode_all(source, stream.codec_context, wanted)
     except (FFmpegError, OSError) as error:
@@ -66,39 +65,39 @@ class Group:
     key_pts: int
     first: int
     last: int
-    places: dict[int, int] = field(default_factory=dict)  # by presentation time
+    frame_indices: dict[int, int] = field(default_factory=dict)  # by presentation time
 
 
-def plan_groups(index: VideoIndex, wanted: np.ndarray, keys_back: int = 0) -> Iterator[Group]:
-    """A frame begins a group of its own where the key frame to begin at comes after all that was wanted before."""
+def frame_groups(table: PacketTable, wanted: np.ndarray, keys_back: int = 0) -> Iterator[Group]:
+    """Groups of frames: a new one begins where a frame's key frame comes after all packets wanted so far."""
     group = None
-    for place in wanted.tolist():
-        pts, ordinal = index.pts[place].item(), index.ordinals[place].item()
-        key = max(0, np.searchsorted(index.key_pts, pts, side="right") - 1 - keys_back)
-        first = index.key_ordinals[key].item()
+    for frame_index in wanted.tolist():
+        pts, ordinal = table.pts[frame_index].item(), table.ordinals[frame_index].item()
+        key = max(0, np.searchsorted(table.key_pts, pts, side="right") - 1 - keys_back)
+        first = table.key_ordinals[key].item()
         if group is None or first > group.last:
             if group:
                 yield group
-            group = Group(index.key_pts[key].item(), first, ordinal)
+            group = Group(table.key_pts[key].item(), first, ordinal)
         group.last = max(group.last, ordinal)
-        group.places[pts] = place
+        group.frame_indices[pts] = frame_index
     if group:
         yield group
 
 
 def _decode_groups(
-    source: Iterator[av.Packet], decoder: av.VideoCodecContext, index: VideoIndex, wanted: np.ndarray, keys_back: int
-) -> Iterator[Placed]:
-    """Ends at the first frame that is missed, unless it is the last try."""
+    source: Iterator[av.Packet], decoder: av.VideoCodecContext, table: PacketTable, wanted: np.ndarray, keys_back: int
+) -> Iterator[IndexedFrame]:
+    """Ends at the first frame that cannot be decoded, unless it is the last try."""
     numbered = enumerate(source)
-    for group in plan_groups(index, wanted, keys_back):
+    for group in frame_groups(table, wanted, keys_back):
         for frame in _decode_group(numbered, decoder, group):
-            if frame.pts not in group.places or frame.is_corrupt:
+            if frame.pts not in group.frame_indices or frame.is_corrupt:
                 continue
-            if frame.pts != next(iter(group.places)) and not keys_back:
+            if frame.pts != next(iter(group.frame_indices)) and not keys_back:
                 return
-            yield group.places.pop(frame.pts), frame
-        if group.places and not keys_back:
+            yield group.frame_indices.pop(frame.pts), frame
+        if group.frame_indices and not keys_back:
             return
 
 
@@ -117,7 +116,7 @@ def _decode_group(
             if damaged and packet.is_keyframe:
                 key_pts, damaged = packet.pts, False
             if not damaged:
-                decoder.skip_frame = "DEFAULT" if packet.pts in group.places else "NONREF"
+                decoder.skip_frame = "DEFAULT" if packet.pts in group.frame_indices else "NONREF"
                 frames = _decoded(decoder, packet)
                 damaged = frames is None
                 yield from frames or ()
@@ -136,11 +135,13 @@ def _decoded(decoder: av.VideoCodecContext, packet: av.Packet | None) -> list[av
         return None
 
 
-def _decode_all(source: Iterator[av.Packet], decoder: av.VideoCodecContext, wanted: np.ndarray) -> Iterator[Placed]:
+def _decode_all(
+    source: Iterator[av.Packet], decoder: av.VideoCodecContext, wanted: np.ndarray
+) -> Iterator[IndexedFrame]:
     """For packets without presentation times: decodes everything and counts, so that none may be damaged."""
     decoder.skip_frame = "DEFAULT"
-    places = set(wanted.tolist())
+    indices = set(wanted.tolist())
     frames = chain.from_iterable(decoder.decode(packet) for packet in chain(source, [None]))
-    for place, frame in enumerate(frames):
-        if place in places:
-            yield place, frame
+    for frame_index, frame in enumerate(frames):
+        if frame_index in indices:
+            yield frame_index, frame

@@ -18,7 +18,7 @@ import psutil
 
 from .file import VideoError
 from .frame_ring import FREE, FrameRing
-from .frames import Eye, Missed, VideoFrame, nobody_misses
+from .frames import Eye, OnMissing, VideoFrame, ignore_missing
 from .spherical_metadata import Declared
 
 POLL_S = 0.1
@@ -30,7 +30,7 @@ class Decoder:
 
     A child that reads no packet and sends no frame for `timeout_s` seconds is killed (VideoError `decode_timeout`), as
     is one that grows beyond `memory_bytes` (`decode_memory`); one that dies by itself gives `decode_crashed`. It
-    decodes up to `frame_ring.SLOTS` frames ahead of who takes them. Not for several threads.
+    decodes up to `frame_ring.SLOTS` frames ahead. Not safe to share between threads.
     """
 
     def __init__(self, *, timeout_s: float = 120.0, memory_bytes: int = 6 << 30, threads: int = 1) -> None:
@@ -68,7 +68,7 @@ class Decoder:
         max_frames: int | None = None,
         snap_to_keyframes: bool = False,
         eye: Eye = "both",
-        missed: Missed = nobody_misses,
+        on_missing: OnMissing = ignore_missing,
     ) -> Generator[VideoFrame]:
         """Yields frames as they are decoded; raises VideoError. Abandoning the iterator ends the child."""
         request = {"path": path, "every_s": every_s, "height": height, "max_frames": max_frames}
@@ -77,7 +77,7 @@ class Decoder:
         with _Watchdog(child.process, self.timeout_s, self.memory_bytes) as watchdog:
             try:
                 ring = child.ask(request, height)
-                while (message := _hear(child.connection, watchdog))["kind"] == "frame":
+                while (message := _next_message(child.connection, watchdog))["kind"] == "frame":
                     frame = _frame(message, ring)
                     child.connection.send_bytes(FREE)
                     yield frame
@@ -88,8 +88,8 @@ class Decoder:
                 if not whole:
                     self.close()
         _raise_unless_end(message)
-        for place in message["missing"]:
-            missed(place)
+        for frame_index in message["missing"]:
+            on_missing(frame_index)
 
     def close(self) -> None:
         """Ends the child. Safe to call at any time; the next video starts a new one."""
@@ -160,9 +160,9 @@ def _receive(connection: Connection, watchdog: _Watchdog) -> bytes:
         watchdog.rest()
 
 
-def _hear(connection: Connection, watchdog: _Watchdog) -> dict[str, Any]:
-    """The next message that is more than a sign of life."""
-    while (message := json.loads(_receive(connection, watchdog)))["kind"] == "alive":
+def _next_message(connection: Connection, watchdog: _Watchdog) -> dict[str, Any]:
+    """The next message that is no heartbeat."""
+    while (message := json.loads(_receive(connection, watchdog)))["kind"] == "heartbeat":
         pass
     return message
 
@@ -206,11 +206,11 @@ class _Watchdog(threading.Thread):
         self.join()
 
     def expect(self) -> None:
-        """The clock runs: the child owes a message."""
+        """Starts the clock: the next message is the child's."""
         self._deadline = time.monotonic() + self._timeout_s
 
     def rest(self) -> None:
-        """The clock stops: it is the worker's turn."""
+        """Stops the clock: it is the worker's turn."""
         self._deadline = None
 
     def explanation(self) -> VideoError:

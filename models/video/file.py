@@ -33,7 +33,7 @@ class VideoError(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about its pictures before anything is decoded; its duration and frame count are not believed."""
+    """What a file says about its pictures before anything is decoded; duration and frame count are unreliable."""
 
     width: int
     height: int
@@ -63,7 +63,7 @@ def header_of(stream: av.VideoStream) -> Header:
     if codec is None:
         raise VideoError("unsupported_codec", "no decoder for this stream")
     if codec.width * codec.height == 0:
-        raise VideoError("unreadable", "the size of the pictures is not told, or absurd")
+        raise VideoError("unreadable", "the size of the pictures is missing, or absurd")
     if min(codec.width, codec.height) < MIN_SIDE:
         raise VideoError("too_small", f"{codec.width} x {codec.height} pixels")
     if codec.width * codec.height > MAX_PIXELS:
@@ -73,7 +73,7 @@ def header_of(stream: av.VideoStream) -> Header:
 
 
 def one_line(error: BaseException) -> str:
-    """The telling part of a library's message, without paths and stack traces."""
+    """The essential part of a library's message, without paths and stack traces."""
     text = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
     return text.splitlines()[0][-200:]
 

@@ -7,8 +7,8 @@ import os
 
 import numpy as np
 
-SLOTS = 3  # frames that may be decoded ahead of who takes them
-FREE = b""  # message of who takes frames: one more slot may be written again
+SLOTS = 3  # frames that may be decoded ahead
+FREE = b""  # message to the child: one more slot may be written again
 
 
 class FrameRing:

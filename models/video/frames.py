@@ -11,7 +11,7 @@ import numpy as np
 from .decode import decode_at
 from .file import VideoError, header_of, open_video
 from .file import read_header as read_header
-from .index import Alive, VideoIndex, index_video, nobody
+from .packets import OnPacket, PacketTable, ignore, read_packet_table
 from .picture import Halving, Picture
 from .spherical_metadata import Declared, declared_projection
 
@@ -21,12 +21,12 @@ MAX_MISSING = 0.1  # share of the frames asked for that may not come out; a stre
 CLOCK_SLACK_S = 1e-3  # containers round times to a millisecond
 
 
-Missed = Callable[[int], None]
-"""Is told the index of a frame that was wanted and could not be decoded."""
+OnMissing = Callable[[int], None]
+"""Called with the index of a frame that was wanted and could not be decoded."""
 
 
-def nobody_misses(_: int) -> None:
-    """For those who take what there is."""
+def ignore_missing(_: int) -> None:
+    """Does nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,42 +52,41 @@ def sample_frames(
     threads: int = 1,
     snap_to_keyframes: bool = False,
     eye: Eye = "both",
-    alive: Alive = nobody,
-    missed: Missed = nobody_misses,
+    on_packet: OnPacket = ignore,
+    on_missing: OnMissing = ignore_missing,
 ) -> Iterator[VideoFrame]:
     """Yields the first frame at or after every multiple of `every_s` seconds, scaled to (height, 2 * height).
 
     Times are presentation timestamps: frame counts and rates of containers are often wrong. With `snap_to_keyframes`
     it is the key frame nearest to every multiple, each once, which decodes nothing else. Of more than `max_frames`, as
     many are taken, spread over the whole. `eye` "left" crops to the left eye where the file declares two pictures in
-    one; "top_half" and "left_half" crop to these. `alive` is called with every packet read, between frames and before
-    the first; `missed`, at the end, with the index of every frame that should have been yielded and could not be
-    decoded. Raises VideoError.
+    one; "top_half" and "left_half" crop to these. `on_packet` is called for every packet read; `on_missing`, at the
+    end, with the index of every frame that was wanted and could not be decoded. Raises VideoError.
     """
     if every_s <= 0 or height <= 0:
         raise ValueError(f"every_s and height must be positive, not {every_s} and {height}")
     with open_video(path) as (container, stream):
         header, declared = header_of(stream), declared_projection(path)
-        index = index_video(container, stream, alive)
+        table = read_packet_table(container, stream, on_packet)
     picture = Picture(height, header.pixel_aspect, _halving(eye, declared))
-    wanted = spread(_choose(index, every_s, snap_to_keyframes), max_frames)
+    wanted = spread(_wanted(table, every_s, snap_to_keyframes), max_frames)
     missing = dict.fromkeys(wanted.tolist())
-    for place, frame in decode_at(path, index, wanted, threads, alive):
-        del missing[place]
+    for frame_index, frame in decode_at(path, table, wanted, threads, on_packet):
+        del missing[frame_index]
         yield VideoFrame(
-            frame_index=place,
-            timestamp_s=round(float(index.pts[place].item() * index.time_base), 6),
+            frame_index=frame_index,
+            timestamp_s=round(float(table.pts[frame_index].item() * table.time_base), 6),
             display_aspect=picture.display_aspect(frame),
             rgb=picture.rgb(frame),
             declared=declared,
         )
     if len(missing) > MAX_MISSING * len(wanted):
         raise VideoError("decode_failed", f"{len(missing)} of {len(wanted)} frames could not be decoded")
-    for place in missing:
-        missed(place)
+    for frame_index in missing:
+        on_missing(frame_index)
 
 
-def choose_frames(timestamps_s: np.ndarray, every_s: float) -> np.ndarray:
+def first_frames(timestamps_s: np.ndarray, every_s: float) -> np.ndarray:
     """Indices of the first frame of every window of `every_s` seconds; windows without a frame are left out."""
     order = np.argsort(timestamps_s, kind="stable")
     elapsed_s = timestamps_s[order] - timestamps_s[order[0]]
@@ -95,11 +94,11 @@ def choose_frames(timestamps_s: np.ndarray, every_s: float) -> np.ndarray:
     return np.sort(order[first])
 
 
-def spread(places: np.ndarray, most: int | None) -> np.ndarray:
-    """At most so many of them (None: all), evenly over the whole: the middle one of each of as many parts."""
-    if most is None or len(places) <= most:
-        return places
-    return places[(2 * np.arange(most) + 1) * len(places) // (2 * most)]
+def spread(items: np.ndarray, most: int | None) -> np.ndarray:
+    """At most `most` of some items (None: all), spread evenly: the middle one of each of `most` equal parts."""
+    if most is None or len(items) <= most:
+        return items
+    return items[(2 * np.arange(most) + 1) * len(items) // (2 * most)]
 
 
 def nearest_frames(timestamps_s: np.ndarray, candidates: np.ndarray, every_s: float) -> np.ndarray:
@@ -115,10 +114,10 @@ def nearest_frames(timestamps_s: np.ndarray, candidates: np.ndarray, every_s: fl
     return candidates[last_multiples_s > np.append(-np.inf, middles_s + CLOCK_SLACK_S)]
 
 
-def _choose(index: VideoIndex, every_s: float, snap_to_keyframes: bool) -> np.ndarray:
-    if snap_to_keyframes and len(index.key_places):
-        return nearest_frames(index.timestamps_s, index.key_places, every_s)
-    return choose_frames(index.timestamps_s, every_s)
+def _wanted(table: PacketTable, every_s: float, snap_to_keyframes: bool) -> np.ndarray:
+    if snap_to_keyframes and len(table.key_frame_indices):
+        return nearest_frames(table.timestamps_s, table.key_frame_indices, every_s)
+    return first_frames(table.timestamps_s, every_s)
 
 
 def _halving(eye: Eye, declared: Declared | None) -> Halving | None:

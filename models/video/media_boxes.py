@@ -1,6 +1,6 @@
 """Walking the boxes of MP4 (ISO/IEC 14496-12) and the elements of Matroska (RFC 8794) without reading what they hold.
 
-Sizes are not believed beyond the box around; what cannot be followed ends the walk.
+A box that claims to be larger than the box around it, or cannot be parsed, ends the walk.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_PARTS = 100_000  # side by side; a day of video has fewer clusters
 
 
 def iso_boxes(file: BinaryIO, start: int, end: int) -> Iterator[Part]:
-    """Boxes that lie side by side; a size of 0 reaches to the end, of 1 is told in 64 bits."""
+    """Boxes that lie side by side; a size of 0 reaches to the end, of 1 is followed by one of 64 bits."""
     for _ in range(MAX_PARTS):
         head = _read(file, start, min(end, start + 16))
         size, name, content = int.from_bytes(head[:4]), head[4:8], start + 8
@@ -67,6 +67,6 @@ def _read(file: BinaryIO, start: int, end: int) -> bytes:
 
 
 def _vint_length(first: bytes, longest: int) -> int:
-    """Bytes of a variable-length integer, told by its leading zeros; 0 where it is none."""
+    """Bytes of a variable-length integer, given by its leading zeros; 0 where it is none."""
     length = 9 - first[0].bit_length() if first else 0
     return length if length <= longest else 0

@@ -17,7 +17,7 @@ from ...models.video.file import VideoError
 
 
 def resolved(uri: str, run_uri: str) -> str:
-    """A place outside the run as it stands, `run:NAME` as an object of the run directory at `run_uri`."""
+    """A path or URI as it is; `run:NAME` as the URI of an object in the run directory at `run_uri`."""
     if not uri.startswith(RUN_SCHEME):
         return uri
     base, question, options = run_uri.partition("?")  # options of the storage, such as its endpoint

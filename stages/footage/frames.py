@@ -1,4 +1,4 @@
-"""Decoding the images of a batch, with a drop for each that is no image."""
+"""Decodes the images of a batch, with a drop for each that is no image."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _LIST_SUFFIXES = frozenset({".txt", ".list"})
 class Video:
     """A video as found: where it is, its path relative to where it was looked for, its size (-1: not known).
 
-    mtime_ns: when it was last written, 0 where that is not known. seconds: as a list says.
+    mtime_ns: when it was last written, 0 where that is not known. seconds: from its list, if there.
     """
 
     uri: str
@@ -46,7 +46,7 @@ def find_videos(source: str) -> list[Video]:
     """All videos of a folder, glob pattern, text or parquet list, or object-store URI, sorted by id.
 
     Folders are searched to their depth, linked folders too; a link that leads back to where it came from is left out.
-    A parquet list has a column `uri`, and may have `seconds` and `bytes`, which are believed.
+    A parquet list has a column `uri`, and may have `seconds` and `bytes`, which are used where they make sense.
 
     Raises:
         UnreachableError: a URI that cannot be listed from here.
@@ -126,8 +126,8 @@ def _at_uri(uri: str) -> list[Video]:
     for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True)):
         relative = info.path[len(root.rstrip("/")) + 1 :]
         if info.type == fs.FileType.File and PurePosixPath(relative).suffix.lower() in VIDEO_SUFFIXES:
-            place = f"{base.rstrip('/')}/{quote(relative)}{question}{options}"
-            found.append(Video(place, relative, info.size, info.mtime_ns or 0))
+            video_uri = f"{base.rstrip('/')}/{quote(relative)}{question}{options}"
+            found.append(Video(video_uri, relative, info.size, info.mtime_ns or 0))
     return found
 
 
@@ -145,7 +145,7 @@ def _parquet_list(path: Path) -> list[Video]:
 
 
 def _reported(row: Mapping[str, Any], base: Path) -> Video:
-    """An entry with what its list says of it; a length or size that makes no sense is not believed."""
+    """An entry with length and size from its list, as far as they are possible values."""
     video, seconds, size = _entry(row["uri"], base), row.get("seconds"), row.get("bytes")
     if isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0:
         video = replace(video, seconds=float(seconds))

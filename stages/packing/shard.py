@@ -17,7 +17,7 @@ from ...engine.storage.storage import StorageError
 
 @dataclass
 class PackShard(SourceStage):
-    """One training shard: gathers what the deal names, in the deal's order. A part that is not there is an error."""
+    """One training shard: what the assignment names, in its order. A part that is not there is an error."""
 
     name: ClassVar[str] = "pack-shard"
 
@@ -33,16 +33,16 @@ class PackShard(SourceStage):
         self._storage = context.storage
 
     def shards(self) -> Sequence[str]:
-        return []  # the deal's, which the barrier has read
+        return []  # those of the assignment, which the barrier has read
 
     def source(self, shard: str) -> Iterator[Sample]:
         with self._storage.open(self.assignment_path) as stream:
             rows = pq.read_table(stream, filters=[("shard", "=", shard)]).to_pylist()
-        return (Sample(row["key"], {"deal": row}) for row in rows)
+        return (Sample(row["key"], {"assignment": row}) for row in rows)
 
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
         for sample in batch:
-            row = sample["deal"]
+            row = sample["assignment"]
             info = {**self._read_json(row["json"]), "source": row["source"]}
             if row["label_json"]:
                 info["label"] = self._read_json(row["label_json"])
@@ -62,5 +62,5 @@ class PackShard(SourceStage):
 
 
 def _changed(part: Mapping[str, Any], error: Exception) -> StorageError:
-    """No fault of a sample, which would be left out for it: the shard fails."""
-    return StorageError(f"{part['path']}: is not what the deal saw: {error}")
+    """Not a drop, which would leave the sample out: the shard fails."""
+    return StorageError(f"{part['path']}: is not what the assignment saw: {error}")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ...models.torchvision_ops import register_missing_operators
+from ...models.support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before lightning, which imports torchvision where it is installed
 
@@ -124,7 +124,7 @@ def fit(
     steps: int,
     hardware: Hardware,
     resume: Resume,
-    say: Log,
+    log: Log,
     distributed: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """Trains up to `steps`, going on from the last checkpoint; returns the validation figures, if there are any.
@@ -139,7 +139,7 @@ def fit(
             **(distributed or {"accelerator": hardware.accelerator, **_local_settings()}),
             precision=hardware.precision,
             deterministic="warn",
-            use_distributed_sampler=False,  # the data module deals equal batches itself
+            use_distributed_sampler=False,  # the data module gives every rank equal batches itself
             num_sanity_val_steps=0,
             check_val_every_n_epoch=None,  # validated once, at the end
             val_check_interval=2 * steps,
@@ -147,7 +147,7 @@ def fit(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[_Seed(data.seed), _Save(resume, steps), _Say(say, steps)],
+            callbacks=[_Seed(data.seed), _Save(resume, steps), _LogProgress(log, steps)],
             default_root_dir=folder,
         )
         trainer.fit(module, datamodule=data, ckpt_path=resume.fetch(Path(folder)), weights_only=True)
@@ -197,17 +197,17 @@ class _Save(pl.Callback):
                 self._resume.storage.publish(folder / "last.ckpt", self._resume.path)
 
 
-class _Say(pl.Callback):
+class _LogProgress(pl.Callback):
     """A line of progress twenty times over the training."""
 
-    def __init__(self, say: Log, steps: int) -> None:
-        self._say, self._steps, self._every = say, steps, max(1, steps // 20)
+    def __init__(self, log: Log, steps: int) -> None:
+        self._log, self._steps, self._every = log, steps, max(1, steps // 20)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
         if trainer.is_global_zero and trainer.global_step % self._every == 0:
             values = {name.split("/")[-1]: float(value) for name, value in trainer.callback_metrics.items()}
             figures = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-            self._say(f"step {trainer.global_step}/{self._steps}: {figures}")
+            self._log(f"step {trainer.global_step}/{self._steps}: {figures}")
 
 
 def quiet_lightning() -> None:

@@ -17,7 +17,7 @@ from ...engine.steps.assets import Asset, AssetCache, resolve_asset
 from ...engine.steps.barrier import Barrier, BarrierContext, BarrierError, Launcher
 from ...engine.steps.limits import Pool
 from ...models.network.pretrained import StrictPreTrainedModel
-from ...models.torchvision_ops import register_missing_operators
+from ...models.support.torchvision_ops import register_missing_operators
 from ..packing.index import read_index
 from .fit import CHECKPOINTS, DataConfig, Hardware, Log, Resume, fit
 
@@ -100,31 +100,31 @@ class Task:
         entries = read_index(self.run.storage, self.training.data)
         return sum(entry["samples"] for entry in entries if entry["split"] == "train")
 
-    def work(self, folder: Path, say: Log, distributed: Mapping[str, Any] | None = None) -> dict[str, float]:
+    def work(self, folder: Path, log: Log, distributed: Mapping[str, Any] | None = None) -> dict[str, float]:
         """Takes part in the training as one rank; rank 0 leaves the trained model in `folder`. Returns the figures."""
         training, cache = self.training, AssetCache(self.run)
         try:
             module, network = training.build({name: cache.local(asset) for name, asset in self.assets.items()})
             data = training.batches.module(self.run.storage, training.data, training.hardware.ranks)
-            figures = fit(module, data, training.total_steps, training.hardware, self.resume, say, distributed)
+            figures = fit(module, data, training.total_steps, training.hardware, self.resume, log, distributed)
         finally:
             cache.clear()
         rank_zero_only(network.eval().save_pretrained)(folder)
         return figures
 
 
-def train(task: Task, folder: Path, say: Log, launch_ranks: Launcher) -> dict[str, float]:
-    """Trains where the settings say, leaves the model in the local `folder`, and returns the validation figures.
+def train(task: Task, folder: Path, log: Log, launch_ranks: Launcher) -> dict[str, float]:
+    """Trains where the settings log, leaves the model in the local `folder`, and returns the validation figures.
 
     Raises:
         BarrierError: the loss became no number.
     """
     try:
         on_cluster = task.training.hardware.workers > 0
-        figures = launch_ranks(task, folder, say) if on_cluster else task.work(folder, say)
+        figures = launch_ranks(task, folder, log) if on_cluster else task.work(folder, log)
     except FloatingPointError as error:
         raise BarrierError(str(error)) from error
-    rank_zero_only(say)(", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "trained")
+    rank_zero_only(log)(", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "trained")
     return figures
 
 

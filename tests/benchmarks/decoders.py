@@ -46,7 +46,7 @@ def _train(decoder: Decoder) -> Train:
     return Train(
         model=decoder,
         data="train-rooms",
-        training=TrainSettings.from_scratch(STEPS),
+        training=TrainSettings(STEPS, backbone_lr=1e-3, decoder_lr=1e-3, warmup_steps=min(30, STEPS // 10)),
         network=Network(config={"decoder": decoder, "image_height": HEIGHT}),
         batches=DataConfig(image_height=HEIGHT, batch_size=BATCH_SIZE, num_workers=0),
     )

@@ -9,7 +9,7 @@ import torch
 
 from dap_engine.models.data.images import resize_rgb
 from dap_engine.models.horizon.check import PanoramaCheck
-from dap_engine.models.horizon.projection import check_panorama
+from dap_engine.models.horizon.projection import measure_projection
 from dap_engine.models.horizon.projection_measures import canvas
 from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
 from tests.benchmarks.measure import Clock, Result, one_core, paired
@@ -25,9 +25,9 @@ def benchmark(repeats: int) -> Iterator[Result]:
     torch.set_num_threads(1)
     small = labelled_panoramas(seed=990, count=FRAMES, look="field", height=256)
     frames = [resize_rgb(panorama.rgb, HEIGHT, 2 * HEIGHT) for panorama in small]
-    judge = PanoramaCheck()
+    checker = PanoramaCheck()
     with one_core():
-        check = processor_time(lambda: [judge.judge(rgb, check_panorama(rgb)) for rgb in map(canvas, frames)])
+        check = processor_time(lambda: [checker.check(rgb, measure_projection(rgb)) for rgb in map(canvas, frames)])
         jpeg = processor_time(
             lambda: [simplejpeg.encode_jpeg(rgb, 95, colorspace="RGB", colorsubsampling="420") for rgb in frames]
         )

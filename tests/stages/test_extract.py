@@ -21,8 +21,8 @@ from dap_engine.models.data.images import resize_rgb
 from dap_engine.models.frames.summary import HOPELESS_AFTER, MIN_VALID_SHARE
 from dap_engine.models.frames.yaw_hash import hash_distance, yaw_hash
 from dap_engine.models.geometry.equirectangular import rotation_matrix
-from dap_engine.models.horizon.check import inspect_file
-from dap_engine.models.horizon.projection import check_panorama
+from dap_engine.models.horizon.check import PanoramaCheck, check_file
+from dap_engine.models.horizon.projection import measure_projection
 from dap_engine.models.horizon.sphere_view import turned
 from dap_engine.models.horizon.tilt import TiltEstimator
 from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
@@ -76,7 +76,7 @@ def test_rows(extract, good):
         "height": 64,
         "split": "train",
     }
-    filmed = check_panorama(resize_rgb(places(4)[5], 64, 128))
+    filmed = measure_projection(resize_rgb(places(4)[5], 64, 128))
     assert metadata["horizon"]["seam_gap"] == pytest.approx(filmed.seam_gap, abs=0.2)  # the codec's share
 
 
@@ -180,7 +180,7 @@ def test_hopeless_videos_are_not_decoded_to_the_end(tmp_path):
 
 def test_a_decoder_killed_mid_video_costs_one_video_and_can_be_retried(extract, good, monkeypatch):
     """Kills the child for real while it decodes the first of two videos."""
-    from dap_engine.models.frames import examine as module
+    from dap_engine.models.frames import analyzer as module
 
     def kill_once(rgb):
         monkeypatch.undo()
@@ -288,7 +288,7 @@ def test_real_footage(shared_data):
         files = {row["file"]: row for row in csv.DictReader(file) if row["file"].startswith(("videos", "panos", "neg"))}
     lost, passed = [], []
     for name, row in files.items():
-        entries = inspect_file(shared_data / name)
+        entries = [checked.entry for checked in check_file(shared_data / name, 2.0, 512, PanoramaCheck())]
         kept = sum(entry["valid"] for entry in entries) > (1 - MIN_VALID_SHARE) * len(entries)
         codes = Counter(entry["reasons"][0] for entry in entries if entry["reasons"])
         print(f"{row['expect']:7}{'keep' if kept else 'drop':5} {name:66} {row['projection']:22} {dict(codes)}")

@@ -22,7 +22,7 @@ from dap_engine.engine.storage.storage import Storage, hash_file
 from dap_engine.engine.verification.verify import verify_run
 from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png
 from dap_engine.stages.pack import Pack, Source
-from dap_engine.stages.packing.assignment import assign
+from dap_engine.stages.packing.assignment import assign_samples
 from dap_engine.stages.packing.index import read_index
 from tests.runs import FRAMES, Bring, failure, finished, hashes, jpeg
 
@@ -87,16 +87,16 @@ def samples_of(run: RunDir, column: str) -> dict[str, dict]:
     st.integers(0, 3),
     st.randoms(),
 )
-def test_a_deal_is_even_whole_and_does_not_depend_on_the_order_of_the_rows(splits, per_shard, seed, random):
+def test_an_assignment_is_even_whole_and_does_not_depend_on_the_order_of_the_rows(splits, per_shard, seed, random):
     rows = [{"key": key, "split": split} for key, split in splits.items()]
-    dealt = assign(rows, per_shard, seed)
-    assert Counter(row["key"] for part in dealt.values() for row in part) == Counter(list(splits))
-    assert all(shard.startswith(splits[row["key"]]) for shard, part in dealt.items() for row in part)
+    shards = assign_samples(rows, per_shard, seed)
+    assert Counter(row["key"] for part in shards.values() for row in part) == Counter(list(splits))
+    assert all(shard.startswith(splits[row["key"]]) for shard, part in shards.items() for row in part)
     for split in set(splits.values()):
-        sizes = [len(part) for shard, part in dealt.items() if shard.startswith(split)]
+        sizes = [len(part) for shard, part in shards.items() if shard.startswith(split)]
         assert len(sizes) == -(-sum(sizes) // per_shard)
         assert max(sizes) - min(sizes) <= 1
-    assert assign(random.sample(rows, len(rows)), per_shard, seed) == dealt
+    assert assign_samples(random.sample(rows, len(rows)), per_shard, seed) == shards
 
 
 def test_the_index_counts_exactly_and_every_sample_is_there_once(tmp_path):
@@ -139,7 +139,7 @@ def test_the_shuffle_is_global(tmp_path):
     assert np.mean(together) < 0.3  # one in six by chance
 
 
-def test_another_seed_deals_anew_and_the_same_seed_the_same_bytes(tmp_path):
+def test_another_seed_assigns_anew_and_the_same_seed_the_same_bytes(tmp_path):
     column = labelled({"train": 12})
     runs = [
         finished(tmp_path / name, column, Pack(train="x", sources=[LABELLED], samples_per_shard=5, seed=seed))

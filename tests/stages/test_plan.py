@@ -183,16 +183,16 @@ def test_shards_hold_as_much_footage_as_each_other(tmp_path, clips):
         "noise.mp4": None,
     }
     assert sorted(seconds_by_shard(run).values()) == [pytest.approx(8, abs=0.2), pytest.approx(10, abs=0.2)]
-    assert not run.receipts("probes"), "what was found out is in the plan"
+    assert not run.receipts("video-info"), "what was found out is in the plan"
 
 
-def test_many_videos_are_probed_by_the_executor_and_planned_alike(tmp_path, clips, monkeypatch):
+def test_headers_of_many_videos_are_read_by_the_executor_and_planned_alike(tmp_path, clips, monkeypatch):
     few = finished(tmp_path / "few", Plan(videos=str(clips), seconds_per_shard=10))
     monkeypatch.setattr(plan_module, "_FEW", 1)
-    monkeypatch.setattr(plan_module, "_PER_PROBE", 2)
+    monkeypatch.setattr(plan_module, "_PER_SHARD", 2)
     many = finished(tmp_path / "many", Plan(videos=str(clips), seconds_per_shard=10))
     assert hashes(many, "plan") == hashes(few, "plan")
-    assert "probes" not in many.columns()
+    assert "video-info" not in many.columns()
 
 
 def test_a_parquet_list_may_know_how_long_its_videos_are(tmp_path):

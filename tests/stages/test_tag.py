@@ -55,7 +55,6 @@ def test_a_broken_jpeg_is_dropped_and_the_others_are_tagged():
     broken = [b"no jpeg", whole[1][: len(whole[1]) // 2], b""]
     mixed = run(Tag(), samples(broken[0], whole[0], broken[1], whole[1], broken[2], whole[2]))
     assert [item.code for item in mixed if isinstance(item, Drop)] == ["bad_image"] * 3
-    assert [type(item) for item in mixed] == [Drop, Row] * 3
     assert [item.fields for item in mixed if isinstance(item, Row)] == [row.fields for row in alone]
 
 

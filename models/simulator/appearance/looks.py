@@ -60,13 +60,6 @@ class FieldCamera:
         return cv2.GaussianBlur(wide, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)[:, wrap:-wrap]
 
 
-def apply_look(rgb: np.ndarray, depth_m: np.ndarray, look: str, rng: np.random.Generator) -> np.ndarray:
-    """The picture (H, W, 3) in a look: unchanged when synthetic; taken by a field camera and JPEG-compressed else."""
-    if look == "synthetic":
-        return rgb
-    return compressed(FieldCamera.draw(rng), rgb, depth_m, rng)
-
-
 def compressed(camera: FieldCamera, rgb: np.ndarray, depth_m: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The camera's picture after a round through JPEG."""
     developed = np.ascontiguousarray(camera.develop(rgb, depth_m, rng))

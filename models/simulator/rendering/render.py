@@ -29,7 +29,7 @@ def render(
     roll_rad: float = 0.0,
     pitch_rad: float = 0.0,
 ) -> Panorama:
-    """Renders from `position_m` (3,), without any effect of a real camera (looks.apply_look adds them)."""
+    """Renders from `position_m` (3,), without any effect of a real camera (`looks.FieldCamera` adds them)."""
     origin = np.asarray(position_m, np.float32)
     turn = rotation(yaw_rad, pitch_rad, roll_rad)
     pixel_rad = np.pi / height

@@ -69,7 +69,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(config, data, tm
     killing = (
         "import os, sys\nfrom dap_engine.jobs import __main__ as m\nfrom dap_engine.jobs.commands import train as t\n"
     )
-    killing += "t._say = lambda line: os._exit(9) if line.startswith('step 3/') else None\nm.main(sys.argv[1:])"
+    killing += "t._log = lambda line: os._exit(9) if line.startswith('step 3/') else None\nm.main(sys.argv[1:])"
     command = ["train", config, "--data", data, "--out", tmp_path / "out"]
     killed = subprocess.run([sys.executable, "-c", killing, *map(str, command)], cwd=REPOSITORY, check=False)
     assert killed.returncode == 9

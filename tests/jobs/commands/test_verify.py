@@ -197,11 +197,11 @@ def test_packed_shards_that_are_not_as_they_were_dealt(capsys, run):
     one, other = "synthetic_4_000001_01", "synthetic_4_000001_03"
     forge_output(run, "train-selected", "train-000000", with_keys(data, {one: other, other: one}))
     order, index = sorted(problems(capsys, run), reverse=True)
-    assert order == f"train-selected/train-000000.tar: holds {one!r} where its deal has {other!r}"
+    assert order == f"train-selected/train-000000.tar: holds {one!r} where its assignment has {other!r}"
     assert index.startswith("train-selected/index.json: says of train-000000 sha256 ")
 
 
-def test_a_deal_that_names_other_places(capsys, run):
+def test_an_assignment_that_names_other_positions(capsys, run):
     without(run, "models/labeler-2")
     table = pq.read_table(run.storage.locate("train-selected/deal.parquet"))
     rows = table.to_pylist()
@@ -217,7 +217,7 @@ def test_a_deal_that_names_other_places(capsys, run):
     ]
 
 
-def test_a_damaged_deal_is_one_line(capsys, run):
+def test_a_damaged_assignment_is_one_line(capsys, run):
     flip_byte(run, "train-selected/deal.parquet", 600)
     (line,) = problems(capsys, run)
     assert line.startswith("train-selected/deal.parquet: is not what was written (sha256 ")

@@ -7,7 +7,7 @@ import torch
 from dap_engine.models.data.depth_png import encode_depth_png
 from dap_engine.models.datasets.base import DatasetError
 from dap_engine.models.datasets.catalogue import DATASETS, open_dataset
-from dap_engine.models.geometry.cassini import erp_to_cassini
+from dap_engine.models.geometry.cassini import cassini_to_erp
 from tests.models.datasets import layouts
 from tests.models.datasets.layouts import LAYOUTS, H, W
 
@@ -105,10 +105,10 @@ def test_deep360_is_turned_from_cassini(tmp_path):
     values_m = (10 + 5 * np.cos(rows)).astype(np.float32)
     values_m[:20] = 1000  # sky
     folder = tmp_path / "ep1_500frames" / "testing"
-    cassini = erp_to_cassini(torch.from_numpy(rgb).permute(2, 0, 1)[None].float())[0].permute(1, 2, 0).numpy()
+    cassini = cassini_to_erp(torch.from_numpy(rgb).permute(2, 1, 0)[None].float())[0].permute(2, 1, 0).numpy()
     layouts.write_image(folder / "rgb" / "000001_12_rgb1.png", np.rint(cassini).astype(np.uint8))
     (folder / "depth").mkdir()
-    turned_m = erp_to_cassini(torch.from_numpy(values_m)[None, None], mode="nearest")[0, 0].numpy()
+    turned_m = cassini_to_erp(torch.from_numpy(values_m.T)[None, None], mode="nearest")[0, 0].numpy().T
     np.savez_compressed(folder / "depth" / "000001_depth.npz", turned_m)
     (found,) = read_all("deep360", tmp_path, "testing")
     assert found.rgb.shape == (height, width, 3)

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dap_engine.models.frames.analyzer import AnalyzedFrame, FrameAnalyzer, declared_code
-from dap_engine.models.frames.selection import FrameSelector, evenly
+from dap_engine.models.frames.selection import FrameSelector
 from dap_engine.models.frames.summary import HOPELESS_AFTER, STEREO_AFTER, VideoSummary
 from dap_engine.models.video.file import VideoError
-from dap_engine.models.video.frames import VideoFrame
+from dap_engine.models.video.frames import VideoFrame, spread
 from dap_engine.models.video.spherical_metadata import Declared
 from tests.footage import panorama, perspective
 
-EXAMINER = FrameAnalyzer(horizon=None, level=False, min_sharpness=0.25, max_flat_share=0.85)
+ANALYZER = FrameAnalyzer(panorama_check=None, level=False, min_sharpness=0.25, max_flat_share=0.85)
 ERP, MESH = Declared("equirectangular"), Declared("mesh")
 
 
@@ -23,20 +23,20 @@ def video_frame(rgb: np.ndarray, **fields) -> VideoFrame:
     return VideoFrame(frame_index=0, timestamp_s=0.0, display_aspect=2.0, rgb=rgb, **fields)
 
 
-def examined(rgb: np.ndarray) -> AnalyzedFrame:
-    return EXAMINER.examine(video_frame(rgb))
+def analyzed(rgb: np.ndarray) -> AnalyzedFrame:
+    return ANALYZER.analyze(video_frame(rgb))
 
 
-A, B, C = (examined(panorama(64, seed)) for seed in (0, 1, 3))
-BLACK = examined(np.zeros((64, 128, 3), np.uint8))
+A, B, C = (analyzed(panorama(64, seed)) for seed in (0, 1, 3))
+BLACK = analyzed(np.zeros((64, 128, 3), np.uint8))
 
 
 def codes(*frames: AnalyzedFrame, bits: int | None = 16) -> list[str]:
-    return [chosen.code for chosen in FrameSelector(bits).choose(frames)]
+    return [selected.code for selected in FrameSelector(bits).select(frames)]
 
 
 def test_one_place_is_kept_once_also_after_others():
-    again = examined(np.roll(panorama(64, 0), 9, axis=1))
+    again = analyzed(np.roll(panorama(64, 0), 9, axis=1))
     assert codes(A, A, B, again, C, BLACK) == ["", "frozen", "", "near_duplicate", "", "black"]
     assert codes(A, A, B, again, C, BLACK, bits=None) == ["", "", "", "", "", "black"]
 
@@ -48,13 +48,13 @@ def test_what_was_dropped_has_no_duplicates():
 
 def test_slow_changes_add_up():
     base = panorama(64, 0).astype(np.int16)
-    drift = [examined(np.clip(base + step, 0, 255).astype(np.uint8)) for step in range(8)]
+    drift = [analyzed(np.clip(base + step, 0, 255).astype(np.uint8)) for step in range(8)]
     assert "" in codes(*drift, bits=0)[1:]
 
 
 def test_shots_are_counted():
-    dark = examined((panorama(64, 1) // 4).astype(np.uint8))
-    shots = [chosen.shot for chosen in FrameSelector(None).choose([A, A, dark, dark, A])]
+    dark = analyzed((panorama(64, 1) // 4).astype(np.uint8))
+    shots = [chosen.shot for chosen in FrameSelector(None).select([A, A, dark, dark, A])]
     assert shots == [0, 0, 1, 1, 2]
 
 
@@ -64,11 +64,11 @@ def test_no_frames_are_no_frames():
 
 @given(st.integers(0, 300), st.integers(1, 50))
 def test_a_spread_is_even_and_whole(length, count):
-    chosen = evenly(range(length), count)
-    assert len(chosen) == min(length, count)
-    assert chosen == sorted(set(chosen))
+    selected = spread(np.arange(length), count).tolist()
+    assert len(selected) == min(length, count)
+    assert selected == sorted(set(selected))
     if length > count:
-        gaps = np.diff([-1 - chosen[0], *chosen, 2 * length - 1 - chosen[-1]])
+        gaps = np.diff([-1 - selected[0], *selected, 2 * length - 1 - selected[-1]])
         assert max(gaps[1:-1], default=0) - min(gaps[1:-1], default=0) <= 1
 
 
@@ -98,18 +98,18 @@ def test_one_eye_of_a_declared_pair_is_a_panorama():
 
 def test_a_declaration_is_believed_where_the_picture_is_not_plainly_a_panorama():
     with pytest.raises(VideoError, match="mesh: as the file declares"):
-        EXAMINER.examine(video_frame(perspective(128), declared=MESH))
-    assert EXAMINER.examine(video_frame(panorama(64), declared=MESH)).code == ""
+        ANALYZER.analyze(video_frame(perspective(128), declared=MESH))
+    assert ANALYZER.analyze(video_frame(panorama(64), declared=MESH)).code == ""
 
 
 def test_a_declaration_mends_no_picture():
-    assert EXAMINER.examine(video_frame(perspective(128), declared=ERP)).code in ("perspective", "open_seam")
+    assert ANALYZER.analyze(video_frame(perspective(128), declared=ERP)).code in ("perspective", "open_seam")
 
 
 def test_the_shape_of_one_eye_says_nothing():
     eye = replace(video_frame(panorama(64)), display_aspect=4.0)
-    assert EXAMINER.examine(eye).code
-    assert replace(EXAMINER, eye="top_half").examine(eye).code == ""
+    assert ANALYZER.analyze(eye).code
+    assert replace(ANALYZER, eye="top_half").analyze(eye).code == ""
 
 
 def verdict(*frame_codes: str) -> VideoSummary:

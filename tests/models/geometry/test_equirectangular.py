@@ -39,7 +39,7 @@ def test_a_floor_is_flat_in_the_point_map() -> None:
     depth_m = torch.where(phi < 0, -1.5 / phi.sin(), 1.0)
     points = erp.point_map(depth_m)
     assert torch.allclose(points[32:, :, 2], torch.full((32, 128), -1.5, dtype=torch.float64))
-    assert torch.allclose(erp.ray_distance(points), depth_m)
+    assert torch.allclose(points.norm(dim=-1), depth_m)
 
 
 def test_directions_are_found_again_in_their_own_pixels() -> None:

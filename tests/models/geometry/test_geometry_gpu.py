@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from dap_engine.models.geometry import equirectangular as erp
-from dap_engine.models.geometry.cassini import cassini_to_erp, erp_to_cassini
-from dap_engine.models.geometry.cubemap import cubemap_to_erp, erp_to_cubemap
-from dap_engine.models.geometry.normals import surface_normals
+from dap_engine.models.geometry.cassini import cassini_to_erp
+from dap_engine.models.geometry.normals import local_normals, to_world_axes
 from dap_engine.models.geometry.patches import ICOSAHEDRON, fuse_views, perspective_views
 from dap_engine.models.losses.objective import PUBLISHED, LossWeights, Target, dap_loss
 
@@ -18,13 +17,12 @@ TURN = erp.rotation_matrix(yaw_deg=20, pitch_deg=30, roll_deg=-10)
 
 FUNCTIONS: list[Callable[[Tensor], Tensor]] = [
     erp.point_map,
-    surface_normals,
+    lambda depth_m: torch.stack(to_world_axes(local_normals(depth_m)), dim=-1),
     lambda panorama: erp.rotate(panorama, TURN),
     lambda panorama: erp.resize(panorama, 48, 96),
     lambda panorama: perspective_views(panorama, ICOSAHEDRON, (16, 16)),
     lambda panorama: fuse_views(perspective_views(panorama, ICOSAHEDRON, (16, 16)), ICOSAHEDRON, 32)[0],
-    lambda panorama: cubemap_to_erp(erp_to_cubemap(panorama, 16), 32),
-    lambda panorama: cassini_to_erp(erp_to_cassini(panorama)),
+    lambda panorama: cassini_to_erp(panorama.mT),
 ]
 
 

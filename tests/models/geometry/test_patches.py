@@ -17,7 +17,6 @@ from dap_engine.models.geometry.patches import (
     image_plane,
     perspective_views,
     view_directions,
-    z_to_ray_distance,
 )
 
 
@@ -86,7 +85,7 @@ def test_a_wall_in_a_perspective_view_has_one_z_depth() -> None:
     rays = erp.rays(256, 512, dtype=torch.float64)
     wall_m = (4 / rays[..., 0].clamp_min(0.1))[None, None]
     seen_m = perspective_views(wall_m, [View()], (40, 60), fov_deg=80)[0, 0, 0]
-    from_z_m = z_to_ray_distance(torch.full((40, 60), 4.0, dtype=torch.float64), fov_deg=80)
+    from_z_m = 4 * image_plane((40, 60), fov_deg=80).norm(dim=-1)
     assert torch.allclose(seen_m, from_z_m, rtol=1e-4)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dap_engine.models.horizon.check import PanoramaCheck, inspect_file
-from dap_engine.models.horizon.projection import check_panorama
+from dap_engine.models.horizon.check import PanoramaCheck, check_file
+from dap_engine.models.horizon.projection import measure_projection
 from dap_engine.models.horizon.tilt import EMBEDDED_WEIGHTS, up_vector
 from tests.models.horizon.horizon_cases import (
     CHOSEN_ON,
@@ -42,7 +42,7 @@ def panoramas(request):
 
 
 @pytest.fixture(scope="module")
-def judge():
+def check():
     return PanoramaCheck(MAX_TILT_DEG)
 
 
@@ -55,8 +55,8 @@ def table():
     print("\n" + TABLE.read_text())
 
 
-def verdict(judge, rgb, aspect=None):
-    return judge.judge(rgb, check_panorama(rgb, aspect))
+def verdict(check, rgb, aspect=None):
+    return check.check(rgb, measure_projection(rgb, aspect))
 
 
 def test_the_weights_know_none_of_the_unseen():
@@ -65,8 +65,8 @@ def test_the_weights_know_none_of_the_unseen():
     assert not any(name in lineage for name in CHOSEN_ON)
 
 
-def test_upright_panoramas_are_kept(panoramas, judge, table):
-    verdicts = {name: verdict(judge, rgb, 2.0) for name, rgb in panoramas.items()}
+def test_upright_panoramas_are_kept(panoramas, check, table):
+    verdicts = {name: verdict(check, rgb, 2.0) for name, rgb in panoramas.items()}
     for name, seen in verdicts.items():
         table.append(f"  {name:64} {seen.tilt.tilt_deg if seen.tilt else -1:5.1f}° {' '.join(seen.reasons) or 'kept'}")
     kept = np.mean([seen.valid for seen in verdicts.values()])
@@ -74,12 +74,12 @@ def test_upright_panoramas_are_kept(panoramas, judge, table):
     assert kept >= 0.95
 
 
-def test_turned_panoramas_are_measured_and_rejected(panoramas, judge, table):
+def test_turned_panoramas_are_measured_and_rejected(panoramas, check, table):
     errors_deg, rejected = [], []
     for name, rgb in panoramas.items():
         own = []
         for roll_deg, pitch_deg in ANGLES:
-            seen = verdict(judge, leaning(rgb, roll_deg, pitch_deg), 2.0)
+            seen = verdict(check, leaning(rgb, roll_deg, pitch_deg), 2.0)
             truth = up_vector(roll_deg, pitch_deg)
             if seen.tilt:
                 estimate = up_vector(seen.tilt.roll_deg, seen.tilt.pitch_deg)
@@ -94,11 +94,11 @@ def test_turned_panoramas_are_measured_and_rejected(panoramas, judge, table):
     assert np.mean(rejected) >= 0.9
 
 
-def test_other_layouts_have_their_code(panoramas, judge, table):
+def test_other_layouts_have_their_code(panoramas, check, table):
     right = defaultdict(list)
     for name, rgb in panoramas.items():
         for code, picture in other_layouts(rgb, np.random.Generator(np.random.PCG64(len(name)))):
-            reasons = verdict(judge, picture).reasons
+            reasons = verdict(check, picture).reasons
             right[code].append(code in reasons[:1])
             if code not in reasons[:1]:
                 table.append(f"  {name:64} as {code}: {' '.join(reasons) or 'kept'}")
@@ -109,24 +109,24 @@ def test_other_layouts_have_their_code(panoramas, judge, table):
     assert share >= 0.95
 
 
-def test_stretched_parts(panoramas, judge, table):
+def test_stretched_parts(panoramas, check, table):
     """Cut off and stretched to 2:1, so that only what is in the picture tells; nothing is promised about these."""
     dropped = defaultdict(list)
     for name, rgb in panoramas.items():
         for kind, picture in stretched_parts(rgb, np.random.Generator(np.random.PCG64(len(name)))):
-            dropped[kind].append(not verdict(judge, picture).valid)
+            dropped[kind].append(not verdict(check, picture).valid)
     for kind, flags in dropped.items():
         table.append(f"  stretched to 2:1: {kind:32} {np.mean(flags):6.1%} of {len(flags)} dropped")
     assert np.mean([flag for flags in dropped.values() for flag in flags]) >= 0.8
 
 
-def test_negatives_are_dropped_with_their_code(shared_data, table):
+def test_negatives_are_dropped_with_their_code(shared_data, check, table):
     """Those not made of what was learnt from; thresholds of the projection were set with an eye on some of them."""
     right = []
     for row in manifest(shared_data):
         is_seen = any(name in row["notes"] for name in LEARNT)
         if row["file"].startswith("negatives/") and row["expect"] == "drop" and not is_seen:
-            reasons = inspect_file(shared_data / row["file"])[0]["reasons"]
+            reasons = next(check_file(shared_data / row["file"], 2.0, 512, check)).entry["reasons"]
             tilted = row["projection"] in ("erp_tilted", "erp_upside_down")
             wanted = {"tilted"} if tilted else CODES.get(row["projection"], {row["projection"]})
             right.append(bool(wanted.intersection(reasons[:1])))

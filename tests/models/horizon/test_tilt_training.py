@@ -61,7 +61,7 @@ def test_evidence_turns_with_the_panorama():
     """By whole strides of the network; the mark of the borders, which stays, is taken away."""
     torch.manual_seed(0)
     network = TiltNetwork().eval()
-    network.place[:, 1] = 0
+    network.position[:, 1] = 0
     inputs = torch.randn(1, 6, HEIGHT, WIDTH)
     with torch.inference_mode():
         evidence, logits = network(inputs)
@@ -84,9 +84,9 @@ def test_the_density_integrates_to_one(kappa):
 def test_training_learns_and_repeats_itself():
     pictures = TiltPictures([bright_above()])
     lines: list[str] = []
-    first = train_tilt(pictures, 10, seed=3, peak_lr=3e-3, say=lines.append)
+    first = train_tilt(pictures, 10, seed=3, peak_lr=3e-3, log=lines.append)
     assert float(lines[-1].rsplit(" ", 1)[1]) < np.log(4 * np.pi) + 0.5 * np.log(3)  # of knowing nothing
-    again = train_tilt(pictures, 10, seed=3, peak_lr=3e-3, say=lines.append)
+    again = train_tilt(pictures, 10, seed=3, peak_lr=3e-3, log=lines.append)
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
 
 

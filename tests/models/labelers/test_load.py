@@ -9,7 +9,7 @@ import torch
 
 from dap_engine.models.labelers.function import source_hash
 from dap_engine.models.labelers.fusion import Patches
-from dap_engine.models.labelers.load import check_labeler, make_labeler, split_place, weights_of
+from dap_engine.models.labelers.load import check_labeler, make_labeler, split_reference, weights_of
 from dap_engine.models.labelers.outputs import check_alignment, check_metric
 from dap_engine.models.labelers.transformers import TransformersDepth, output_of
 from tests.footage import panorama
@@ -66,13 +66,13 @@ def test_what_it_gives_is_what_transformers_gives(folder):
     """By hand: the processor's pixels through the network, resized as its processor does."""
     from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
-    place = str(folder("depth-anything"))
-    processor = AutoImageProcessor.from_pretrained(place, backend="pil")
-    model = AutoModelForDepthEstimation.from_pretrained(place).eval()
+    model = str(folder("depth-anything"))
+    processor = AutoImageProcessor.from_pretrained(model, backend="pil")
+    network = AutoModelForDepthEstimation.from_pretrained(model).eval()
     with torch.no_grad():
-        output = model(**processor(images=[RGBS[0]], return_tensors="pt"))
+        output = network(**processor(images=[RGBS[0]], return_tensors="pt"))
     expected = processor.post_process_depth_estimation(output, target_sizes=[(32, 64)])[0]["predicted_depth"]
-    (found,) = TransformersDepth(place, "cpu", 4)(RGBS[:1])
+    (found,) = TransformersDepth(model, "cpu", 4)(RGBS[:1])
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
@@ -135,10 +135,10 @@ def test_precision_is_ours_to_choose_and_told(folder):
 
 
 def test_what_is_known_to_be_given_cannot_be_said_to_be_something_else():
-    for place, given in (("embedded", "metric-depth"), ("diffusers:a/b", "relative-depth")):
-        assert check_labeler(place, given) == given
-        with pytest.raises(ValueError, match=f"{place} gives {given}: its output cannot be relative-disparity"):
-            check_labeler(place, "relative-disparity")
+    for model, given in (("embedded", "metric-depth"), ("diffusers:a/b", "relative-depth")):
+        assert check_labeler(model, given) == given
+        with pytest.raises(ValueError, match=f"{model} gives {given}: its output cannot be relative-disparity"):
+            check_labeler(model, "relative-disparity")
 
 
 def test_a_function_on_patches_gives_ray_distance():
@@ -164,13 +164,13 @@ def test_our_own_model():
 def test_our_own_model_under_the_hub_s_scheme():
     ours = f"hf:{weights_of('embedded')}"
     assert check_labeler(ours) == "metric-depth"
-    (one,), (other,) = (make_labeler(place, device="cpu").estimate(RGBS[:1]) for place in ("embedded", ours))
+    (one,), (other,) = (make_labeler(model, device="cpu").estimate(RGBS[:1]) for model in ("embedded", ours))
     np.testing.assert_array_equal(one.values, other.values)
     np.testing.assert_array_equal(one.beyond_range, other.beyond_range)
 
 
 @pytest.mark.parametrize(
-    ("place", "message"),
+    ("model", "message"),
     [
         ("hf:nowhere", "no such folder, and not a hub id"),
         ("diffusers:nowhere", "no such folder, and not a hub id"),
@@ -181,9 +181,9 @@ def test_our_own_model_under_the_hub_s_scheme():
         ("nowhere", "no such folder"),
     ],
 )
-def test_places_that_are_none(place, message):
+def test_models_that_are_none(model, message):
     with pytest.raises(ValueError, match=message) as error:
-        check_labeler(place)
+        check_labeler(model)
     assert "\n" not in str(error.value)
 
 
@@ -197,8 +197,8 @@ def test_a_folder_of_another_kind_of_model(tmp_path):
 
 
 def test_names():
-    assert split_place("hf:apple/DepthPro-hf") == ("hf", "apple/DepthPro-hf")
-    assert split_place("run:models/dap") == ("", "run:models/dap")
+    assert split_reference("hf:apple/DepthPro-hf") == ("hf", "apple/DepthPro-hf")
+    assert split_reference("run:models/dap") == ("", "run:models/dap")
     assert weights_of("hf:a/b") == "a/b"
     assert weights_of("python:a:b") is None
     assert Path(weights_of("embedded") or "").is_dir()

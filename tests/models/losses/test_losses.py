@@ -6,7 +6,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dap_engine.models.geometry import equirectangular as erp
-from dap_engine.models.geometry.normals import surface_normals
 from dap_engine.models.geometry.patches import ICOSAHEDRON, perspective_views
 from dap_engine.models.losses.losses import (
     binary_cross_entropy,
@@ -20,6 +19,7 @@ from dap_engine.models.losses.losses import (
     range_mask_loss,
     silog,
 )
+from tests.models.geometry.test_normals import world_normals
 
 SHAPE = (3, 4, 8)
 PIXELWISE = [silog, gradient_loss, normals_loss, points_loss, dense_fidelity_loss]
@@ -127,7 +127,7 @@ def test_a_perfect_edge_or_none_at_all_costs_nothing() -> None:
 
 def test_normals_loss_by_definition() -> None:
     prediction_m, target_m, weight = _random(shape=(2, 8, 16))
-    difference = (surface_normals(prediction_m) - surface_normals(target_m)).abs().sum(dim=-1)
+    difference = (world_normals(prediction_m) - world_normals(target_m)).abs().sum(dim=-1)
     expected = (difference * weight).sum(dim=(1, 2)) / weight.sum(dim=(1, 2))
     assert torch.allclose(normals_loss(prediction_m, target_m, weight), expected)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
 
-from dap_engine.models.torchvision_ops import register_missing_operators
+from dap_engine.models.support.torchvision_ops import register_missing_operators
 
 register_missing_operators()
 

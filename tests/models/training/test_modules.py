@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PanoramaDataModule:
     return PanoramaDataModule(train, validation, image_height=HEIGHT, batch_size=3, seed=1)
 
 
-SETTINGS = TrainSettings.from_scratch(10, backbone_lr=3e-3, decoder_lr=3e-3)
+SETTINGS = TrainSettings(10, warmup_steps=1, backbone_lr=3e-3, decoder_lr=3e-3)
 
 
 def _fit(
@@ -99,7 +99,7 @@ def test_a_resumed_training_ends_with_the_same_weights(
 def test_it_overfits_a_handful_of_rooms(tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "few.tar", 3, seed=0)
     data = PanoramaDataModule([shard], [shard], image_height=HEIGHT, batch_size=3, augment=0.0)
-    settings = TrainSettings.from_scratch(60, backbone_lr=3e-3, decoder_lr=5e-3)
+    settings = TrainSettings(60, warmup_steps=6, backbone_lr=3e-3, decoder_lr=5e-3)
     module = DapTraining(small(), settings)
     trainer = _fit(module, data, tmp_path, max_steps=60, limit_val_batches=1.0, enable_checkpointing=False)
     (result,) = trainer.validate(module, data, verbose=False)
@@ -138,7 +138,7 @@ def test_the_losses_of_the_settings_are_the_ones_trained_for(data: PanoramaDataM
 def test_the_published_losses_teach_as_well(tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "few.tar", 3, seed=0)
     data = PanoramaDataModule([shard], [shard], image_height=HEIGHT, batch_size=3, augment=0.0)
-    settings = TrainSettings.from_scratch(60, backbone_lr=3e-3, decoder_lr=5e-3, losses=PUBLISHED)
+    settings = TrainSettings(60, warmup_steps=6, backbone_lr=3e-3, decoder_lr=5e-3, losses=PUBLISHED)
     module = DapTraining(small(), settings)
     trainer = _fit(module, data, tmp_path, max_steps=60, limit_val_batches=1.0, enable_checkpointing=False)
     (result,) = trainer.validate(module, data, verbose=False)

@@ -47,7 +47,7 @@ def test_frames_that_do_not_come_out_are_named(tmp_path):
     with Decoder() as decoder:
         for sample in (sample_frames, decoder.sample_frames):
             missing: list[int] = []
-            frames = list(sample(video, 0.01, 64, missed=missing.append))
+            frames = list(sample(video, 0.01, 64, on_missing=missing.append))
             assert missing == [17]
             assert [frame.frame_index for frame in frames] == [index for index in range(40) if index != 17]
 
@@ -55,7 +55,7 @@ def test_frames_that_do_not_come_out_are_named(tmp_path):
 def test_after_a_damaged_packet_pictures_are_taken_from_the_next_key_frame_on(tmp_path):
     whole = write_video(tmp_path / "whole.mp4", grey_ramp(46, 64), gop=5)
     missing: list[int] = []
-    frames = sample_frames(str(without_picture(whole, tmp_path / "v.mp4", 18)), 0.01, 64, missed=missing.append)
+    frames = sample_frames(str(without_picture(whole, tmp_path / "v.mp4", 18)), 0.01, 64, on_missing=missing.append)
     assert {frame.frame_index: ramp_index(frame.rgb) for frame in frames} == {
         index: index for index in range(46) if index not in missing
     }

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dap_engine.models.video.frames import VideoError, choose_frames, nearest_frames, sample_frames
+from dap_engine.models.video.frames import VideoError, first_frames, nearest_frames, sample_frames
 from tests.footage import grey_ramp, panorama, ramp_index, write_video
 
 CODECS = {"libx264": "mp4", "libx265": "mov", "libvpx-vp9": "webm", "libsvtav1": "mkv"}
@@ -61,7 +61,7 @@ def test_variable_frame_rate_follows_presentation_times(tmp_path):
 )
 def test_one_frame_per_window(gaps_s, every_s):
     timestamps_s = np.cumsum(gaps_s)
-    chosen = choose_frames(timestamps_s, every_s)
+    chosen = first_frames(timestamps_s, every_s)
     windows = np.floor((timestamps_s - timestamps_s[0] + 1e-3) / every_s)
     assert chosen[0] == 0
     assert windows[chosen].tolist() == sorted(set(windows.tolist()))
@@ -103,7 +103,7 @@ def test_reading_gives_signs_of_life_between_frames(tmp_path):
     """Of forty packets there is one frame to wait for."""
     signs = []
     video = write_video(tmp_path / "v.mp4", grey_ramp(40), gop=50)
-    frames = sample_frames(str(video), 3.9, 32, alive=lambda: signs.append(len(signs)))
+    frames = sample_frames(str(video), 3.9, 32, on_packet=lambda: signs.append(len(signs)))
     next(frames)
     before = len(signs)
     next(frames)

@@ -30,12 +30,12 @@ CHECKPOINT = "checkpoints/rooms.ckpt"
 Log = Callable[[str], None]
 
 
-def train(place: Path, say: Log = lambda _: None, every: int = 3) -> tuple[DapModel, dict[str, float]]:
+def train(place: Path, log: Log = lambda _: None, every: int = 3) -> tuple[DapModel, dict[str, float]]:
     """Trains on the rooms of `place`, going on from the checkpoint there."""
     network, storage = Network(config=TINY).build(None, None), Storage(str(place))
     module, data = DapTraining(network, SETTINGS), DATA.module(storage, "train-rooms")
     hardware, resume = Hardware(accelerator="cpu"), Resume(storage, CHECKPOINT, every)
-    return network, fit(module, data, STEPS, hardware, resume, say)
+    return network, fit(module, data, STEPS, hardware, resume, log)
 
 
 def kill_at(step: int) -> Log:
@@ -48,11 +48,11 @@ class InterruptedTrainingError(Exception):
 
 
 def interrupt_at(step: int) -> Log:
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         if line.startswith(f"step {step}/"):
             raise InterruptedTrainingError
 
-    return say
+    return log
 
 
 def same_weights(one: DapModel, other: DapModel) -> bool:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-REGISTER = "from dap_engine.models.torchvision_ops import register_missing_operators as r; r(); r()\n"
+REGISTER = "from dap_engine.models.support.torchvision_ops import register_missing_operators as r; r(); r()\n"
 
 
 def run_python(program: str) -> subprocess.CompletedProcess[str]:
@@ -19,7 +19,7 @@ def test_libraries_that_import_torchvision_work_afterwards():
         REGISTER + "import torchvision, lightning, torchmetrics\n"
         "from qwen_vl_utils import process_vision_info\n"
         "from transformers import Qwen2VLImageProcessor\n"
-        "register()\n"
+        "r()\n"
     )
     assert done.returncode == 0, done.stderr
 

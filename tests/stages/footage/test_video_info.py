@@ -1,12 +1,12 @@
-"""VideoInfo about videos from their headers: length and identity, of any file, anywhere."""
+"""What the headers of videos tell: length and identity, of any file, anywhere."""
 
 import os
 
 import pytest
 from pyarrow import fs
 
-from dap_engine.stages.footage import headers as module
-from dap_engine.stages.footage.headers import VideoInfo, probe, probe_all, probe_apart
+from dap_engine.stages.footage import video_info as module
+from dap_engine.stages.footage.video_info import VideoInfo, read_video_info, read_video_infos, read_video_infos_in_child
 from tests.footage import grey_ramp, write_video
 
 
@@ -18,30 +18,30 @@ def video(tmp_path):
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.mov", "v.avi"])
 def test_length_from_the_header(tmp_path, name):
     path = write_video(tmp_path / name, grey_ramp(30), fps=10)
-    facts = probe(str(path))
-    assert facts.seconds == pytest.approx(3, abs=0.15)
-    assert facts.bytes == path.stat().st_size
-    assert len(facts.content) == 32
+    info = read_video_info(str(path))
+    assert info.seconds == pytest.approx(3, abs=0.15)
+    assert info.bytes == path.stat().st_size
+    assert len(info.content) == 32
 
 
 def test_a_file_uri_and_an_object_are_the_same_file(video, s3_uri):
     filesystem, root = fs.FileSystem.from_uri(s3_uri)
     fs.copy_files(str(video), f"{root}/v.mp4", destination_filesystem=filesystem)
     base, _, options = s3_uri.partition("?")
-    assert probe(f"{base}/v.mp4?{options}") == probe(str(video)) == probe(video.as_uri())
+    assert read_video_info(f"{base}/v.mp4?{options}") == read_video_info(str(video)) == read_video_info(video.as_uri())
 
 
 @pytest.mark.parametrize("content", [b"", b"no video", b"\0" * 1000, os.urandom(5000)])
 def test_what_is_no_video_has_a_size_and_no_length(tmp_path, content):
     (tmp_path / "x.mp4").write_bytes(content)
-    facts = probe(str(tmp_path / "x.mp4"))
-    assert (facts.seconds, facts.bytes) == (None, len(content))
+    info = read_video_info(str(tmp_path / "x.mp4"))
+    assert (info.seconds, info.bytes) == (None, len(content))
 
 
 def test_what_is_not_there_has_no_facts(tmp_path):
-    assert probe(str(tmp_path / "gone.mp4")) == VideoInfo()
-    assert probe("nosuch://bucket/x.mp4") == VideoInfo()
-    assert probe(str(tmp_path)) == VideoInfo()
+    assert read_video_info(str(tmp_path / "gone.mp4")) == VideoInfo()
+    assert read_video_info("nosuch://bucket/x.mp4") == VideoInfo()
+    assert read_video_info(str(tmp_path)) == VideoInfo()
 
 
 def test_content_tells_files_of_one_size_apart(tmp_path):
@@ -49,13 +49,13 @@ def test_content_tells_files_of_one_size_apart(tmp_path):
         data = bytearray(200_000)
         data[place] = 1
         (tmp_path / name).write_bytes(data)
-    contents = {facts.content for facts in probe_all([str(tmp_path / name) for name in "abc"])}
+    contents = {info.content for info in read_video_infos([str(tmp_path / name) for name in "abc"])}
     assert len(contents) == 3
 
 
 def test_a_child_finds_the_same(video, tmp_path):
     uris = [str(video), str(tmp_path / "gone.mp4")]
-    assert probe_apart(uris) == probe_all(uris)
+    assert read_video_infos_in_child(uris) == read_video_infos(uris)
 
 
 def test_a_file_that_kills_the_child_costs_only_itself(video, tmp_path, monkeypatch):
@@ -69,5 +69,5 @@ def test_a_file_that_kills_the_child_costs_only_itself(video, tmp_path, monkeypa
     )
     real = module.subprocess.run
     monkeypatch.setattr(module.subprocess, "run", lambda command, **kw: real([command[0], str(killer)], **kw))
-    told = probe_apart(["a", "bad", "c", "d"])
-    assert [facts.seconds for facts in told] == [1.0, None, 1.0, 1.0]
+    infos = read_video_infos_in_child(["a", "bad", "c", "d"])
+    assert [info.seconds for info in infos] == [1.0, None, 1.0, 1.0]

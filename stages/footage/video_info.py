@@ -1,7 +1,7 @@
-"""What can be told of a video without decoding it: how long it is, and whether it is still the same file.
+"""What is known of a video without decoding it: how long it is, and a hash that tells whether it has changed.
 
-Headers are read by ranges, also from object stores; a video of hours costs a few requests. Files are strangers here: in
-the driver they are opened in a child process, on Ray in a worker, whose stage runs in a child anyway.
+Headers are read by ranges, also from object stores; a video of hours costs a few requests. Files are not trusted: the
+driver opens them in a child process, and on Ray the stage runs in a child process anyway.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from .fetch import local_path, resolved
 _SAMPLES, _SAMPLE_BYTES = 3, 64 << 10  # at the beginning, in the middle, at the end: what a new recording changes
 _AT_ONCE = 16  # mostly they wait for storage
 _START_S, _EACH_S = 30.0, 2.0  # that a child may take
-_LONGEST_S = 7 * 24 * 3600.0  # beyond, a header is taken for wrong
+_LONGEST_S = 7 * 24 * 3600.0  # a header that claims more is not believed
 _OPTIONS = {"format_whitelist": VIDEO_FORMATS, "analyzeduration": "100000"}
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Of one video; seconds: None, and bytes -1, where it does not say. content: a hash of samples of its bytes."""
+    """Of one video. seconds: None if unknown; bytes: -1 if unknown; content: a hash of samples of its bytes."""
 
     seconds: float | None = None
     bytes: int = -1
     content: str = ""
 
 
-def probe(uri: str) -> VideoInfo:
-    """Opens a path or URI. What cannot be read has no info: extraction will say why."""
+def read_video_info(uri: str) -> VideoInfo:
+    """Opens a path or URI. Of what cannot be read nothing is known: extraction will give the reason."""
     try:
         with _open(uri) as file:
             size = file.seek(0, 2)
@@ -52,14 +52,14 @@ def probe(uri: str) -> VideoInfo:
         return VideoInfo()
 
 
-def probe_all(uris: Sequence[str]) -> list[VideoInfo]:
-    """The info of each, several at a time."""
+def read_video_infos(uris: Sequence[str]) -> list[VideoInfo]:
+    """The same of many, several at a time."""
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        return list(threads.map(probe, uris))
+        return list(threads.map(read_video_info, uris))
 
 
-def probe_apart(uris: Sequence[str]) -> list[VideoInfo]:
-    """The same in a child process; what makes that crash or hang has no info."""
+def read_video_infos_in_child(uris: Sequence[str]) -> list[VideoInfo]:
+    """The same in a child process; of a file that makes it crash or hang nothing is known."""
     try:
         with ChildProcess(_send_all, list(uris), log=subprocess.DEVNULL) as child:
             return [VideoInfo(**info) for info in child.receive(_START_S + _EACH_S * len(uris))]
@@ -68,12 +68,12 @@ def probe_apart(uris: Sequence[str]) -> list[VideoInfo]:
             raise RuntimeError(f"the headers of videos cannot be read:\n{error.traceback}") from error
     if len(uris) <= 1:
         return [VideoInfo()] * len(uris)
-    half = len(uris) // 2  # one of them is to blame; the halves will show which
-    return probe_apart(uris[:half]) + probe_apart(uris[half:])
+    half = len(uris) // 2  # one of the files is the cause: the halves are tried by themselves
+    return read_video_infos_in_child(uris[:half]) + read_video_infos_in_child(uris[half:])
 
 
 def _send_all(parent: Parent, uris: Sequence[str]) -> None:
-    parent.send([asdict(info) for info in probe_all(uris)])
+    parent.send([asdict(info) for info in read_video_infos(uris)])
 
 
 def _open(uri: str) -> IO[bytes]:
@@ -110,10 +110,10 @@ def _content(file: IO[bytes], size: int) -> str:
 
 
 @dataclass
-class ProbeFootage(SourceStage):
-    """Videos to `probes`: their info. `work` holds their URIs by key, by shard; it is gone once they are planned."""
+class ReadVideoInfo(SourceStage):
+    """Videos to `video-info`. `work` holds their URIs by key, by shard. The plan deletes the output when it has it."""
 
-    name: ClassVar[str] = "probe-footage"
+    name: ClassVar[str] = "read-video-info"
     batch_size: ClassVar[int] = 32  # type: ignore[misc] - not a recipe's setting
 
     work: Mapping[str, Mapping[str, str]]
@@ -121,7 +121,7 @@ class ProbeFootage(SourceStage):
     @property
     def writes(self) -> Column:
         schema = pa.schema([("seconds", pa.float64()), ("bytes", pa.int64()), ("content", pa.string())])
-        return ParquetColumn("probes", schema)
+        return ParquetColumn("video-info", schema)
 
     def settings(self) -> dict[str, Any]:
         return {"work": hashlib.sha256(json.dumps(self.work, sort_keys=True).encode()).hexdigest()}
@@ -136,5 +136,5 @@ class ProbeFootage(SourceStage):
         return (Sample(key, {"video": {"uri": uri}}) for key, uri in sorted(self.work[shard].items()))
 
     def process(self, batch: list[Sample]) -> Iterator[Row]:
-        facts = probe_all([resolved(sample["video"]["uri"], self._run_uri) for sample in batch])
-        return (Row(sample.key, asdict(one)) for sample, one in zip(batch, facts, strict=True))
+        infos = read_video_infos([resolved(sample["video"]["uri"], self._run_uri) for sample in batch])
+        return (Row(sample.key, asdict(info)) for sample, info in zip(batch, infos, strict=True))

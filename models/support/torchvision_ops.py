@@ -2,7 +2,7 @@
 
 The torchvision wheel of the package registry is a CUDA build. Beside a CPU torch its C extension does not load, and
 `import torchvision` then fails with "operator torchvision::nms does not exist", because its Python part registers
-shape functions for operators that nobody defined. lightning, torchmetrics, transformers and qwen_vl_utils import
+shape functions for operators that are not defined. lightning, torchmetrics, transformers and qwen_vl_utils import
 torchvision whenever it is installed, so they fail too.
 """
 
