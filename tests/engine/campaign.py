@@ -97,7 +97,7 @@ class Disturbed:
             return self._nodes.raylets() if self._nodes else []
         titles = {process: process.title for process in self.family.look()}
         if victim == "child":
-            return [process for process, title in titles.items() if "-m engine.worker" in title]
+            return [process for process, title in titles.items() if "-m dap_engine.engine.execution.worker" in title]
         if victim == "head":
             return [process for process, title in titles.items() if "gcs_server" in title or "raylet/raylet" in title]
         ours = (process for process, title in titles.items() if title.startswith("ray::"))
