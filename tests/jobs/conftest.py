@@ -13,6 +13,7 @@ import pytest
 import simplejpeg
 
 from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.jobs.__main__ import main
 from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
 
@@ -27,6 +28,19 @@ def dap(tmp_path_factory) -> Dap:
     def run(*arguments: object, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "dap_engine.jobs", *map(str, arguments)]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    return run
+
+
+@pytest.fixture
+def dap_here(capsys) -> Dap:
+    """Runs `dap …` in this process, which has imported already what a process of its own takes seconds to import."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
 
     return run
 

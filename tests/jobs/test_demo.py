@@ -28,6 +28,8 @@ MINIATURE = {
     "dap.training.steps": 2,
     "discriminator.steps": 2,
     "select-1.top": "{indoor: 4, outdoor: 4}",
+    **{f"{stage}.pool.max_workers": 1 for stage in ("tag", "label-1", "score-1", "label-2")},
+    **{f"{step}.batches.num_workers": 0 for step in ("labeler-2", "discriminator", "dap")},
 }
 COLUMNS = {
     *("footage", "labelled-sim", "labelled-field", "plan", "frames", "tags", "labels-1", "scores-1", "selection-1"),
@@ -69,9 +71,9 @@ def test_status_accounts_for_every_sample(dap, demo):
     assert 0 < columns["selection-1"]["samples_out"] <= 8
 
 
-def test_the_same_command_again_does_nothing(dap, demo):
+def test_the_same_command_again_does_nothing(dap_here, demo):
     before = content_hashes(demo)
-    again = dap("run", "demo", "--run-dir", demo, *options(MINIATURE))
+    again = dap_here("run", "demo", "--run-dir", demo, *options(MINIATURE))
     assert again.returncode == 0, again.stderr
     assert "up to date: nothing to do" in again.stderr
     assert content_hashes(demo) == before
