@@ -37,6 +37,9 @@ COLUMNS = {
 }
 
 
+pytestmark = pytest.mark.timeout(600)
+
+
 def options(settings: dict[str, object]) -> list[str]:
     return [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
 
@@ -79,8 +82,8 @@ def test_the_same_command_again_does_nothing(dap_here, demo):
     assert content_hashes(demo) == before
 
 
-def test_a_changed_threshold_reruns_what_depends_on_it(dap, demo):
-    plan = dap("plan", "demo", "--run-dir", demo, *options(MINIATURE), "--set", "tag.threshold=0.9")
+def test_a_changed_threshold_reruns_what_depends_on_it(dap_here, demo):
+    plan = dap_here("plan", "demo", "--run-dir", demo, *options(MINIATURE), "--set", "tag.threshold=0.9")
     rows = {line.split("│")[1].strip(): line for line in plan.stdout.splitlines() if line.startswith("│")}
     assert "setting threshold changed" in rows["tag"]
     assert "after tag" in rows["select-1"]

@@ -113,10 +113,12 @@ def test_what_the_cluster_cannot_give_is_refused_before_anything_is_tried(capsys
     assert "probing" not in error
 
 
-def test_footage_that_the_run_has_still_to_make_is_stood_in_for(capsys, tmp_path):
+def test_footage_that_the_run_has_still_to_make_is_stood_in_for(dap, tmp_path):
     recipe = tmp_path / "filmed.yaml"
     recipe.write_text(FILMED)
-    stages = plan_of(capsys, str(recipe), "--run-dir", str(tmp_path / "run"), "--probe")["probe"]["stages"]
+    planned = dap("plan", recipe, "--run-dir", tmp_path / "run", "--probe", "--json")
+    assert planned.returncode == 0, planned.stderr
+    stages = json.loads(planned.stdout)["probe"]["stages"]
     counts = {name: (stage["shards"], stage["samples_in"], stage["samples_out"]) for name, stage in stages.items()}
     assert counts == {"film": (5, 5, 5), "extract": (3, 5, 10)}
     assert not (tmp_path / "run").exists()
