@@ -28,7 +28,11 @@ MINIATURE = {
     "dap.training.steps": 2,
     "discriminator.steps": 2,
     "select-1.top": "{indoor: 4, outdoor: 4}",
-    **{f"{stage}.pool.max_workers": 1 for stage in ("tag", "label-1", "score-1", "label-2")},
+}
+MAPS = ("simulate", "footage", "extract", "tag", "label-1", "score-1", "label-2")
+FRUGAL = {  # as few processes as can be: each takes seconds to import what it needs
+    **MINIATURE,
+    **{f"{step}.pool.max_workers": 1 for step in MAPS},
     **{f"{step}.batches.num_workers": 0 for step in ("labeler-2", "discriminator", "dap")},
 }
 COLUMNS = {
@@ -47,7 +51,7 @@ def options(settings: dict[str, object]) -> list[str]:
 @pytest.fixture(scope="module")
 def demo(dap, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "run"
-    done = dap("run", "demo", "--run-dir", folder, *options(MINIATURE))
+    done = dap("run", "demo", "--run-dir", folder, *options(FRUGAL))
     assert done.returncode == 0, done.stderr
     assert re.search(r"evaluate: blind( +(\d\.\d{4}|-)){6}", done.stderr), "the table is printed"
     return folder
@@ -76,14 +80,14 @@ def test_status_accounts_for_every_sample(dap, demo):
 
 def test_the_same_command_again_does_nothing(dap_here, demo):
     before = content_hashes(demo)
-    again = dap_here("run", "demo", "--run-dir", demo, *options(MINIATURE))
+    again = dap_here("run", "demo", "--run-dir", demo, *options(FRUGAL))
     assert again.returncode == 0, again.stderr
     assert "up to date: nothing to do" in again.stderr
     assert content_hashes(demo) == before
 
 
 def test_a_changed_threshold_reruns_what_depends_on_it(dap_here, demo):
-    plan = dap_here("plan", "demo", "--run-dir", demo, *options(MINIATURE), "--set", "tag.threshold=0.9")
+    plan = dap_here("plan", "demo", "--run-dir", demo, *options(FRUGAL), "--set", "tag.threshold=0.9")
     rows = {line.split("│")[1].strip(): line for line in plan.stdout.splitlines() if line.startswith("│")}
     assert "setting threshold changed" in rows["tag"]
     assert "after tag" in rows["select-1"]

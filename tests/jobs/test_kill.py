@@ -10,7 +10,7 @@ from tests.jobs.conftest import content_hashes, kill_group_when
 @pytest.mark.timeout(600)
 def test_killed_in_extract_and_in_label_then_resumed(dap, dap_here, footage, tiny_model, tmp_path):
     settings = [f"videos={footage}", f"label.model={tiny_model}", "plan.videos_per_shard=1", "extract.every_s=0.5"]
-    settings += ["extract.height=96", "label.batch_size=1"]
+    settings += ["extract.height=96", "label.batch_size=1", "tag.pool.max_workers=1", "label.pool.max_workers=1"]
     options = [word for setting in settings for word in ("--set", setting)]
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     undisturbed = dap_here("run", "curate", "--run-dir", calm, *options, "--set", "executor=in-process")
