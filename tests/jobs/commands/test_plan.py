@@ -97,7 +97,7 @@ def test_a_probe_leaves_a_finished_run_as_it_is_and_sees_what_new_videos_add(cap
         (tmp_path / video.parent.name).mkdir()
         (tmp_path / video.parent.name / video.name).symlink_to(video)
     (tmp_path / "one-more.mp4").write_bytes(next(footage.rglob("*.mp4")).read_bytes())
-    assert main(["plan", *job, "--set", f"videos={tmp_path}", "--only", "plan,extract,tag", "--probe"]) == 0
+    assert main(["plan", *job, "--set", f"videos={tmp_path}", "--only", "plan,extract", "--probe"]) == 0
     rows = {
         cells[1].strip(): cells for line in capsys.readouterr().out.splitlines() if len(cells := line.split("│")) > 9
     }
