@@ -178,7 +178,7 @@ def test_hopeless_videos_are_not_decoded_to_the_end(tmp_path):
 
 def test_a_decoder_killed_mid_video_costs_one_video_and_can_be_retried(extract, good, monkeypatch):
     """Kills the child for real while it decodes the first of two videos."""
-    from dap_engine.models.frames import examine as module
+    from dap_engine.models.frames import analyzer as module
 
     def kill_once(rgb):
         monkeypatch.undo()

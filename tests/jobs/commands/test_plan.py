@@ -105,6 +105,7 @@ def test_a_probe_leaves_a_finished_run_as_it_is_and_sees_what_new_videos_add(cap
     assert run.storage.entries("") == before
 
 
+@pytest.mark.slow  # a Ray of its own; that a run is refused so is in the fast suite
 def test_what_the_cluster_cannot_give_is_refused_before_anything_is_tried(capsys, footage, tmp_path):
     settings = ["--set", f"videos={footage}", "--set", "label.pool.num_gpus=64"]
     assert main(["plan", "curate", "--run-dir", str(tmp_path / "run"), *settings, "--probe"]) == 2
