@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN_DIR ?= runs/demo
+# Files go to two processes in the order of their names: the folders whose tests wait most come first.
+PARALLEL ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test test-slow bench lint format
 
@@ -20,7 +22,7 @@ demo: setup
 	$(BIN)/dap verify --run-dir $(RUN_DIR)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import simplejpeg
 
 from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.jobs.__main__ import main
 from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
 
@@ -24,9 +26,22 @@ def dap(tmp_path_factory) -> Dap:
     """Runs `dap …` as a process of its own, away from the checkout."""
     folder = tmp_path_factory.mktemp("elsewhere")
 
-    def run(*arguments: object, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, timeout_s: float = 580) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "dap_engine.jobs", *map(str, arguments)]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    return run
+
+
+@pytest.fixture
+def dap_here(capsys) -> Dap:
+    """Runs `dap …` in this process, which has imported already what a process of its own takes seconds to import."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
 
     return run
 
@@ -62,6 +77,7 @@ def kill_group_when(condition: Callable[[], bool], command: list[str]) -> None:
     try:
         while not condition():
             assert process.poll() is None, f"ended before it could be killed: {process.communicate()[1].decode()}"
+            time.sleep(0.02)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -29,10 +29,19 @@ MINIATURE = {
     "discriminator.steps": 2,
     "select-1.top": "{indoor: 4, outdoor: 4}",
 }
+MAPS = ("simulate", "footage", "extract", "tag", "label-1", "score-1", "label-2")
+FRUGAL = {  # as few processes as can be: each takes seconds to import what it needs
+    **MINIATURE,
+    **{f"{step}.pool.max_workers": 1 for step in MAPS},
+    **{f"{step}.batches.num_workers": 0 for step in ("labeler-2", "discriminator", "dap")},
+}
 COLUMNS = {
     *("footage", "labelled-sim", "labelled-field", "plan", "frames", "tags", "labels-1", "scores-1", "selection-1"),
     *("labels-2", "train-labelled", "train-selected", "train-final", "models", "reports"),
 }
+
+
+pytestmark = pytest.mark.timeout(600)
 
 
 def options(settings: dict[str, object]) -> list[str]:
@@ -42,7 +51,7 @@ def options(settings: dict[str, object]) -> list[str]:
 @pytest.fixture(scope="module")
 def demo(dap, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "run"
-    done = dap("run", "demo", "--run-dir", folder, *options(MINIATURE))
+    done = dap("run", "demo", "--run-dir", folder, *options(FRUGAL))
     assert done.returncode == 0, done.stderr
     assert re.search(r"evaluate: blind( +(\d\.\d{4}|-)){6}", done.stderr), "the table is printed"
     return folder
@@ -69,16 +78,16 @@ def test_status_accounts_for_every_sample(dap, demo):
     assert 0 < columns["selection-1"]["samples_out"] <= 8
 
 
-def test_the_same_command_again_does_nothing(dap, demo):
+def test_the_same_command_again_does_nothing(dap_here, demo):
     before = content_hashes(demo)
-    again = dap("run", "demo", "--run-dir", demo, *options(MINIATURE))
+    again = dap_here("run", "demo", "--run-dir", demo, *options(FRUGAL))
     assert again.returncode == 0, again.stderr
     assert "up to date: nothing to do" in again.stderr
     assert content_hashes(demo) == before
 
 
-def test_a_changed_threshold_reruns_what_depends_on_it(dap, demo):
-    plan = dap("plan", "demo", "--run-dir", demo, *options(MINIATURE), "--set", "tag.threshold=0.9")
+def test_a_changed_threshold_reruns_what_depends_on_it(dap_here, demo):
+    plan = dap_here("plan", "demo", "--run-dir", demo, *options(FRUGAL), "--set", "tag.threshold=0.9")
     rows = {line.split("│")[1].strip(): line for line in plan.stdout.splitlines() if line.startswith("│")}
     assert "setting threshold changed" in rows["tag"]
     assert "after tag" in rows["select-1"]

@@ -2,15 +2,18 @@
 
 import sys
 
+import pytest
+
 from tests.jobs.conftest import content_hashes, kill_group_when
 
 
-def test_killed_in_extract_and_in_label_then_resumed(dap, footage, tiny_model, tmp_path):
+@pytest.mark.timeout(600)
+def test_killed_in_extract_and_in_label_then_resumed(dap, dap_here, footage, tiny_model, tmp_path):
     settings = [f"videos={footage}", f"label.model={tiny_model}", "plan.videos_per_shard=1", "extract.every_s=0.5"]
-    settings += ["extract.height=96", "label.batch_size=1"]
+    settings += ["extract.height=96", "label.batch_size=1", "tag.pool.max_workers=1", "label.pool.max_workers=1"]
     options = [word for setting in settings for word in ("--set", setting)]
     calm, killed = tmp_path / "calm", tmp_path / "killed"
-    undisturbed = dap("run", "curate", "--run-dir", calm, *options, "--set", "executor=in-process")
+    undisturbed = dap_here("run", "curate", "--run-dir", calm, *options, "--set", "executor=in-process")
     assert undisturbed.returncode == 0, undisturbed.stderr
     command = [sys.executable, "-m", "dap_engine.jobs", "run", "curate", "--run-dir", str(killed), *options]
 
@@ -26,6 +29,6 @@ def test_killed_in_extract_and_in_label_then_resumed(dap, footage, tiny_model, t
     resumed = dap("run", "curate", "--run-dir", killed, *options)
     assert resumed.returncode == 0, resumed.stderr
     assert content_hashes(killed) == content_hashes(calm)
-    again = dap("run", "curate", "--run-dir", killed, *options)
+    again = dap_here("run", "curate", "--run-dir", killed, *options)
     assert (again.returncode, "up to date: nothing to do" in again.stderr) == (0, True)
-    assert dap("verify", "--run-dir", killed).returncode == 0
+    assert dap_here("verify", "--run-dir", killed).returncode == 0

@@ -107,10 +107,11 @@ def test_a_training_that_the_cluster_cannot_hold_is_refused_at_once(cluster, dat
         train_on_ray(task, tmp_path / "model", print)
 
 
-def test_a_loss_that_is_no_number_ends_the_training_at_once(cluster, data, tmp_path):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_loss_that_is_no_number_ends_the_training_at_once(cluster, data, tmp_path, workers):
     """Not after as many tries as there may be failures: it would come to the same."""
     lost = replace(TRAIN, training=TrainSettings(6, backbone_lr=1e30, decoder_lr=1e30))
-    lost = replace(lost, hardware=Hardware(workers=2, max_failures=3))
+    lost = replace(lost, hardware=Hardware(workers=workers, max_failures=3))
     said: list[str] = []
     with pytest.raises(FloatingPointError, match=r"^step \d: the loss is no number any more"):
         train_on_ray(

@@ -131,7 +131,7 @@ def test_work_put_back_is_done_alone(place, tmp_path, code):
 
 
 def test_all_poison_on_ray(tmp_path):
-    settings = ["poison.raises=[1]", "poison.hangs=[5]", "poison.kills=[9]"]
+    settings = ["poison.raises=[1]", "poison.hangs=[5]", "poison.kills=[9]", "poison.limits.attempts=1"]
     result = run(str(tmp_path), *settings, executor=lambda: RayExecutor(num_cpus=2))
     assert result.unfinished == []
     assert {drop.key: drop.code for drop in drops(str(tmp_path))} == {

@@ -23,7 +23,8 @@ def test_lines_come_also_while_nothing_ends():
     progress, text = shown(terminal=False)
     progress.start("tag", 4, 1, {"new": 2, "put back": 1}, by_shard=True)
     progress.update(done("tag", "0001", drops={"bad_image": 2}))
-    time.sleep(0.3)
+    while text.getvalue().count("tag: 2/4 shards") < 2:
+        time.sleep(0.05)
     progress.finish("tag")
     lines = text.getvalue().splitlines()
     assert lines[0] == "tag: 3 of 4 to do (new 2; put back 1)"

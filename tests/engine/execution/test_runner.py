@@ -149,7 +149,7 @@ def test_selected_steps_need_what_came_before(tmp_path):
     assert run(str(tmp_path), only=["add", "total"]).worked == 4
 
 
-@pytest.mark.parametrize("cpus", [1, 2])
+@pytest.mark.parametrize("cpus", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_ray_gives_the_same_bytes_and_never_waits_for_cpus(tmp_path, cpus):
     """Three chained stages of one CPU each, on fewer CPUs than stages."""
     run(str(tmp_path / "a"), "times.drop_every=3")

@@ -161,7 +161,7 @@ def test_a_silent_server_costs_a_bounded_time(faulty, proxy, monkeypatch):
     start_s = time.monotonic()
     with proxy.failing(itertools.repeat(Fault.SILENCE)), pytest.raises(StorageError, match="too slow"):
         Storage(faulty.uri).read_bytes("x")
-    assert time.monotonic() - start_s < 10
+    assert time.monotonic() - start_s < 30
 
 
 def test_a_stream_is_whole_or_raises(faulty, proxy):
@@ -271,7 +271,7 @@ def test_a_run_fails_clearly_through_a_long_outage_and_resumes(faulty, proxy, s3
                 lines += [outcome.error for outcome in unfinished if outcome.status == "failed"]
             except StorageError as error:
                 lines.append(str(error))
-        assert time.monotonic() - start_s < 20
+        assert time.monotonic() - start_s < 60
     assert len(lines) >= 2
     assert all("\n" not in line and proxy.endpoint in urllib.parse.unquote(line) for line in lines)
     proxy.fault = lambda _: Fault.NONE

@@ -97,7 +97,7 @@ def test_a_probe_leaves_a_finished_run_as_it_is_and_sees_what_new_videos_add(cap
         (tmp_path / video.parent.name).mkdir()
         (tmp_path / video.parent.name / video.name).symlink_to(video)
     (tmp_path / "one-more.mp4").write_bytes(next(footage.rglob("*.mp4")).read_bytes())
-    assert main(["plan", *job, "--set", f"videos={tmp_path}", "--only", "plan,extract,tag", "--probe"]) == 0
+    assert main(["plan", *job, "--set", f"videos={tmp_path}", "--only", "plan,extract", "--probe"]) == 0
     rows = {
         cells[1].strip(): cells for line in capsys.readouterr().out.splitlines() if len(cells := line.split("│")) > 9
     }
@@ -105,6 +105,7 @@ def test_a_probe_leaves_a_finished_run_as_it_is_and_sees_what_new_videos_add(cap
     assert run.storage.entries("") == before
 
 
+@pytest.mark.slow  # a Ray of its own; that a run is refused so is in the fast suite
 def test_what_the_cluster_cannot_give_is_refused_before_anything_is_tried(capsys, footage, tmp_path):
     settings = ["--set", f"videos={footage}", "--set", "label.pool.num_gpus=64"]
     assert main(["plan", "curate", "--run-dir", str(tmp_path / "run"), *settings, "--probe"]) == 2
@@ -113,10 +114,12 @@ def test_what_the_cluster_cannot_give_is_refused_before_anything_is_tried(capsys
     assert "probing" not in error
 
 
-def test_footage_that_the_run_has_still_to_make_is_stood_in_for(capsys, tmp_path):
+def test_footage_that_the_run_has_still_to_make_is_stood_in_for(dap, tmp_path):
     recipe = tmp_path / "filmed.yaml"
     recipe.write_text(FILMED)
-    stages = plan_of(capsys, str(recipe), "--run-dir", str(tmp_path / "run"), "--probe")["probe"]["stages"]
+    planned = dap("plan", recipe, "--run-dir", tmp_path / "run", "--probe", "--json")
+    assert planned.returncode == 0, planned.stderr
+    stages = json.loads(planned.stdout)["probe"]["stages"]
     counts = {name: (stage["shards"], stage["samples_in"], stage["samples_out"]) for name, stage in stages.items()}
     assert counts == {"film": (5, 5, 5), "extract": (3, 5, 10)}
     assert not (tmp_path / "run").exists()

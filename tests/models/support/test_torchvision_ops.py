@@ -13,6 +13,7 @@ def run_python(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow  # every other test that imports one of them began with it, in conftest.py
 @pytest.mark.skipif(find_spec("torchvision") is None, reason="torchvision is not installed")
 def test_libraries_that_import_torchvision_work_afterwards():
     done = run_python(

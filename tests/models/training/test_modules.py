@@ -21,6 +21,8 @@ from dap_engine.models.training.modules import (
 from tests.models.network.test_dap import small
 from tests.models.panoramas import HEIGHT, write_shard
 
+Weights = dict[str, torch.Tensor]
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> PanoramaDataModule:
@@ -48,11 +50,11 @@ def _fit(
     return trainer
 
 
-def _weights(module: LightningModule) -> dict[str, torch.Tensor]:
+def _weights(module: LightningModule) -> Weights:
     return {name: weight.clone() for name, weight in module.state_dict().items()}
 
 
-def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+def _same(one: Weights, other: Weights) -> bool:
     return one.keys() == other.keys() and all(torch.equal(weight, other[name]) for name, weight in one.items())
 
 
@@ -73,27 +75,32 @@ def test_the_schedule_rises_then_falls_to_0() -> None:
     assert warmup_cosine(12, warmup_steps=4, steps=20) == pytest.approx(0.5)
 
 
-def test_training_learns_and_is_deterministic(data: PanoramaDataModule, tmp_path: Path) -> None:
-    first, second = DapTraining(small(), SETTINGS), DapTraining(small(), SETTINGS)
-    before = _weights(first)
-    _fit(first, data, tmp_path, enable_checkpointing=False)
-    _fit(second, data, tmp_path, enable_checkpointing=False)
-    assert _same(_weights(first), _weights(second))
-    assert not _same(_weights(first), before)
+@pytest.fixture(scope="module")
+def undisturbed(data: PanoramaDataModule, tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    """What a training ends with."""
+    module = DapTraining(small(), SETTINGS)
+    _fit(module, data, tmp_path_factory.mktemp("undisturbed"), enable_checkpointing=False)
+    return _weights(module)
+
+
+def test_training_learns_and_is_deterministic(data: PanoramaDataModule, undisturbed: Weights, tmp_path: Path) -> None:
+    module = DapTraining(small(), SETTINGS)
+    before = _weights(module)
+    _fit(module, data, tmp_path, enable_checkpointing=False)
+    assert _same(_weights(module), undisturbed)
+    assert not _same(_weights(module), before)
 
 
 @pytest.mark.parametrize("interrupted_at", [3, 4, 6])
 def test_a_resumed_training_ends_with_the_same_weights(
-    data: PanoramaDataModule, tmp_path: Path, interrupted_at: int
+    data: PanoramaDataModule, undisturbed: Weights, tmp_path: Path, interrupted_at: int
 ) -> None:
     """An epoch has 4 steps: the middle of one, its end, the middle of the next."""
-    undisturbed = DapTraining(small(), SETTINGS)
-    _fit(undisturbed, data, tmp_path, enable_checkpointing=False)
     checkpoints = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
     _fit(DapTraining(small(), SETTINGS), data, tmp_path, callbacks=[checkpoints], max_steps=interrupted_at)
     resumed = DapTraining(small(seed=5), SETTINGS)
     _fit(resumed, data, tmp_path, enable_checkpointing=False, resume=tmp_path / f"step={interrupted_at}.ckpt")
-    assert _same(_weights(resumed), _weights(undisturbed))
+    assert _same(_weights(resumed), undisturbed)
 
 
 def test_it_overfits_a_handful_of_rooms(tmp_path: Path) -> None:
@@ -135,6 +142,7 @@ def test_the_losses_of_the_settings_are_the_ones_trained_for(data: PanoramaDataM
     assert logged["train/total"] == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_published_losses_teach_as_well(tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "few.tar", 3, seed=0)
     data = PanoramaDataModule([shard], [shard], image_height=HEIGHT, batch_size=3, augment=0.0)

@@ -93,7 +93,7 @@ def test_a_silent_child_is_killed(video):
         started = time.monotonic()
         with pytest.raises(VideoError, match="decode_timeout"):
             list(frames)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
         with pytest.raises(ProcessLookupError):
             os.kill(stopped, 0)
 
@@ -108,10 +108,10 @@ def test_a_child_that_never_begins_is_killed(video):
 
 
 def test_a_slow_consumer_is_no_silent_child(video):
-    with warm_decoder(video, timeout_s=1) as decoder:
+    with warm_decoder(video, timeout_s=2) as decoder:
         frames = decoder.sample_frames(video, 1, 32)
         next(frames)
-        time.sleep(1.5)
+        time.sleep(2.5)
         assert len(list(frames)) == 3
 
 

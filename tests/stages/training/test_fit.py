@@ -72,6 +72,7 @@ def undisturbed(tmp_path_factory) -> tuple[DapModel, dict[str, float]]:
     return train(folder)
 
 
+@pytest.mark.slow  # `dap train` is killed in the fast suite
 def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(place, undisturbed):
     script = "import sys; from tests.stages.training.test_fit import *; train(Path(sys.argv[1]), kill_at(5))"
     killed = subprocess.run([sys.executable, "-c", script, str(place)], cwd=REPOSITORY, check=False)
