@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_DIR ?= runs/demo
 
-.PHONY: setup demo test test-slow bench lint format
+.PHONY: setup demo test test-slow bench gpu lint format
 
 setup: $(VENV)/.installed
 
@@ -27,6 +27,9 @@ test-slow: setup
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks --out BENCHMARKS.md
+
+gpu: setup
+	$(BIN)/python -m tests.gpu --out runs/gpu
 
 lint: setup
 	$(BIN)/ruff check .
