@@ -32,10 +32,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_every_section_measures_something(tmp_path):
-    done = run("--tiny", "--out", str(tmp_path))
+    kinds = ["dense", "forward", "label", "steps", "losses", "loader", "score", "tag", "gpu-tests"]
+    done = run("--tiny", "--out", str(tmp_path), *kinds)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     sections = json.loads((tmp_path / "gpu.json").read_text())["sections"]
-    kinds = ["dense", "forward", "label", "steps", "losses", "loader", "score", "tag", "gpu-tests", "compiled-whole"]
     assert list(sections) == kinds
     assert all(section["measurements"] for section in sections.values())
     (label, parts) = sections["label"]["measurements"]
@@ -46,6 +46,13 @@ def test_every_section_measures_something(tmp_path):
     table = (tmp_path / "gpu.md").read_text().splitlines()
     rows = [line for line in table if line.startswith("| ")]
     assert len(rows) == 2 + sum(len(section["measurements"]) for section in sections.values())
+
+
+@pytest.mark.slow
+def test_the_last_section_compiles_the_network_whole(tmp_path):
+    done = run("--tiny", "--out", str(tmp_path), "compiled-whole")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "s to compile" in (tmp_path / "gpu.md").read_text()
 
 
 def test_what_does_not_fit_into_the_time_is_left_out_and_said(tmp_path):
