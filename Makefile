@@ -6,7 +6,7 @@ RUN_DIR ?= runs/demo
 # Files go to two processes in the order of their names: the folders whose tests wait most come first.
 PARALLEL ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-slow bench lint format
+.PHONY: setup demo test test-slow bench gpu lint format
 
 setup: $(VENV)/.installed
 
@@ -29,6 +29,9 @@ test-slow: setup
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks --out BENCHMARKS.md
+
+gpu: setup
+	$(BIN)/python -m tests.gpu --out runs/gpu
 
 lint: setup
 	$(BIN)/ruff check .

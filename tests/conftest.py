@@ -9,7 +9,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small tensors gai
 
 import hypothesis
 import pytest
-from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 hypothesis.settings.register_profile("dap", deadline=None)  # a busy machine is no failure
@@ -29,6 +28,8 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def s3_endpoint():
+    from moto.server import ThreadedMotoServer  # here, so that tests without an object store run without moto
+
     os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION="us-east-1")
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()

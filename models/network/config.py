@@ -7,7 +7,6 @@ from ..support.torchvision_ops import register_missing_operators
 register_missing_operators()  # before transformers, which imports torchvision where it is installed
 
 from transformers import AutoConfig, PreTrainedConfig  # noqa: E402
-from transformers.configuration_utils import SubConfigSpec  # noqa: E402
 
 from .dpt_head import Decoder  # noqa: E402
 
@@ -68,9 +67,7 @@ class DapConfig(PreTrainedConfig):
     """
 
     model_type = "dap"
-    sub_configs_defaults = {  # noqa: RUF012 (a ClassVar by transformers' convention)
-        "backbone_config": SubConfigSpec(AutoConfig, "dinov3_vit", {"num_register_tokens": 4})
-    }
+    sub_configs = {"backbone_config": AutoConfig}  # noqa: RUF012 (a ClassVar by transformers' convention)
 
     backbone_config: dict | PreTrainedConfig | None = None
     decoder: Decoder = "spherical"
@@ -86,8 +83,9 @@ class DapConfig(PreTrainedConfig):
     image_height: int | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        if isinstance(self.backbone_config, dict):
-            self.backbone_config = {"model_type": "dinov3_vit"} | self.backbone_config
+        backbone = {"num_register_tokens": 4} if self.backbone_config is None else self.backbone_config
+        if isinstance(backbone, dict):
+            self.backbone_config = AutoConfig.for_model(**{"model_type": "dinov3_vit"} | backbone)
         super().__post_init__(**kwargs)
         self._complete_backbone()
         features, channels = PUBLISHED_HEADS.get(self.backbone.hidden_size, PUBLISHED_HEADS[384])

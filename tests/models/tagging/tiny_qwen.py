@@ -1,6 +1,7 @@
-"""A tiny, randomly initialised Qwen2-VL of the real classes, saved as a downloaded one would be."""
+"""A randomly initialised Qwen2-VL of the real classes, tiny by default, saved as a downloaded one would be."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
@@ -33,7 +34,29 @@ CHAT_TEMPLATE = """\
 """
 
 
-def save_tiny_qwen2vl(folder: Path, seed: int = 0) -> Path:
+TINY_TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "initializer_range": 0.3,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
+}
+TINY_VISION = {
+    "depth": 2,
+    "embed_dim": 32,
+    "hidden_size": 32,
+    "num_heads": 2,
+    "mlp_ratio": 2,
+    "initializer_range": 0.3,
+}
+"""Two layers of width 32 each; wide initial weights, so that different pictures get different answers."""
+
+
+def save_tiny_qwen2vl(
+    folder: Path, seed: int = 0, text: dict[str, Any] = TINY_TEXT, vision: dict[str, Any] = TINY_VISION
+) -> Path:
     """Write model, tokenizer, processors and chat template, 0.3 MB in all, to `folder`: same seed, same weights."""
     tokenizer = byte_tokenizer()
     Qwen2VLProcessor(
@@ -44,7 +67,7 @@ def save_tiny_qwen2vl(folder: Path, seed: int = 0) -> Path:
     ).save_pretrained(folder)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        Qwen2VLForConditionalGeneration(_config(tokenizer)).save_pretrained(folder)
+        Qwen2VLForConditionalGeneration(_config(tokenizer, text, vision)).save_pretrained(folder)
     return folder
 
 
@@ -57,30 +80,12 @@ def byte_tokenizer() -> Qwen2Tokenizer:
     return tokenizer
 
 
-def _config(tokenizer: Qwen2Tokenizer) -> Qwen2VLConfig:
-    """Two layers of width 32 each; wide initial weights, so that different pictures get different answers."""
+def _config(tokenizer: Qwen2Tokenizer, text: dict[str, Any], vision: dict[str, Any]) -> Qwen2VLConfig:
     token_id = tokenizer.convert_tokens_to_ids
+    tokens = {"vocab_size": len(tokenizer), "bos_token_id": None, "eos_token_id": token_id("<|im_end|>")}
     return Qwen2VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "initializer_range": 0.3,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
-            "bos_token_id": None,
-            "eos_token_id": token_id("<|im_end|>"),
-        },
-        vision_config={
-            "depth": 2,
-            "embed_dim": 32,
-            "hidden_size": 32,
-            "num_heads": 2,
-            "mlp_ratio": 2,
-            "initializer_range": 0.3,
-        },
+        text_config=text | tokens,
+        vision_config=dict(vision),
         image_token_id=token_id("<|image_pad|>"),
         video_token_id=token_id("<|video_pad|>"),
         vision_start_token_id=token_id("<|vision_start|>"),
