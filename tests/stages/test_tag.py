@@ -85,8 +85,8 @@ def test_the_threshold_decides_when_it_is_unsure():
 def test_the_weights_are_an_asset_and_the_tags_name_the_recipe_s_model(qwen):
     assert Tag().assets() == {}
     stage = Tag(model="hub/Qwen2-VL-2B-Instruct")
-    assert stage.assets() == {"tagger": "hub/Qwen2-VL-2B-Instruct"}
-    rows = run(stage, samples(jpeg(0)), {"tagger": str(qwen)})
+    assert stage.assets() == {"model": "hub/Qwen2-VL-2B-Instruct"}
+    rows = run(stage, samples(jpeg(0)), {"model": str(qwen)})
     assert rows[0].fields["model"] == "Qwen2-VL-2B-Instruct"
 
 
