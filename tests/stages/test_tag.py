@@ -95,7 +95,7 @@ def test_a_pickled_stage_gives_the_same_rows():
     copy = pickle.loads(pickle.dumps(stage))  # noqa: S301 - our own bytes
     assert copy.settings() == stage.settings()
     assert run(copy, samples(jpeg(0))) == run(stage, samples(jpeg(0)))
-    assert set(stage.settings()) == {"model", "prompt", "threshold", "min_pixels", "max_pixels", "batch_size"}
+    assert set(stage.settings()) == {"prompt", "threshold", "min_pixels", "max_pixels", "batch_size"}
 
 
 def test_a_threshold_that_decides_nothing_is_refused_before_any_work():
