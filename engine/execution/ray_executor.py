@@ -59,7 +59,7 @@ def connect(num_cpus: int | None = None, metrics_port: int | None = None, steps:
             if modules := copy_sources(steps, Path(folder)):
                 options["runtime_env"] = {"py_modules": [str(module) for module in modules]}
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ValueError, ConnectionError, RuntimeError) as error:
+    except Exception as error:  # Ray raises all kinds, plain ones for a node that does not start in time
         raise ClusterError(f"no Ray at {address}: {str(error).splitlines()[0]}") from error
 
 

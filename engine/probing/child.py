@@ -10,21 +10,21 @@ import time
 from pathlib import Path
 
 from ..child_process import ChildError, ChildProcess, Parent
-from .measure import Measured, ProbeError, ProbeOrder, measure
+from .measure import Measured, ProbeError, ProbeSpec, measure
 
 _LOOK_EVERY_S = 0.05  # at its memory
 
 
-def measure_apart(order: ProbeOrder, folder: Path, limit_s: float) -> Measured:
+def measure_apart(spec: ProbeSpec, folder: Path, limit_s: float) -> Measured:
     """Measures a stage in a fresh process, whose log goes to `folder`; raises ProbeError, whose log stays."""
-    threads = {"OMP_NUM_THREADS": str(max(1, int(order.spec.pool.num_cpus)))}  # as Ray does for a worker
-    log_path = folder / f"{order.spec.node}.log"
+    threads = {"OMP_NUM_THREADS": str(max(1, int(spec.stage.pool.num_cpus)))}  # as Ray does for a worker
+    log_path = folder / f"{spec.stage.node}.log"
     try:
         with (
             log_path.open("wb") as log,
             ChildProcess(
                 _send_measured,
-                order,
+                spec,
                 time.monotonic(),
                 log=log,
                 memory_bytes=math.inf,
@@ -39,8 +39,8 @@ def measure_apart(order: ProbeOrder, folder: Path, limit_s: float) -> Measured:
         raise ProbeError(why, _keep(log_path)) from error
 
 
-def _send_measured(parent: Parent, order: ProbeOrder, started_s: float) -> None:
-    parent.send(dataclasses.asdict(measure(order, started_s)))
+def _send_measured(parent: Parent, spec: ProbeSpec, started_s: float) -> None:
+    parent.send(dataclasses.asdict(measure(spec, started_s)))
 
 
 def _keep(log_path: Path) -> str:

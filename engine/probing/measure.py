@@ -33,10 +33,10 @@ class ProbeError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class ProbeOrder:
+class ProbeSpec:
     """What to probe: a stage, a shard, where each of its inputs lies, and the run directory that takes the output."""
 
-    spec: StageSpec
+    stage: StageSpec
     shard: str
     inputs: dict[str, tuple[RunDir, Receipt]]
     home: RunDir  # holds assets, and objects that samples name
@@ -135,18 +135,18 @@ class _FewSamples(RunDir):
         return self.pace.few(Sample(key, columns) for key, columns in merge_on_key(rows))
 
 
-def measure(order: ProbeOrder, started_s: float) -> Measured:
+def measure(spec: ProbeSpec, started_s: float) -> Measured:
     """Runs the stage as a worker would, on a few samples; raises ProbeError, with a traceback in it, if that fails."""
     pace = Pace()
     runner = ShardRunner(
-        order.spec, _FewSamples(order.made.uri, order.inputs, pace), pace.in_flight, home=order.home
+        spec.stage, _FewSamples(spec.made.uri, spec.inputs, pace), pace.in_flight, home=spec.home
     )  # fmt: skip
     stage = runner.stage
     pace.batch_size = stage.batch_size
     if isinstance(stage, SourceStage):
         all_of = stage.source
         stage.source = lambda shard: pace.few(all_of(shard))
-    outcome = runner.run(order.shard)
+    outcome = runner.run(spec.shard)
     done_s = time.monotonic()
     runner.close()
     if outcome.status != "done":

@@ -22,7 +22,7 @@ from ..rundir.rundir import RunDir
 from ..steps.assets import Asset, resolve_asset
 from ..steps.barrier import Barrier, BarrierContext, BarrierError
 from .child import measure_apart
-from .measure import Measured, ProbeError, ProbeOrder
+from .measure import Measured, ProbeError, ProbeSpec
 
 LIMIT_S = 300.0  # for a stage
 
@@ -39,7 +39,7 @@ class Probed:
 
 
 class Probe:
-    """Probes the nodes of a graph in their order. `made` is an empty local folder that takes all output."""
+    """Probes the nodes of a graph in their spec. `made` is an empty local folder that takes all output."""
 
     def __init__(self, graph: Graph, run: RunDir, made: Path, log: Callable[[str], None]) -> None:
         self._graph, self._run, self._folder, self._log = graph, run, made, log
@@ -74,8 +74,8 @@ class Probe:
             shard = (plan.pending or plan.shards)[0]
             inputs = {column: self._input(column, shard) for column in node.step.reads}
             home = self._made if self._stands_in else self._run
-            order = ProbeOrder(self._spec(node), shard, inputs, home, self._made)
-            return Probed(node, shard, measure_apart(order, self._folder, limit_s))
+            spec = ProbeSpec(self._spec(node), shard, inputs, home, self._made)
+            return Probed(node, shard, measure_apart(spec, self._folder, limit_s))
         except ProbeError as error:
             return Probed(node, shard, why_not=str(error), log=error.log)
 

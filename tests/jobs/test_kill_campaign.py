@@ -89,4 +89,4 @@ def test_killed_in_the_whole_flow(dap, calm, request, tmp_path, stretch, victim,
             nodes.replace_dead(1)
     assert contents(place) == wanted
     assert (verified := dap("verify", "--run-dir", place)).returncode == 0, verified.stdout
-    assert disturbed.family.left_after(100, of="dap_engine.engine.execution.worker" if nodes else "") == []
+    assert disturbed.family.left_after(100, of="dap_engine.engine.child_process" if nodes else "") == []

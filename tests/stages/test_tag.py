@@ -84,8 +84,8 @@ def test_the_threshold_decides_when_it_is_unsure():
 def test_the_weights_are_an_asset_and_the_tags_name_the_recipe_s_model(qwen):
     assert Tag().assets() == {}
     stage = Tag(model="hub/Qwen2-VL-2B-Instruct")
-    assert stage.assets() == {"tagger": "hub/Qwen2-VL-2B-Instruct"}
-    rows = run(stage, samples(jpeg(0)), {"tagger": str(qwen)})
+    assert stage.assets() == {"model": "hub/Qwen2-VL-2B-Instruct"}
+    rows = run(stage, samples(jpeg(0)), {"model": str(qwen)})
     assert rows[0].fields["model"] == "Qwen2-VL-2B-Instruct"
 
 
@@ -94,7 +94,7 @@ def test_a_pickled_stage_gives_the_same_rows():
     copy = pickle.loads(pickle.dumps(stage))  # noqa: S301 - our own bytes
     assert copy.settings() == stage.settings()
     assert run(copy, samples(jpeg(0))) == run(stage, samples(jpeg(0)))
-    assert set(stage.settings()) == {"model", "prompt", "threshold", "min_pixels", "max_pixels", "batch_size"}
+    assert set(stage.settings()) == {"prompt", "threshold", "min_pixels", "max_pixels", "batch_size"}
 
 
 def test_a_threshold_that_decides_nothing_is_refused_before_any_work():

@@ -1,5 +1,9 @@
 """Samples that make a stage raise, hang, crash or grow: they are dropped, and cost nobody else."""
 
+import os
+import pickle
+from dataclasses import dataclass
+
 import pytest
 
 from dap_engine.engine.execution.executor import InProcessExecutor
@@ -9,11 +13,13 @@ from dap_engine.engine.execution.run_shard import StageSpec
 from dap_engine.engine.execution.runner import Runner
 from dap_engine.engine.execution.supervisor import Supervisor
 from dap_engine.engine.planning.graph import build_graph
-from dap_engine.engine.planning.recipe import load_recipe
+from dap_engine.engine.planning.recipe import Node, load_recipe
 from dap_engine.engine.rundir.drops import read_drops
 from dap_engine.engine.rundir.retry_marks import RetryMark, put_back
 from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.steps.limits import Limits, Pool
 from tests.engine.poison import RECIPE, STEPS
+from tests.engine.steps import Count, Times
 
 
 def run(place, *overrides, executor=InProcessExecutor):
@@ -65,13 +71,40 @@ def test_a_stage_that_gets_nothing_through_is_a_bug(tmp_path):
     assert "cannot double 0" in RunDir(str(tmp_path)).failures("products")["0000"]
 
 
-def test_a_stage_that_cannot_be_set_up_leaves_its_traceback(tmp_path):
+@pytest.mark.parametrize("executor", [InProcessExecutor, lambda: RayExecutor(num_cpus=1)])
+def test_a_stage_that_cannot_be_set_up_ends_the_run_with_its_traceback(tmp_path, executor):
     """An OSError of the stage is none of the storage: it is not waited out, and not told as one."""
-    result = run(str(tmp_path), f"poison.weights={tmp_path}")
-    assert {(o.node, o.status) for o in result.unfinished} >= {("poison", "failed")}
-    for shard in ("0000", "0001"):
-        assert "IsADirectoryError" in RunDir(str(tmp_path)).failures("products")[shard]
-        assert "in setup" in RunDir(str(tmp_path)).failures("products")[shard]
+    result = run(str(tmp_path), f"poison.weights={tmp_path}", "poison.pool.num_cpus=1", executor=executor)
+    assert (result.stopped_at, result.shards_failed) == ("poison", False)
+    (failed,) = [outcome for outcome in result.unfinished if outcome.status == "failed"]
+    left = RunDir(str(tmp_path)).failures("products")[failed.shard]
+    assert "IsADirectoryError" in left
+    assert "in setup" in left
+
+
+@dataclass
+class Unsendable(Times):
+    """Holds what does not pickle."""
+
+    def __post_init__(self):
+        self.held = open(os.devnull)  # noqa: SIM115
+
+
+def test_a_stage_that_does_not_pickle_ends_the_run(tmp_path):
+    graph = build_graph([Node("count", Count()), Node("times", Unsendable())])
+    result = Runner(graph, RunDir(str(tmp_path)), InProcessExecutor, Progress()).run(graph.nodes)
+    assert (result.stopped_at, result.shards_failed) == ("times", False)
+    assert "cannot pickle" in RunDir(str(tmp_path)).failures("products")["times"]
+
+
+def test_an_exception_in_the_child_before_the_stage_is_there_is_not_tried_again(tmp_path):
+    """As where a worker lacks a module that the driver has."""
+    spec = StageSpec("poison", "products", Pool(), Limits(), 1.0, pickle.dumps((Times(), {}))[:-20])
+    with (tmp_path / "log").open("wb") as log:
+        outcome = Supervisor(spec, RunDir(str(tmp_path / "run")), log).run("0000")
+    assert (outcome.status, outcome.fatal) == ("failed", True)
+    assert outcome.error == (tmp_path / "log").read_text()
+    assert "UnpicklingError" in outcome.error or "EOFError" in outcome.error
 
 
 def test_a_sample_that_hangs_is_dropped_after_the_limit(tmp_path):

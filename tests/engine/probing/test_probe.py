@@ -1,5 +1,6 @@
 """A probe measures stages whose cost is known, writes nothing into the run, and foretells what the run then does."""
 
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -117,7 +118,8 @@ def assert_foretold(predicted: Forecast, done: RunDir) -> None:
         assert stage.bytes == pytest.approx(sum(receipt.output.bytes for receipt in receipts), rel=0.3)
 
 
-def test_a_stage_that_fails_is_said_and_the_rest_goes_on(tmp_path):
+def test_a_stage_that_fails_is_said_and_the_rest_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the logs stay there
     graph = graph_of(
         "count: {step: count}",
         "raises: {step: costly, column: a, fails: raises}",
@@ -129,6 +131,9 @@ def test_a_stage_that_fails_is_said_and_the_rest_goes_on(tmp_path):
         "none: {step: costly, column: models/none}",
     )
     _, probed = probe(tmp_path, graph, limit_s=15.0, only=[node.name for node in graph.nodes if node.name != "none"])
+    logs = {each.node.name: Path(each.log).read_text() for each in probed if each.log}
+    assert list(logs) == ["raises", "crashes", "hangs"]
+    assert "in _work" in logs["raises"]
     why = {each.node.name: each.why_not for each in probed}
     assert why == {
         "count": "",

@@ -1,6 +1,7 @@
 """What the headers of videos tell: length and identity, of any file, anywhere."""
 
 import os
+import signal
 
 import pytest
 from pyarrow import fs
@@ -58,16 +59,24 @@ def test_a_child_finds_the_same(video, tmp_path):
     assert read_video_infos_in_child(uris) == read_video_infos(uris)
 
 
-def test_a_file_that_kills_the_child_costs_only_itself(video, tmp_path, monkeypatch):
+def _die_over_bad_ones(parent, uris):
+    if "bad" in uris:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    parent.send([{"seconds": 1.0, "bytes": 1, "content": "x"} for _ in uris])
+
+
+def test_a_file_that_kills_the_child_costs_only_itself(monkeypatch):
     """A child that is killed over one file, as a broken demuxer would be."""
-    killer = tmp_path / "killer.py"
-    killer.write_text(
-        "import json, os, sys\n"
-        "uris = json.load(sys.stdin)\n"
-        "if any('bad' in uri for uri in uris): os.kill(os.getpid(), 11)\n"
-        "json.dump([{'seconds': 1.0, 'bytes': 1, 'content': 'x'} for _ in uris], sys.stdout)\n"
-    )
-    real = module.subprocess.run
-    monkeypatch.setattr(module.subprocess, "run", lambda command, **kw: real([command[0], str(killer)], **kw))
-    infos = read_video_infos_in_child(["a", "bad", "c", "d"])
-    assert [info.seconds for info in infos] == [1.0, None, 1.0, 1.0]
+    monkeypatch.setattr(module, "_send_all", _die_over_bad_ones)
+    found = read_video_infos_in_child(["a", "bad", "c", "d"])
+    assert [info.seconds for info in found] == [1.0, None, 1.0, 1.0]
+
+
+def _raise(parent, uris):
+    raise ModuleNotFoundError("no module for it")
+
+
+def test_an_exception_of_the_child_is_no_fault_of_the_files(monkeypatch):
+    monkeypatch.setattr(module, "_send_all", _raise)
+    with pytest.raises(RuntimeError, match=r"(?s)Traceback.*ModuleNotFoundError: no module for it"):
+        read_video_infos_in_child(["a", "b"])
