@@ -89,13 +89,25 @@ def test_a_job_whose_working_directory_is_the_project(project, tmp_path):
     try:
         client = JobSubmissionClient(f"http://{cluster.dashboard_url}")
         command = f"{sys.executable} -m dap_engine.jobs run small.yaml --run-dir {tmp_path / 'run'}"
-        job = client.submit_job(entrypoint=command, runtime_env={"working_dir": str(project)})
+        job = submit(client, command, project)
         while not client.get_job_status(job).is_terminal():
             time.sleep(0.5)
         assert client.get_job_status(job) == JobStatus.SUCCEEDED, client.get_job_logs(job)
     finally:
         ray.shutdown()
     assert main(["verify", "--run-dir", str(tmp_path / "run")]) == 0
+
+
+def submit(client: JobSubmissionClient, command: str, folder: Path) -> str:
+    """Submits a job, as soon as the cluster has an agent that takes one."""
+    end_s = time.monotonic() + 60
+    while True:
+        try:
+            return client.submit_job(entrypoint=command, runtime_env={"working_dir": str(folder)})
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > end_s:
+                raise
+            time.sleep(1)
 
 
 def test_the_wheel_holds_every_file_of_the_tree_and_installs_nothing_else(tmp_path):
