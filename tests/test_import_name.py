@@ -55,7 +55,7 @@ def python(project: Path, *arguments: object) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=800,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -78,6 +78,8 @@ def test_a_training_under_torchrun(project):
     DapModel.from_folder(project / "model")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_training_on_ray(project):
     train = ["train", "training.yaml", "--data", "train-rooms", "--out", "model", "--set", "hardware.workers=2"]
     python(project, "-m", "dap_engine.jobs", *train)
