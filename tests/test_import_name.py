@@ -55,7 +55,7 @@ def python(project: Path, *arguments: object) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=800,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -78,6 +78,8 @@ def test_a_training_under_torchrun(project):
     DapModel.from_folder(project / "model")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_training_on_ray(project):
     train = ["train", "training.yaml", "--data", "train-rooms", "--out", "model", "--set", "hardware.workers=2"]
     python(project, "-m", "dap_engine.jobs", *train)
@@ -89,13 +91,25 @@ def test_a_job_whose_working_directory_is_the_project(project, tmp_path):
     try:
         client = JobSubmissionClient(f"http://{cluster.dashboard_url}")
         command = f"{sys.executable} -m dap_engine.jobs run small.yaml --run-dir {tmp_path / 'run'}"
-        job = client.submit_job(entrypoint=command, runtime_env={"working_dir": str(project)})
+        job = submit(client, command, project)
         while not client.get_job_status(job).is_terminal():
             time.sleep(0.5)
         assert client.get_job_status(job) == JobStatus.SUCCEEDED, client.get_job_logs(job)
     finally:
         ray.shutdown()
     assert main(["verify", "--run-dir", str(tmp_path / "run")]) == 0
+
+
+def submit(client: JobSubmissionClient, command: str, folder: Path) -> str:
+    """Submits a job, as soon as the cluster has an agent that takes one."""
+    end_s = time.monotonic() + 60
+    while True:
+        try:
+            return client.submit_job(entrypoint=command, runtime_env={"working_dir": str(folder)})
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > end_s:
+                raise
+            time.sleep(1)
 
 
 def test_the_wheel_holds_every_file_of_the_tree_and_installs_nothing_else(tmp_path):

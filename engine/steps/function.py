@@ -35,7 +35,7 @@ def stage(*, reads: Sequence[str], writes: Column) -> Callable[[Function], type[
         members = {"name": function.__name__, "reads": tuple(reads), "writes": writes, "process": process}
         members |= {"function": staticmethod(function), "__doc__": function.__doc__, "__module__": function.__module__}
         made = dataclasses.make_dataclass(
-            function.__name__, [*settings, ("batch_size", int, 1)], bases=(Stage,), namespace=members
+            function.__name__, [*settings, ("batch_size", int, 1)], bases=(Stage,), namespace=members, kw_only=True
         )
         made.__qualname__ = function.__qualname__  # a stage is sent to workers by its name
         return made

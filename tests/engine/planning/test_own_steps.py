@@ -110,7 +110,7 @@ def test_a_module_of_the_folder_never_stands_in_for_an_installed_one(folder):
         ("def (", '{step: "wrong:Double"}', r"cannot be imported: SyntaxError: .*\(wrong.py, line \d+\)"),
         (DOUBLE.replace("@dataclass", ""), '{step: "wrong:Double"}', "no dataclass: put @dataclass above it"),
         (DOUBLE.replace('name = "double"', ""), '{step: "wrong:Double"}', "has no name.*name = 'double'"),
-        (DOUBLE.replace("def process", "def proces"), '{step: "wrong:Double"}', "abstract method 'process'"),
+        (DOUBLE.replace("def process", "def proces"), '{step: "wrong:Double"}', "abstract method '?process"),
         (DOUBLE.replace('("numbers",)', '"numbers"'), '{step: "wrong:Double"}', "give a tuple of columns"),
         (DOUBLE.replace("writes = Pa", "writes = None  # Pa"), '{step: "wrong:Double"}', "its writes are None"),
         (DOUBLE.replace("factor: int", "factor: Nosuch"), '{step: "wrong:Double"}', "Nosuch"),
