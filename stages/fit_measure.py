@@ -69,8 +69,9 @@ class FitMeasure(Barrier):
         try:
             if self.measure == "tagger":
                 return fit_tagger(scenes, self.variants, self.seed)
-            parts = ([scene.rgb for scene in scenes if scene.held_out == held_out] for held_out in (False, True))
-            return fit_poles(*parts, self.variants, self.seed)
+            panoramas = [scene.rgb for scene in scenes if not scene.held_out]
+            held_out = [scene.rgb for scene in scenes if scene.held_out]
+            return fit_poles(panoramas, held_out, self.variants, self.seed)
         except ValueError as error:
             raise BarrierError(str(error)) from error
 
