@@ -67,8 +67,9 @@ class FitMeasure(Barrier):
         try:
             if self.measure == "tagger":
                 return fit_tagger(scenes, self.variants, self.seed)
-            learned, held_out = ([scene.rgb for scene in scenes if scene.held_out == part] for part in (False, True))
-            return fit_poles(learned, held_out, self.variants, self.seed)
+            panoramas = [scene.rgb for scene in scenes if not scene.held_out]
+            held_out = [scene.rgb for scene in scenes if scene.held_out]
+            return fit_poles(panoramas, held_out, self.variants, self.seed)
         except ValueError as error:
             raise BarrierError(str(error)) from error
 

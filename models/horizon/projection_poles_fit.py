@@ -29,7 +29,10 @@ def fit_poles(
 
     Panoramas are uint8 RGB (H, 2H, 3). Each gives `variants` whole pictures, level or turned, whose edges are poles,
     and as many parts, whose edges are none. Some are coarse or compressed, and some whole ones have a nadir patch.
+    Raises ValueError if there are none to fit to, or none held out.
     """
+    if not panoramas or not held_out:
+        raise ValueError("the pole measure needs panoramas, both to be fitted to and held out")
     rng = np.random.Generator(np.random.PCG64(seed))
     values, labels = _edges(panoramas, variants, rng)
     weights = fit_logistic(values, labels, np.array([_PENALTY] * 3 + [0, 0]))
@@ -72,7 +75,8 @@ def _part(panorama: np.ndarray, rng: Rng) -> np.ndarray:
     """A perspective picture, or what is left without 10° to 60° above and below, stretched to 2:1."""
     if rng.random() < 0.4:
         looking = View(yaw_deg=rng.uniform(0, 360), pitch_deg=rng.uniform(-30, 30))
-        directions = view_directions([looking], (_SIZE[1], _SIZE[0]), fov_deg=rng.uniform(50, 120))[0].numpy()
+        size = (CANVAS_HEIGHT, 2 * CANVAS_HEIGHT)
+        directions = view_directions([looking], size, fov_deg=rng.uniform(50, 120))[0].numpy()
         return view(panorama, directions / np.linalg.norm(directions, axis=2, keepdims=True))
     above, below = (round(CANVAS_HEIGHT * missing_deg / 180) for missing_deg in rng.uniform(10, 60, 2))
     return cv2.resize(panorama[above : CANVAS_HEIGHT - below], _SIZE, interpolation=cv2.INTER_LINEAR)
