@@ -83,9 +83,10 @@ class DapConfig(PreTrainedConfig):
     image_height: int | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        backbone = {"num_register_tokens": 4} if self.backbone_config is None else self.backbone_config
+        backbone: Any = {"num_register_tokens": 4} if self.backbone_config is None else self.backbone_config
         if isinstance(backbone, dict):
-            self.backbone_config = AutoConfig.for_model(**{"model_type": "dinov3_vit"} | backbone)
+            fields = dict(backbone)
+            self.backbone_config = AutoConfig.for_model(fields.pop("model_type", "dinov3_vit"), **fields)
         super().__post_init__(**kwargs)
         self._complete_backbone()
         features, channels = PUBLISHED_HEADS.get(self.backbone.hidden_size, PUBLISHED_HEADS[384])
