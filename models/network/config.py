@@ -67,7 +67,7 @@ class DapConfig(PreTrainedConfig):
     """
 
     model_type = "dap"
-    sub_configs = {"backbone_config": AutoConfig}  # noqa: RUF012 (a ClassVar by transformers' convention)
+    sub_configs = {"backbone_config": AutoConfig}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
 
     backbone_config: dict | PreTrainedConfig | None = None
     decoder: Decoder = "spherical"
