@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from ..engine.execution.placement import check_room, needed
 from ..engine.execution.ray_executor import connect, machines
+from ..engine.steps.barrier import BarrierError
 from ..stages.training.fit import Log
 from ..stages.training.training import Task
 
@@ -27,8 +29,10 @@ def train_on_ray(task: Task, folder: Path, say: Log) -> dict[str, float]:
     Raises:
         ResourceError: the cluster has no room for the workers.
         FloatingPointError: the loss became no number.
+        BarrierError: a rank raised an exception; the message is its traceback, whose last line says what it was.
     """
     hardware = task.training.hardware
+    task.resume.storage.delete(_error_path(task))
     with _cluster(), tempfile.TemporaryDirectory() as own, _lines(say) as lines:
         check_room(task.training.model, hardware.pool, machines())
         trainer = TorchTrainer(
@@ -43,34 +47,46 @@ def train_on_ray(task: Task, folder: Path, say: Log) -> dict[str, float]:
             ),
         )
         figures = trainer.fit().return_value
-    if isinstance(figures, FloatingPointError):
+    if isinstance(figures, Exception):
         raise figures
     _take_model(task, folder)
     return figures or {}
 
 
-def _work(config: dict[str, Any]) -> dict[str, float] | FloatingPointError:
-    """One rank. Runs on a worker, anew after a failure, and then goes on from the last checkpoint.
+def _work(config: dict[str, Any]) -> dict[str, float] | FloatingPointError | BarrierError:
+    """One rank. Ray starts all ranks again when one ends early; they go on from the last checkpoint.
 
-    A loss that is no number is no failure of a worker, but the same on all of them, and would be so again.
+    That is right for a killed worker. A loss that is no number is the same on all ranks, so all return it. Any other
+    exception is raised, so that no rank waits for this one, and is what the ranks return when they are started again.
     """
     task, lines = config["task"], config["lines"]
-    hardware = task.training.hardware
+    hardware, storage = task.training.hardware, task.resume.storage
+    if storage.size(_error_path(task)) is not None:
+        return BarrierError(storage.read_bytes(_error_path(task)).decode())
     distributed = {
         "accelerator": "gpu" if hardware.num_gpus else "cpu",
         "devices": "auto",  # what Ray has given to the worker
         "strategy": RayDDPStrategy(find_unused_parameters=True),
         "plugins": [RayLightningEnvironment()],
     }
-    storage = task.resume.storage
     with storage.scratch() as scratch:
         try:
             figures = task.work(scratch / "model", lines.put, distributed)
         except FloatingPointError as error:
             return error
+        except (RuntimeError, OSError):
+            raise  # also what a rank says whose peer was killed
+        except Exception:
+            storage.write_bytes(_error_path(task), traceback.format_exc().encode())
+            raise
         if get_context().get_world_rank() == 0:
             storage.publish(scratch / "model", _model_path(task))
     return figures
+
+
+def _error_path(task: Task) -> str:
+    """Where a rank leaves the traceback of an exception."""
+    return str(Path(task.resume.path).with_suffix(".error.txt"))
 
 
 def _model_path(task: Task) -> str:

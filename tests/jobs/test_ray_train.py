@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import ray
 from dap_engine.engine.execution.placement import ResourceError
 from dap_engine.engine.execution.ray_executor import RayExecutor
 from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.steps.barrier import BarrierError
 from dap_engine.engine.storage.storage import Storage, hash_local
 from dap_engine.jobs.ray_train import train_on_ray
 from dap_engine.models.network.dap import DapModel
@@ -105,6 +106,27 @@ def test_a_training_that_the_cluster_cannot_hold_is_refused_at_once(cluster, dat
     task = Task(greedy, RunDir(str(data)), {}, Resume(Storage(str(tmp_path)), "checkpoints/rooms.ckpt", 2))
     with pytest.raises(ResourceError, match="needs 2 workers of 2 CPU each; the cluster has 2 CPU"):
         train_on_ray(task, tmp_path / "model", print)
+
+
+@dataclass
+class Broken(Train):
+    """Raises where its network is built, as a package that a node lacks would."""
+
+    def build(self, assets):
+        with open(self.network.config["log"], "a") as log:
+            log.write("built\n")
+        raise ModuleNotFoundError("No module named 'flash_attn'")
+
+
+def test_an_exception_of_a_rank_ends_the_training_with_its_cause(cluster, data, tmp_path):
+    """Not after as many tries as there may be failures, and not hidden behind a count of them."""
+    log = tmp_path / "log"
+    hardware, network = Hardware(workers=1, max_failures=5), Network(config={"log": str(log)})
+    broken = Broken(**vars(TRAIN) | {"hardware": hardware, "network": network})
+    state = Storage(str(tmp_path / "state"))
+    with pytest.raises(BarrierError, match=r"(?s)Traceback.*ModuleNotFoundError: No module named 'flash_attn'\n$"):
+        train_on_ray(Task(broken, RunDir(str(data)), {}, Resume(state, "c.ckpt", 2)), tmp_path / "model", print)
+    assert log.read_text() == "built\n"
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
