@@ -72,16 +72,18 @@ def test_a_step_of_your_own(folder, footage):  # noqa: F811
     key = next(row.key for row in rows(folder, "frames"))
     assert key in run(folder, "dap", "lineage", *here, key).stdout
 
-    away = folder / "runs"
+    away = folder / "elsewhere"
+    away.mkdir()
+    there = ["--run-dir", "../runs/bright"]
     missing = "step 'bright': no module 'bright', neither in"
     for command in (["status"], ["retry", "--column", "brightness"]):
-        done = run(away, "dap", *command, "--run-dir", "bright")
+        done = run(away, "dap", *command, *there)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert missing in done.stderr
-    verified = run(away, "dap", "verify", "--run-dir", "bright")
+    verified = run(away, "dap", "verify", *there)
     assert (verified.returncode, verified.stdout.count("\n")) == (1, 2)  # all else is as it should be
     assert f"run.yaml: {missing}" in verified.stdout
-    assert run(away, "dap", "lineage", "--run-dir", "bright", key).returncode == 0
+    assert run(away, "dap", "lineage", *there, key).returncode == 0
 
     (folder / "bright.py").write_text("import nosuchmodule\n")
     done = run(folder, *first, "--run-dir", "runs/other")
