@@ -102,11 +102,11 @@ def bring_up_to_date(job: Job, shards: Collection[str] | None = None, metrics_po
     return runner.run(job.nodes)
 
 
-def launch_ranks(task: Any, folder: Path, say: Callable[[str], None]) -> dict[str, float]:
+def launch_ranks(task: Any, folder: Path, log: Callable[[str], None]) -> dict[str, float]:
     """Trains on the workers of a Ray cluster; see `train_on_ray`."""
     from .ray_train import train_on_ray  # importing Ray costs seconds: only when there is work for it
 
-    return train_on_ray(task, folder, say)
+    return train_on_ray(task, folder, log)
 
 
 def make_executor(recipe: Recipe, metrics_port: int | None = None) -> Executor:

@@ -23,7 +23,7 @@ from ray.train.torch import TorchTrainer  # isort: skip
 from ray.util.queue import Queue  # isort: skip
 
 
-def train_on_ray(task: Task, folder: Path, say: Log) -> dict[str, float]:
+def train_on_ray(task: Task, folder: Path, log: Log) -> dict[str, float]:
     """Trains on `hardware.workers` workers and leaves the model in the local `folder`; returns the validation figures.
 
     Raises:
@@ -33,7 +33,7 @@ def train_on_ray(task: Task, folder: Path, say: Log) -> dict[str, float]:
     """
     hardware = task.training.hardware
     task.resume.storage.delete(_error_path(task))
-    with _cluster(), tempfile.TemporaryDirectory() as own, _lines(say) as lines:
+    with _cluster(), tempfile.TemporaryDirectory() as own, _lines(log) as lines:
         check_room(task.training.model, hardware.pool, machines())
         trainer = TorchTrainer(
             _work,
@@ -119,13 +119,13 @@ def _cluster() -> Iterator[None]:
 
 
 @contextmanager
-def _lines(say: Log) -> Iterator[Queue]:
+def _lines(log: Log) -> Iterator[Queue]:
     """A queue into which workers put lines of progress, said here."""
     queue = Queue(actor_options={"num_cpus": 0})
 
     def listen() -> None:
         while (line := queue.get()) is not None:
-            say(line)
+            log(line)
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()

@@ -22,7 +22,7 @@ KINDS = {
 }
 """What a recipe calls each kind of step, and where its class is."""
 
-_MODULES = {name: module for module, name in (place.split(":") for place in KINDS.values())}
+_MODULES = {name: module for module, name in (reference.split(":") for reference in KINDS.values())}
 
 
 def __getattr__(name: str) -> Any:

@@ -96,12 +96,12 @@ def _train_alone(arguments: argparse.Namespace) -> int:
     with out.scratch() as scratch:
         _mark(out)
         figures = train(
-            Task(training, data, resolve_assets(data, training), resume), scratch / "model", _say, launch_ranks
+            Task(training, data, resolve_assets(data, training), resume), scratch / "model", _log, launch_ranks
         )
         if (scratch / "model").is_dir():  # on rank 0
             write_lineage(scratch / "model", basis, figures)
             _publish(scratch / "model", out)
-            _say(f"done: {arguments.out}")
+            _log(f"done: {arguments.out}")
     return EXIT_DONE
 
 
@@ -184,5 +184,5 @@ def _publish(folder: Path, out: Storage) -> None:
             out.delete(name)
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
