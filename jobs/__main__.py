@@ -1,4 +1,4 @@
-"""The command line: `dap COMMAND …`. Each command is a module of this folder with `add_arguments` and `main`."""
+"""The command line: `dap COMMAND …`. Each command is a module of `commands/` with `add_arguments` and `main`."""
 
 from __future__ import annotations
 

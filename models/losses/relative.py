@@ -1,7 +1,7 @@
 """Losses up to an unknown scale and shift, and of features: those of the Depth Anything recipes.
 
 They are meant for disparity (inverse distance), where what is beyond the range is simply 0. Weights, and what is no
-number, are as in `models.losses`: pixels of weight 0 and those without a finite truth have no part, without any pixel
+number, are as in `losses.py` beside this file: pixels of weight 0 and those without a finite truth have no part, without any pixel
 a loss is 0, and a prediction of nan or inf where it counts makes the loss nan.
 """
 
