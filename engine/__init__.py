@@ -1,4 +1,4 @@
-"""How any shard of anything is planned, run, committed and resumed; here, what steps of one's own are written with."""
+"""How any shard of anything is planned, run, committed and resumed; the names below are what custom steps use."""
 
 from .records.column import Column, FolderColumn, ParquetColumn, TarColumn
 from .records.sample import Drop, Row, Sample

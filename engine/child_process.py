@@ -170,7 +170,7 @@ class Parent:
         self._connection.send_bytes(json.dumps([kind, content]).encode())
 
 
-def _be_first_to_go() -> None:
+def _raise_oom_score() -> None:
     """A system out of memory shall kill this process, not its parent, which will find out who is to blame."""
     with suppress(OSError):  # no such file but on Linux
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -184,6 +184,6 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    _be_first_to_go()
+    _raise_oom_score()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     Parent(Connection(int(sys.argv[1]))).run()

@@ -1,6 +1,6 @@
-"""The command line, and what composes stages and models; here, the engine from Python.
+"""The command line, and what composes stages and models. The names below are the Python API.
 
-Libraries read these settings when they are loaded.
+The environment variables must be set before numpy and torch are loaded.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class RayExecutor:
             segment = fitting_segments(specs, machines())[0]
             if (yield from _run_pipeline(segment, progress, run)):
                 progress.stages_done += len(segment)
-            elif progress.lost_again():
+            elif progress.count_lost_pipeline():
                 raise ClusterError(
                     f"{_LOST_PIPELINES} Ray Data pipelines were lost one after the other; the same command resumes"
                 )
@@ -149,7 +149,7 @@ class _ChainProgress:
         shards = [shard for shard, reported in self._reported.items() if not reported & last]
         return shards, [shard in self._stopped for shard in shards]
 
-    def lost_again(self) -> bool:
+    def count_lost_pipeline(self) -> bool:
         """Counts a lost pipeline; True if that happens too often."""
         self._lost += 1
         return self._lost >= _LOST_PIPELINES
@@ -163,7 +163,7 @@ class _Watch:
         self._heard_s = self._looked_s = time.monotonic()
         self._longest_s = 0.0
 
-    def hear(self, outcome: Outcome) -> None:
+    def record(self, outcome: Outcome) -> None:
         """A shard has come through."""
         self._heard_s, self._longest_s = time.monotonic(), max(self._longest_s, outcome.seconds)
 
@@ -198,7 +198,7 @@ def _run_pipeline(segment: Sequence[StageSpec], progress: _ChainProgress, run: R
         while True:
             ended, _ = ray.wait([running], timeout=_LISTEN_EVERY_S)
             for outcome in ray.get(channel.take.remote()):
-                watch.hear(outcome)
+                watch.record(outcome)
                 if progress.add(outcome):
                     yield outcome
             if ended:

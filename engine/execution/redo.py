@@ -1,4 +1,4 @@
-"""Doing again what was put back of a finished shard, and keeping the rest of it as it is.
+"""Reprocesses the batches of a finished shard that hold drops marked by `dap retry`, and copies the rest.
 
 The unit is the batch: it is done again whole, so that the bytes are those of a shard in which nothing went wrong.
 """
@@ -19,35 +19,35 @@ _ABOVE_ALL_KEYS = "\x7f"
 
 
 def redo(work: ShardWork, batches: Iterable[list[Sample]], run: RunDir, done: Receipt, what: RetryMark) -> None:
-    """Takes the batches that hold a drop that was put back, and keeps what was made of the others.
+    """Processes the batches that hold a marked drop, and copies what was made of the others.
 
     Rows and drops belong to the last sample whose key is not above theirs: a stage that fans out names its rows after
     the sample (`<key>-<n>`), and the keys of a shard rise.
     """
-    rows, drops = _Rising(run.rows(done)), _Rising(iter(read_drops(run, done)))
+    rows, drops = _SortedCursor(run.rows(done)), _SortedCursor(iter(read_drops(run, done)))
     for batch, end in _with_ends(batches):
-        dropped = list(drops.below(end))
+        dropped = list(drops.before(end))
         if any(what.wants(drop) for drop in dropped):
-            for _ in rows.below(end):
+            for _ in rows.before(end):
                 pass  # made anew
             work.take(batch)
         else:
             work.keep(batch, dropped)
-            work.keep([], rows.below(end))
+            work.keep([], rows.before(end))
 
 
 _Item = TypeVar("_Item", Row, Drop)
 
 
-class _Rising(Generic[_Item]):
-    """Items with rising keys, handed out piece by piece."""
+class _SortedCursor(Generic[_Item]):
+    """Items with rising keys, read up to one key after another."""
 
     def __init__(self, items: Iterator[_Item]) -> None:
         self._items = items
         self._head = next(items, None)
 
-    def below(self, key: str) -> Iterator[_Item]:
-        """The items up to a key, which is left out."""
+    def before(self, key: str) -> Iterator[_Item]:
+        """Yields the items whose key is less than `key`."""
         while self._head is not None and self._head.key < key:
             yield self._head
             self._head = next(self._items, None)

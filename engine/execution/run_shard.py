@@ -1,4 +1,4 @@
-"""The one way a shard is done, whoever calls it: tests, the in-process executor, or a Ray actor."""
+"""Running one shard of one stage. Every executor, the probe and the tests call this code, and so agree in bytes."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def run_shard(
 ) -> Receipt:
     """Puts the shard's samples through a stage that is set up, and commits its rows and drops; the receipt comes last.
 
-    `again`: the shard is done, and only what was put back of it is done anew.
+    `again`: the shard is done, and only the batches with marked drops are done again.
     """
     started_s = time.monotonic()
     with ExitStack() as stack:

@@ -98,7 +98,7 @@ class Runner:
         plans = planner.plan(nodes)
         for plan in plans:
             column = plan.node.step.writes.name
-            if is_map(plan.node) and planner.stated(column).claimed:
+            if is_map(plan.node) and planner.all_receipts(column).claimed:
                 clean_claims(self._run, column)
         if all(plan.done and not plan.orphans for plan in plans):
             for plan in plans:
@@ -122,7 +122,7 @@ class Runner:
         return not (self._result.over_budget or self._result.stopped_at)
 
     def _prepare(self, chain: Sequence[Node]) -> _ChainWork | None:
-        """What is to be done; None if the chain cannot begin. What was read to tell is let go."""
+        """What is to be done; None if the chain cannot begin. Receipts read for this are released on return."""
         planner = Planner(self._graph, self._run)
         barriers = {need.name: need for node in chain for need in self._graph.needs(node) if not is_map(need)}
         if missing := self._missing_input(list(barriers.values()), planner):
@@ -154,7 +154,7 @@ class Runner:
     def _delete_orphans(self, plan: NodePlan, planner: Planner) -> None:
         """Removes shards that the recipe has no more, such as those of a larger run before."""
         column = plan.node.step.writes.name
-        there = planner.stated(column)
+        there = planner.all_receipts(column)
         for shard in plan.orphans:
             delete_output(self._run, there[shard])
         for shard in planner.receipts(column).failed - set(plan.shards or ()):
@@ -185,7 +185,7 @@ class Runner:
                 return
 
     def _run_barrier(self, node: Node) -> bool:
-        """Brings a barrier up to date; False if later nodes have nothing to stand on."""
+        """Brings a barrier up to date; False if it failed, so that later nodes cannot run."""
         assert isinstance(node.step, Barrier)
         planner = Planner(self._graph, self._run)
         if missing := self._missing_input(self._graph.needs(node), planner):

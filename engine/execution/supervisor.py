@@ -32,7 +32,7 @@ class Supervisor:
     def run(self, shard: str) -> Outcome:
         """Brings a shard up to date; samples that keep killing children are dropped, retryable.
 
-        An exception that a child does not survive would meet every other one, too: the outcome is fatal.
+        If the child ends by an exception, every other child would too: the outcome is fatal.
         """
         history = _History(self._spec.limits.attempts)
         while True:
@@ -40,7 +40,7 @@ class Supervisor:
                 return self._attempt(shard, history.isolation())
             except ChildError as death:
                 self.close()
-                error = death.traceback or history.learn(death, self._in_flight)
+                error = death.traceback or history.record_death(death, self._in_flight)
                 if error:
                     fatal = death.code == "raised"
                     return failed(self._spec.node, self._spec.column, self._run, shard, error, fatal=fatal)
@@ -79,7 +79,7 @@ def _serve(parent: Parent, spec: StageSpec, run: RunDir) -> None:
 
 @dataclass
 class _History:
-    """What the deaths over one shard have taught."""
+    """The deaths of children over one shard, and what follows from them for its samples."""
 
     attempts: int
     _alone: set[str] = field(default_factory=set)
@@ -92,7 +92,7 @@ class _History:
         """What the next child should know."""
         return Isolation(frozenset(self._alone), dict(self._left_out))
 
-    def learn(self, death: ChildError, keys: Sequence[str]) -> str:
+    def record_death(self, death: ChildError, keys: Sequence[str]) -> str:
         """Takes a death over some samples into account; returns why the shard is given up, empty if it is not.
 
         A batch is tried once more as it is, for it may not have been its fault; then its samples go one by one.

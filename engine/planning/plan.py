@@ -68,9 +68,9 @@ class Planner:
         """The receipts of a column that agree with its outputs, read once."""
         return self._look_at(column).receipts
 
-    def stated(self, column: str) -> Receipts:
+    def all_receipts(self, column: str) -> Receipts:
         """All receipts of a column, whether or not they agree with its outputs."""
-        return self._look_at(column).stated
+        return self._look_at(column).all_receipts
 
     def assets(self, node: Node) -> dict[str, Asset] | None:
         """The node's assets; None if one has still to be made."""
@@ -82,18 +82,18 @@ class Planner:
         """What a barrier's outputs depend on; None while an asset is missing."""
         return self._basis(node, {column: self.receipts(column).digest for column in node.step.reads})
 
-    def context(self, node: Node, basis: Basis, **abilities: Any) -> BarrierContext:
-        """The barrier's view of the run; without abilities it can look, not work."""
+    def context(self, node: Node, basis: Basis, **callbacks: Any) -> BarrierContext:
+        """The barrier's view of the run; without callbacks it is read-only."""
         assert isinstance(node.step, Barrier)
         inputs = {column: self.receipts(column) for column in node.step.reads}
-        able: dict[str, Any] = {
+        given: dict[str, Any] = {
             "assets": {},
             "map_stage": _refuse,
             "launch_ranks": _refuse,
             "log": _refuse,
-            **abilities,
+            **callbacks,
         }
-        return BarrierContext(run=self._run, basis=basis, writes=node.step.writes, inputs=inputs, **able)
+        return BarrierContext(run=self._run, basis=basis, writes=node.step.writes, inputs=inputs, **given)
 
     def _look_at(self, column: str) -> Validated:
         if column not in self._columns:
@@ -101,7 +101,7 @@ class Planner:
             by_mtime = maker is not None and is_map(maker)  # only a shard can have two attempts at a time
             self._columns[column] = found = self._run.validated(column, by_mtime=by_mtime)
             if self._keeps_index:
-                write_index(self._run.storage, found.stated)
+                write_index(self._run.storage, found.all_receipts)
         return self._columns[column]
 
     def _basis(self, node: Node, inputs: dict[str, str]) -> Basis | None:
@@ -142,8 +142,8 @@ class Planner:
         there = self._look_at(node.step.writes.name)
         reasons = why_pending(there, shards, basis, inputs)
         why = ((shard, follows.get(shard, reason)) for shard, reason in zip(shards, reasons, strict=True))
-        orphans = tuple(there.stated.without(shards))
-        return _judged(node, shards, {shard: reason for shard, reason in why if reason}, orphans)
+        orphans = tuple(there.all_receipts.without(shards))
+        return _plan_from_reasons(node, shards, {shard: reason for shard, reason in why if reason}, orphans)
 
     def _barrier_plan(self, node: Node) -> NodePlan:
         assert isinstance(node.step, Barrier)
@@ -153,7 +153,7 @@ class Planner:
         shards = tuple(node.step.shards(self.context(node, basis)))
         done = self._look_at(node.step.writes.name)
         why = zip(shards, why_pending(done, shards, basis, repeat(basis.inputs, len(shards))), strict=True)
-        return _judged(node, shards, {shard: reason for shard, reason in why if reason})
+        return _plan_from_reasons(node, shards, {shard: reason for shard, reason in why if reason})
 
 
 def is_map(node: Node) -> bool:
@@ -161,7 +161,9 @@ def is_map(node: Node) -> bool:
     return isinstance(node.step, Stage)
 
 
-def _judged(node: Node, shards: tuple[str, ...], why: Mapping[str, str], orphans: tuple[str, ...] = ()) -> NodePlan:
+def _plan_from_reasons(
+    node: Node, shards: tuple[str, ...], why: Mapping[str, str], orphans: tuple[str, ...] = ()
+) -> NodePlan:
     return NodePlan(node, shards, tuple(why), dict(Counter(why.values()).most_common()), orphans)
 
 

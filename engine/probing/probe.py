@@ -97,7 +97,7 @@ class Probe:
         if column in self._foreseen or shard in self._pending(column):
             places.reverse()
         for place in places:
-            if (receipt := place.receipt(column, shard)) and place.holds(receipt):
+            if (receipt := place.receipt(column, shard)) and place.size_matches(receipt):
                 return place, receipt
         raise ProbeError(f"needs {column}")
 
@@ -138,7 +138,7 @@ class Probe:
         if any(self._pending(column) for column in node.step.reads):
             run, inputs = self._made, {column: self._stand_ins(column) for column in node.step.reads}
             self._stands_in = True
-        return _Aside(**{**vars(context), "run": run, "inputs": inputs}, made=self._made)
+        return _ProbeContext(**{**vars(context), "run": run, "inputs": inputs}, made=self._made)
 
     def _stand_ins(self, column: str) -> dict[str, Receipt]:
         """Lets the one shard that the probe made of a folder column stand for all of its shards."""
@@ -157,8 +157,8 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class _Aside(BarrierContext):
-    """Looks at the run and writes elsewhere."""
+class _ProbeContext(BarrierContext):
+    """A barrier context that reads from the run and commits to the temporary run directory of the probe."""
 
     made: RunDir = dataclasses.field(kw_only=True)
 
@@ -169,7 +169,7 @@ class _Aside(BarrierContext):
 
     def commit(self, shard: str, local: Path, samples_in: int, samples_out: int) -> Receipt:
         there = dataclasses.replace(self, run=self.made)
-        return super(_Aside, there).commit(shard, local, samples_in, samples_out)
+        return super(_ProbeContext, there).commit(shard, local, samples_in, samples_out)
 
     def keep_only(self, shards: Iterable[str]) -> None:
         """Removes nothing."""

@@ -102,13 +102,13 @@ def _stored_receipt(run: RunDir, receipt: Receipt, claim: _Claim | None) -> Rece
     if claim is None or not claim.overlaps():
         return receipt
     left = run.receipt(receipt.column, receipt.shard)
-    return left if left and run.fits(left) else None
+    return left if left and run.hashes_match(left) else None
 
 
 def revalidate(run: RunDir, receipt: Receipt) -> bool:
     """Hashes the outputs of a receipt that is older than they are, and writes it again if they are what it says."""
     with _exclusive(run, receipt.column, receipt.shard) as claim:
-        if run.receipt(receipt.column, receipt.shard) != receipt or not run.fits(receipt):
+        if run.receipt(receipt.column, receipt.shard) != receipt or not run.hashes_match(receipt):
             return False
         run.storage.write_bytes(receipt_path(receipt.column, receipt.shard), receipt.to_bytes())
         return _stored_receipt(run, receipt, claim) == receipt

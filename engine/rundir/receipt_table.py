@@ -181,7 +181,7 @@ class Receipts(Mapping[str, Receipt]):
 class Validated(NamedTuple):
     """The receipts of a column that agree with its outputs, and why each of the others does not count."""
 
-    stated: Receipts  # all of them
+    all_receipts: Receipts  # all of them
     receipts: Receipts  # those that agree
     refused: dict[str, str]  # shard -> why, in words
 

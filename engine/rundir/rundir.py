@@ -49,7 +49,7 @@ class RunDir:
         """All receipts of a column, from one listing and the index."""
         return read_receipts(self.storage, column)
 
-    def holds(self, receipt: Receipt) -> bool:
+    def size_matches(self, receipt: Receipt) -> bool:
         """Whether the output of a receipt is there, with the size that was written."""
         size = self.storage.size(receipt.output.path)
         if size is None:
@@ -67,7 +67,7 @@ class RunDir:
                 return False
         return not self.storage.list(claim_path(receipt.column, receipt.shard))
 
-    def fits(self, receipt: Receipt) -> bool:
+    def hashes_match(self, receipt: Receipt) -> bool:
         """Whether the stored objects have the hashes of the receipt. Reads them whole."""
         outputs = filter(None, (receipt.output, receipt.drops_output))
         return all(self.storage.hash_object(output.path) == output.sha256 for output in outputs)
@@ -76,7 +76,7 @@ class RunDir:
         """The receipts of a column that agree with a listing of its outputs. `by_mtime`: and are not newer."""
         outputs = self.storage.listing(column)  # before the claims: whoever replaced an output had a claim before
         drops = self.storage.listing(f"drops/{column}") if by_mtime else None
-        return validate_all(self.receipts(column), outputs, drops, self.fits)
+        return validate_all(self.receipts(column), outputs, drops, self.hashes_match)
 
     def columns(self) -> list[str]:
         """Names of the columns that have a receipt or a failure."""

@@ -20,7 +20,7 @@ IMAGE_FORMATS = "image2,jpeg_pipe,png_pipe,webp_pipe"
 MAX_TILT_DEG = 15.0
 
 # Measurements and the network err in different pictures: where they contradict each other, the surer one is believed.
-_SURELY_WHOLE = 0.15  # the network's probability of no panorama; below, poles that measure as cut off are not believed
+_SURELY_WHOLE = 0.15  # the network's probability of no panorama; below this, a "cut-off poles" measurement is ignored
 _DOUBTS = (0.8, -1.0), (0.5, 1.2), (0.15, 2.0)  # that probability and a seam gap: above both, it is no panorama
 _UNCLEAR = frozenset({"open_seam", "partial", "perspective", "unstretched_poles"})  # what measurements may confuse
 

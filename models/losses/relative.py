@@ -1,8 +1,8 @@
 """Losses up to an unknown scale and shift, and of features: those of the Depth Anything recipes.
 
-They are meant for disparity (inverse distance), where what is beyond the range is simply 0. Weights, and what is no
-number, are as in `losses.py` beside this file: pixels of weight 0 and those without a finite truth have no part, without any pixel
-a loss is 0, and a prediction of nan or inf where it counts makes the loss nan.
+They are meant for disparity (inverse distance), where what is beyond the range is simply 0. Weights, and nan and
+inf, are treated as in `losses.py`: pixels of weight 0 and those without a finite truth are ignored, a loss without any
+pixel is 0, and a prediction of nan or inf where it counts makes the loss nan.
 """
 
 import torch

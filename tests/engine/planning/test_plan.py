@@ -121,7 +121,7 @@ def test_an_output_newer_than_its_receipt_is_looked_at_and_kept_if_it_is_the_sam
     outdate(done, "products", "0001")
     assert reasons(done.uri)["times"] == {"its output is newer than its receipt": 1}
     assert not done.validates(before["0001"])
-    assert done.holds(before["0001"])
+    assert done.size_matches(before["0001"])
     assert run(done.uri).worked == 0
     assert reasons(done.uri) == {}
     assert dict(done.receipts("products")) == before
@@ -156,7 +156,7 @@ def test_the_look_at_one_shard_agrees_with_the_look_at_a_column(done):
     agreed = done.validated("numbers", by_mtime=True)
     assert [shard for shard in stated if done.validates(stated[shard])] == list(agreed.receipts) == ["0002"]
     by_size = done.validated("numbers", by_mtime=False)
-    assert [shard for shard in stated if done.holds(stated[shard])] == list(by_size.receipts) == ["0000", "0002"]
+    assert [shard for shard in stated if done.size_matches(stated[shard])] == list(by_size.receipts) == ["0000", "0002"]
 
 
 def test_folders_count_with_all_their_files(tmp_path):
