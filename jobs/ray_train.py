@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import threading
 import traceback
@@ -21,6 +22,9 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context  # is
 from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment  # isort: skip
 from ray.train.torch import TorchTrainer  # isort: skip
 from ray.util.queue import Queue  # isort: skip
+from torch.distributed import DistError  # isort: skip
+
+_LOST_PEER = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket|barrier timeout", re.I)
 
 
 def train_on_ray(task: Task, folder: Path, log: Log) -> dict[str, float]:
@@ -74,14 +78,18 @@ def _work(config: dict[str, Any]) -> dict[str, float] | FloatingPointError | Bar
             figures = task.work(scratch / "model", lines.put, distributed)
         except FloatingPointError as error:
             return error
-        except (RuntimeError, OSError):
-            raise  # also what a rank says whose peer was killed
-        except Exception:
-            storage.write_bytes(_error_path(task), traceback.format_exc().encode())
+        except Exception as error:
+            if not _is_of_a_lost_peer(error):
+                storage.write_bytes(_error_path(task), traceback.format_exc().encode())
             raise
         if get_context().get_world_rank() == 0:
             storage.publish(scratch / "model", _model_path(task))
     return figures
+
+
+def _is_of_a_lost_peer(error: BaseException) -> bool:
+    """Whether a rank fails because another one is gone: what gloo, NCCL and torch's store raise then."""
+    return isinstance(error, DistError | ConnectionError) or bool(_LOST_PEER.search(str(error)))
 
 
 def _error_path(task: Task) -> str:

@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from ..inference.embedded import EMBEDDED
 from .embedded import EmbeddedScene
 
-EMBEDDED = "embedded"
 Scene = Literal["indoor", "outdoor", "unsure"]
 
 DEFAULT_PROMPT = (
