@@ -2,15 +2,15 @@
 
 import re
 import sys
-from collections.abc import Iterable
 
 import pytest
 
 from dap_engine.engine.planning.recipe import RecipeError, load_recipe
 from dap_engine.engine.steps.fingerprint import basis_of
-from dap_engine.engine.steps.source import copy_sources, hash_source, loaded_hash
+from dap_engine.engine.steps.source import copy_sources, hash_source
 from dap_engine.stages import Film
 from tests.engine.steps import STEPS
+from tests.own_modules import begin_anew, folder  # noqa: F401 - a fixture
 
 HEAD = """
 from dataclasses import dataclass
@@ -47,35 +47,18 @@ def odd(samples, remainder: int = 1, *, divisor: int):
 """
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The folder of the command; modules that a test imports are forgotten after it."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.chdir(tmp_path)
-    before = set(sys.modules)
-    yield tmp_path
-    begin_anew(set(sys.modules) - before)
-
-
-def begin_anew(modules: Iterable[str]) -> None:
-    """Forgets modules, as a process does that ends."""
-    loaded_hash.cache_clear()
-    for name in modules:
-        del sys.modules[name]
-
-
 def step(text: str):
     """The second step of a recipe, after `count`."""
     return load_recipe(f"steps: {{count: {{step: count}}, mine: {text}}}", STEPS).nodes[1].step
 
 
-def test_a_class_of_a_module_in_the_folder_takes_settings(folder):
+def test_a_class_of_a_module_in_the_folder_takes_settings(folder):  # noqa: F811
     (folder / "doubling.py").write_text(HEAD + DOUBLE)
     made = step('{step: "doubling:Double", factor: 3}')
     assert (type(made).__name__, made.factor, made.reads) == ("Double", 3, ("numbers",))
 
 
-def test_a_function_takes_its_parameters_as_settings(folder):
+def test_a_function_takes_its_parameters_as_settings(folder):  # noqa: F811
     (folder / "oddities.py").write_text(HEAD + FUNCTION)
     made = step('{step: "oddities:odd", divisor: 2, batch_size: 5}')
     assert (made.name, made.settings()) == ("odd", {"remainder": 1, "divisor": 2, "batch_size": 5})
@@ -85,7 +68,7 @@ def test_a_function_takes_its_parameters_as_settings(folder):
         step('{step: "oddities:odd"}')
 
 
-def test_a_module_of_the_folder_never_stands_in_for_an_installed_one(folder):
+def test_a_module_of_the_folder_never_stands_in_for_an_installed_one(folder):  # noqa: F811
     (folder / "yaml.py").write_text("raise RuntimeError('the wrong one')")
     (folder / "doubled.py").write_text("import yaml\n" + HEAD + DOUBLE)
     sys.modules.pop("yaml", None)
@@ -123,7 +106,7 @@ def test_a_module_of_the_folder_never_stands_in_for_an_installed_one(folder):
         (FUNCTION.replace('["numbers"]', '"numbers"', 1), '{step: "wrong:odd"}', "give a list of columns"),
     ],
 )
-def test_a_wrong_one_is_one_clear_line(folder, source, text, message):
+def test_a_wrong_one_is_one_clear_line(folder, source, text, message):  # noqa: F811
     (folder / "wrong.py").write_text(HEAD + source)
     with pytest.raises(RecipeError, match=message) as caught:
         step(text)
@@ -136,7 +119,7 @@ def fingerprint(place: str) -> str:
     return basis_of(step(f'{{step: "{place}"}}'), {}, {}).fingerprint
 
 
-def test_every_edit_of_the_file_is_another_fingerprint(folder):
+def test_every_edit_of_the_file_is_another_fingerprint(folder):  # noqa: F811
     file = folder / "edited.py"
     file.write_text(HEAD + DOUBLE)
     before = fingerprint("edited:Double")
@@ -146,7 +129,7 @@ def test_every_edit_of_the_file_is_another_fingerprint(folder):
     assert fingerprint("edited:Double") != before
 
 
-def test_so_is_one_of_any_python_file_of_its_package_and_of_nothing_else(folder):
+def test_so_is_one_of_any_python_file_of_its_package_and_of_nothing_else(folder):  # noqa: F811
     package = folder / "package"
     (package / "inner").mkdir(parents=True)
     (package / "inner" / "steps.py").write_text(HEAD + DOUBLE)
@@ -159,7 +142,7 @@ def test_so_is_one_of_any_python_file_of_its_package_and_of_nothing_else(folder)
     assert fingerprint("package.inner.steps:Double") != before
 
 
-def test_a_process_that_runs_an_older_source_says_so(folder):
+def test_a_process_that_runs_an_older_source_says_so(folder):  # noqa: F811
     file = folder / "older.py"
     file.write_text(HEAD + DOUBLE)
     step('{step: "older:Double"}')
@@ -168,7 +151,7 @@ def test_a_process_that_runs_an_older_source_says_so(folder):
         step('{step: "older:Double"}')
 
 
-def test_workers_are_sent_the_module_alone(folder):
+def test_workers_are_sent_the_module_alone(folder):  # noqa: F811
     (folder / "footage.mp4").write_bytes(b"x")
     (folder / "single.py").write_text(HEAD + DOUBLE)
     (folder / "several" / "data").mkdir(parents=True)
