@@ -147,7 +147,7 @@ def _check(training: Train, data: RunDir) -> Basis:
 
 
 def _open_out(uri: str) -> Storage:
-    out = Storage(uri)
+    out = Storage(uri if "://" in uri else str(Path(uri).resolve()))  # workers have working folders of their own
     if out.is_local and Path(uri).exists() and not Path(uri).is_dir():
         raise UsageError(f"--out {uri}: is a file, not a folder")
     return out
