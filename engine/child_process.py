@@ -26,6 +26,8 @@ from typing import IO, Any, Literal
 
 import psutil
 
+from .steps.outcome import cause_line
+
 _LAST_WORDS_WITHIN_S = 10.0
 
 
@@ -99,7 +101,7 @@ class ChildProcess:
         except (EOFError, OSError):
             raise ChildError("died", self._last_words()) from None
         if kind == "raised":
-            raise ChildError("raised", content.strip().splitlines()[-1], content)
+            raise ChildError("raised", cause_line(content), content)
         self._check_memory()
         return content
 

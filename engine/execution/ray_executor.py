@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..rundir.rundir import RunDir
 from ..steps.limits import Pool
-from ..steps.outcome import Outcome, failed
+from ..steps.outcome import Outcome, cause_line, failed
 from ..steps.source import copy_sources
 from .placement import ClusterError, Machine, ResourceError, check_room, fitting_segments
 from .run_shard import StageSpec
@@ -224,7 +224,7 @@ def _was_killed(error: BaseException) -> bool:
 def _keep(error: RayError, run: RunDir) -> str:
     """Leaves an exception with its traceback in the run; returns its last line and where it lies."""
     text = re.sub(r"\x1b\[\d*m", "", str(error)).strip()  # Ray's colours
-    line = text.splitlines()[-1].strip()
+    line = cause_line(text)
     try:
         run.storage.write_bytes(_PIPELINE_ERROR, f"{text}\n".encode())
     except OSError as lost:
