@@ -164,7 +164,9 @@ class Parent:
         try:
             function, arguments = self.receive()
             function(self, *arguments)
-        except Exception:  # noqa: BLE001 - it is the parent's to judge
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException:  # noqa: BLE001 - it is the parent's to judge; sys.exit() would end us with exit status 0
             traceback.print_exc()
             self._send("raised", traceback.format_exc())
 

@@ -199,7 +199,9 @@ class Runner:
             except (BarrierError, ResourceError) as error:
                 self._fail(node, str(error))
                 return False
-            except Exception:  # noqa: BLE001 - a bug of a barrier fails it, with its traceback kept, and the run says so
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException:  # noqa: BLE001 - a bug of a barrier, sys.exit() too, fails it; the traceback is kept
                 self._fail(node, traceback.format_exc())
                 return False
             clear_failure(self._run, node.step.writes.name, node.name)
