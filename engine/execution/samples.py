@@ -114,4 +114,5 @@ class ShardWork:
 
 
 def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:500]
+    line = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+    return line.encode(errors="backslashreplace").decode()  # a table takes no lone surrogates

@@ -5,6 +5,8 @@ import traceback
 import pytest
 
 from dap_engine.engine.execution.progress import Progress
+from dap_engine.engine.execution.worker_log import WorkerLog
+from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.steps.outcome import Outcome, cause_line
 
 
@@ -68,3 +70,10 @@ def test_a_failure_without_text_is_shown(capsys):
     progress.update(Outcome("tag", "column", "0000", "failed"))
     progress.close()
     assert "tag: shard 0000 failed: no message" in capsys.readouterr().err
+
+
+def test_a_log_takes_any_text(tmp_path):
+    log = WorkerLog(RunDir(str(tmp_path)), "tag")
+    log.add(Outcome("tag", "column", "0000", "failed", error="no file \ud800.jpg"))
+    (path,) = (tmp_path / "logs" / "tag").iterdir()
+    assert "no file \\ud800.jpg" in path.read_text()

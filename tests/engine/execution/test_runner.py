@@ -14,6 +14,7 @@ from dap_engine.engine.execution.runner import Runner
 from dap_engine.engine.planning.graph import build_graph
 from dap_engine.engine.planning.plan import Planner
 from dap_engine.engine.planning.recipe import load_recipe
+from dap_engine.engine.rundir.drops import read_drops
 from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.storage.storage import Storage
 from dap_engine.engine.verification.verify import verify_run
@@ -154,6 +155,20 @@ def test_a_step_that_exits_has_failed(tmp_path, monkeypatch, step, method, colum
     errors = RunDir(str(tmp_path)).failures(column).values()
     assert errors
     assert all("SystemExit" in error for error in errors)
+
+
+def test_a_sample_may_raise_any_text(tmp_path, monkeypatch):
+    process = Times.process
+
+    def raising(stage, batch):
+        if any(sample.key == "n000001" for sample in batch):
+            raise OSError("no file \ud800.jpg")
+        return process(stage, batch)
+
+    monkeypatch.setattr(Times, "process", raising)
+    assert run(str(tmp_path)).unfinished == []
+    (drop,) = read_drops(RunDir(str(tmp_path)), RunDir(str(tmp_path)).receipt("products", "0000"))
+    assert drop.detail == "OSError: no file \\ud800.jpg"
 
 
 def test_ctrl_c_ends_the_run(tmp_path, monkeypatch):
