@@ -7,9 +7,11 @@ An exception comes with its traceback; of a child that was killed, only how is k
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pickle
+import select
 import signal
 import socket
 import subprocess
@@ -26,7 +28,11 @@ from typing import IO, Any, Literal
 
 import psutil
 
+from .steps.outcome import cause_line
+
 _LAST_WORDS_WITHIN_S = 10.0
+_MOST_EARLY_BYTES = 1 << 20  # that a child may print before it begins
+_MOST_MESSAGE_BYTES = 64 << 20
 
 
 class ChildError(RuntimeError):
@@ -54,12 +60,14 @@ class ChildProcess:
         look_every_s: float = 0.5,
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`log` takes what the child prints, as Popen's `stdout` does. Our own environment goes before `environment`.
+        """`log` takes all that the child prints, as Popen's `stdout`. Our own environment goes before `environment`.
 
         memory_bytes: the most that the child may hold together with its own children; None: that is not watched.
         """
         self._memory_bytes, self._look_every_s, self._looked_s = memory_bytes, look_every_s, 0.0
         self.peak_bytes = 0  # the most that was seen
+        self._log = log
+        self._early = os.memfd_create("stderr")  # what the child prints until it begins: why it does not
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -67,12 +75,16 @@ class ChildProcess:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.PIPE,
                 stdout=log,
-                stderr=log,
+                stderr=self._early,
                 start_new_session=True,
                 env={**environment, **os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
             )
         self._connection = Connection(ours.detach())
-        self.send((function, arguments))
+        try:
+            self.send((function, arguments))
+        except BaseException:  # it cannot be pickled
+            self.kill()
+            raise
 
     def __enter__(self) -> ChildProcess:
         return self
@@ -95,20 +107,25 @@ class ChildProcess:
                 if limit_s is not None and time.monotonic() - since_s > limit_s:
                     raise ChildError("timed_out", f"took longer than {limit_s:g} s")
                 self._check_memory()
-            kind, content = json.loads(self._connection.recv_bytes())
+            kind, content = json.loads(self._connection.recv_bytes(_MOST_MESSAGE_BYTES))
         except (EOFError, OSError):
-            raise ChildError("died", self._last_words()) from None
+            if not self._connection.readable:
+                raise ChildError("died", f"sent more than {_MOST_MESSAGE_BYTES >> 20} MiB at once") from None
+            raise self._death() from None
         if kind == "raised":
-            raise ChildError("raised", content.strip().splitlines()[-1], content)
+            raise ChildError("raised", cause_line(content), content)
         self._check_memory()
         return content
 
     def kill(self) -> None:
         """Ends the child and all that it has started; safe at any time."""
+        if self._connection.closed:
+            return  # what has its number now may be another process
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._connection.close()
+        os.close(self._early)
         if self._process.stdin:
             self._process.stdin.close()
 
@@ -121,15 +138,21 @@ class ChildProcess:
         if held_bytes > self._memory_bytes:
             raise ChildError("out_of_memory", f"took more than {self._memory_bytes / 2**30:g} GiB")
 
-    def _last_words(self) -> str:
+    def _death(self) -> ChildError:
         try:
             status = self._process.wait(_LAST_WORDS_WITHIN_S)
         except subprocess.TimeoutExpired:  # it lives, but has closed its side
-            return "died by falling silent"
-        if status >= 0:
-            return f"died with exit status {status}"
-        name = signal.Signals(-status).name
-        return f"died by {name}" + (" (out of memory, perhaps)" if name == "SIGKILL" else "")
+            return ChildError("died", "died by falling silent")
+        if status < 0:
+            name = signal.Signals(-status).name
+            return ChildError("died", f"died by {name}" + (" (out of memory, perhaps)" if name == "SIGKILL" else ""))
+        if status and (early := os.pread(self._early, _MOST_EARLY_BYTES, 0)):
+            if self._log and not isinstance(self._log, int):
+                with suppress(OSError):
+                    self._log.write(early)
+            text = early.decode(errors="replace")
+            return ChildError("raised", cause_line(text), text)
+        return ChildError("died", f"died with exit status {status}")
 
 
 def _resident_bytes(pid: int) -> int:
@@ -162,7 +185,9 @@ class Parent:
         try:
             function, arguments = self.receive()
             function(self, *arguments)
-        except Exception:  # noqa: BLE001 - it is the parent's to judge
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException:  # noqa: BLE001 - it is the parent's to judge; sys.exit() would end us with exit status 0
             traceback.print_exc()
             self._send("raised", traceback.format_exc())
 
@@ -177,13 +202,35 @@ def _raise_oom_score() -> None:
 
 
 def _end_with_parent() -> None:
-    """Standard input ends with the parent, however that ends; so does this process, with all it has started."""
-    while os.read(sys.stdin.fileno(), 1024):
+    """Standard input ends with the parent, however that ends; so does this process, with all it has started.
+
+    The system sends the signal, also while code without a way back to Python runs; a thread looks as well.
+    """
+    fcntl.fcntl(0, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([0], [], [], 0)[0]:  # it has ended before
+        os.killpg(0, signal.SIGKILL)
+    threading.Thread(target=_await_end_of_parent, daemon=True).start()
+
+
+def _await_end_of_parent() -> None:
+    while os.read(0, 1024):
         pass
     os.killpg(0, signal.SIGKILL)
 
 
+def _print_to_log() -> None:
+    """Standard error has been the parent's file up to here; it is emptied and its content goes to the log."""
+    early = os.pread(2, _MOST_EARLY_BYTES, 0)
+    os.ftruncate(2, 0)
+    os.dup2(1, 2)
+    with suppress(OSError):  # a disk may be full
+        os.write(2, early)
+
+
 if __name__ == "__main__":
     _raise_oom_score()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent()
+    _print_to_log()
     Parent(Connection(int(sys.argv[1]))).run()

@@ -94,7 +94,7 @@ def bring_up_to_date(job: Job, shards: Collection[str] | None = None, metrics_po
     `shards`: map stages leave all others as they are.
     """
     check_nodes(job.nodes)
-    job.run.storage.sweep_scratch()
+    job.run.storage.clean_scratch()
     save_recipe(job.recipe, job.run)
     runner = Runner(
         job.graph, job.run, lambda: make_executor(job.recipe, metrics_port), Progress(), shards, launch_ranks

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 
 from ..quantities import duration
-from ..steps.outcome import Outcome
+from ..steps.outcome import Outcome, cause_line
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Progress:
         stage.samples += outcome.samples_out
         stage.drops += sum(outcome.drops.values())
         if outcome.status == "failed":
-            self._print(f"{outcome.node}: shard {outcome.shard} failed: {outcome.error.strip().splitlines()[-1]}")
+            self._print(f"{outcome.node}: shard {outcome.shard} failed: {cause_line(outcome.error)}")
         self._show(stage)
 
     def log(self, name: str, line: str) -> None:

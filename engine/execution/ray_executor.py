@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..rundir.rundir import RunDir
 from ..steps.limits import Pool
-from ..steps.outcome import Outcome, failed
+from ..steps.outcome import Outcome, cause_line, failed
 from ..steps.source import copy_sources
 from .placement import ClusterError, Machine, ResourceError, check_room, fitting_segments
 from .run_shard import StageSpec
@@ -60,7 +60,7 @@ def connect(num_cpus: int | None = None, metrics_port: int | None = None, steps:
                 options["runtime_env"] = {"py_modules": [str(module) for module in modules]}
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray raises all kinds, plain ones for a node that does not start in time
-        raise ClusterError(f"no Ray at {address}: {str(error).splitlines()[0]}") from error
+        raise ClusterError(f"no Ray at {address}: {(str(error).strip() or repr(error)).splitlines()[0]}") from error
 
 
 def _check_address(address: str) -> None:
@@ -114,9 +114,9 @@ class RayExecutor:
             if (yield from _run_pipeline(segment, progress, run)):
                 progress.stages_done += len(segment)
             elif progress.count_lost_pipeline():
-                raise ClusterError(
-                    f"{_LOST_PIPELINES} Ray Data pipelines were lost one after the other; the same command resumes"
-                )
+                last = f", the last: {_keep(progress.last_error, run)}" if progress.last_error else ""
+                lost = f"{_LOST_PIPELINES} Ray Data pipelines were lost one after the other{last}"
+                raise ClusterError(f"{lost}; the same command resumes")
 
     def close(self) -> None:
         """Leaves the cluster; one that this executor started ends."""
@@ -128,6 +128,7 @@ class _ChainProgress:
 
     def __init__(self, chain: Sequence[StageSpec], shards: Sequence[str]) -> None:
         self.stages_done = 0
+        self.last_error: RayError | None = None  # of the last pipeline that was lost by one
         self._reported = dict.fromkeys(shards, 0)  # a bit for each stage
         self._bits = {spec.node: 1 << number for number, spec in enumerate(chain)}
         self._stopped: set[str] = set()
@@ -208,6 +209,7 @@ def _run_pipeline(segment: Sequence[StageSpec], progress: _ChainProgress, run: R
                 return False
     except RayError as error:
         if _was_killed(error) or watch.has_lost_a_node():
+            progress.last_error = error
             return False  # the pipeline or its channel, or what Ray Data itself kept on the node
         raise ClusterError(_keep(error, run)) from error
     finally:
@@ -224,9 +226,9 @@ def _was_killed(error: BaseException) -> bool:
 def _keep(error: RayError, run: RunDir) -> str:
     """Leaves an exception with its traceback in the run; returns its last line and where it lies."""
     text = re.sub(r"\x1b\[\d*m", "", str(error)).strip()  # Ray's colours
-    line = text.splitlines()[-1].strip()
+    line = cause_line(text)
     try:
-        run.storage.write_bytes(_PIPELINE_ERROR, f"{text}\n".encode())
+        run.storage.write_bytes(_PIPELINE_ERROR, f"{text}\n".encode(errors="backslashreplace"))
     except OSError as lost:
         return f"{line} (could not be written down: {lost})"
     return f"{line} ({run.storage.address(_PIPELINE_ERROR)})"

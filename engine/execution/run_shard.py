@@ -72,7 +72,7 @@ class ShardRunner:
         self._ready = self._cannot_begin = False
 
     def run(self, shard: str, isolation: Isolation = NO_ISOLATION) -> Outcome:
-        """Brings a shard up to date. An exception of the stage becomes a failed outcome with its traceback kept."""
+        """Brings a shard up to date. What the stage raises becomes a failed outcome with its traceback kept."""
         try:
             return self._retry_policy.run(lambda: self._try(shard, isolation), f"{self._spec.column}/{shard}")
         except StorageError as error:  # no room, waited for in vain
@@ -95,7 +95,9 @@ class ShardRunner:
             if is_full(error):
                 raise TransientError(str(error)) from error
             return self._failed(shard, str(error))
-        except Exception:  # noqa: BLE001 - a bug of a stage fails its shard, not the run; the traceback is kept
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException:  # noqa: BLE001 - a bug of a stage, sys.exit() too, fails its shard; the traceback is kept
             return self._failed(shard, traceback.format_exc())
 
     def _failed(self, shard: str, error: str) -> Outcome:
@@ -136,7 +138,7 @@ class ShardRunner:
         assets = {name: self._cache.local(asset) for name, asset in self._assets.items()}
         try:
             self.stage.setup(StageContext(self._home.storage, assets))
-        except Exception as error:
+        except BaseException as error:
             self._cannot_begin = not isinstance(error, StorageError)  # storage may come back
             raise
         self._ready = True

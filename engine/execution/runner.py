@@ -17,7 +17,7 @@ from ..rundir.index import IndexWriter
 from ..rundir.rundir import RunDir
 from ..steps.assets import AssetCache, check_asset, resolve_asset
 from ..steps.barrier import Barrier, BarrierError, Launcher
-from ..steps.outcome import Outcome, failed
+from ..steps.outcome import Outcome, cause_line, failed
 from ..steps.step import Stage, UnreachableError
 from .budget import BudgetTracker
 from .executor import Executor
@@ -199,7 +199,9 @@ class Runner:
             except (BarrierError, ResourceError) as error:
                 self._fail(node, str(error))
                 return False
-            except Exception:  # noqa: BLE001 - a bug of a barrier fails it, with its traceback kept, and the run says so
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException:  # noqa: BLE001 - a bug of a barrier, sys.exit() too, fails it; the traceback is kept
                 self._fail(node, traceback.format_exc())
                 return False
             clear_failure(self._run, node.step.writes.name, node.name)
@@ -257,7 +259,7 @@ class Runner:
         """The node has failed as a whole; why is left in its column under its own name."""
         self._result.stopped_at = node.name
         self._result.unfinished.append(failed(node.name, node.step.writes.name, self._run, node.name, error))
-        self._progress.log(node.name, f"failed: {error.strip().splitlines()[-1]}")
+        self._progress.log(node.name, f"failed: {cause_line(error)}")
 
     def _get_executor(self) -> Executor:
         self._executor = self._executor or self._make_executor()

@@ -42,7 +42,7 @@ class ShardWork:
     samples_out: int = 0
     _good: int = 0  # samples that the stage got through
     _raised: int = 0
-    _bug: Exception | None = None
+    _bug: BaseException | None = None
 
     def take(self, batch: Sequence[Sample]) -> None:
         """Does a batch. A sample that makes the stage raise is dropped after its batch was split."""
@@ -86,14 +86,16 @@ class ShardWork:
             self._bug, self._raised = self._bug or error, self._raised + 1
             self.drops.append(Drop(part[0].key, RAISED, _describe(error), retryable=True))
 
-    def _try(self, part: list[Sample]) -> Exception | None:
-        """Puts samples through the stage; returns what it raises, whatever that is."""
+    def _try(self, part: list[Sample]) -> BaseException | None:
+        """Puts samples through the stage; returns what it raises, whatever that is: sys.exit() is a bug as well."""
         try:
             for item in self.stage.process(part):
                 self._put(item)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
         except StorageError:
             raise  # not the sample's fault: the shard fails, and is done again when the storage is back
-        except Exception as error:
+        except BaseException as error:
             if isinstance(error, OSError) and is_disk_fault(error):
                 raise
             return error
@@ -111,5 +113,6 @@ class ShardWork:
             self.samples_out += 1
 
 
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:500]
+def _describe(error: BaseException) -> str:
+    line = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+    return line.encode(errors="backslashreplace").decode()  # a table takes no lone surrogates

@@ -39,7 +39,8 @@ class WorkerLog:
         words += [f"dropped {count} {code}" for code, count in outcome.drops.items()]
         words += [outcome.error.rstrip()] if outcome.error else []
         with suppress(OSError):
-            self.file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {', '.join(words)}\n".encode())
+            line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {', '.join(words)}\n"
+            self.file.write(line.encode(errors="backslashreplace"))
             if not self._run.storage.is_local:
                 self._run.storage.write_bytes(self._path, self._local.read_bytes())
 

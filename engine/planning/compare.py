@@ -30,7 +30,7 @@ def why_pending(
         elif fingerprint.hex() != fingerprints.of(hashes):
             wanted = dataclasses.replace(basis, inputs=dict(hashes))
             yield ", ".join(wanted.differences(receipts[shard].basis)) or "changed"
-        elif shard in receipts.put_back:
+        elif shard in receipts.marked:
             yield "put back"
         else:
             yield "its last attempt failed" if shard in receipts.failed else ""

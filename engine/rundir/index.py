@@ -52,7 +52,7 @@ def read_receipts(storage: Storage, column: str) -> Receipts:
         parts=parts,
         damaged=damaged,
         failed=listing.failed,
-        put_back=listing.marks,
+        marked=listing.marks,
         claimed=listing.claims,
     )
 

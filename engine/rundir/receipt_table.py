@@ -80,7 +80,7 @@ class Receipts(Mapping[str, Receipt]):
         parts: Sequence[str] = (),
         damaged: Mapping[str, str] | None = None,
         failed: Collection[str] = (),
-        put_back: Collection[str] = (),
+        marked: Collection[str] = (),
         claimed: Collection[str] = (),
     ) -> None:
         """`table` has SCHEMA and is sorted by shard."""
@@ -89,7 +89,7 @@ class Receipts(Mapping[str, Receipt]):
         self.parts = parts  # names of the parts of the index that was used
         self.damaged = dict(damaged or {})  # shard -> what is wrong with its receipt
         self.failed = frozenset(failed)  # shards whose last attempt failed
-        self.put_back = frozenset(put_back)  # shards that are marked to be tried again
+        self.marked = frozenset(marked)  # shards that are marked to be tried again
         self.claimed = frozenset(claimed)  # shards that another attempt may be about to replace
         self._shards = table["shard"].combine_chunks()
         self._origins: dict[str, dict[str, Any]] = {}
@@ -121,7 +121,7 @@ class Receipts(Mapping[str, Receipt]):
             return self
         kept = self.table.filter(pc.invert(pc.is_in(self.table["shard"], value_set=pa.array(shards, pa.string()))))
         return Receipts(
-            self.column, kept, damaged=self.damaged, failed=self.failed, put_back=self.put_back, claimed=self.claimed
+            self.column, kept, damaged=self.damaged, failed=self.failed, marked=self.marked, claimed=self.claimed
         )
 
     @cached_property

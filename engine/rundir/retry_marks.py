@@ -35,7 +35,7 @@ class RetryMark:
         return self.retryable and any(drop.retryable for drop in read_drops(run, receipt))
 
 
-def put_back(run: RunDir, column: str, shard: str, what: RetryMark) -> None:
+def mark_for_retry(run: RunDir, column: str, shard: str, what: RetryMark) -> None:
     """Marks a finished shard: the next run does the batches of these drops again, and of those marked before."""
     before = read_retry_mark(run, column, shard) or RetryMark()
     codes, retryable = sorted(before.codes | what.codes), before.retryable or what.retryable

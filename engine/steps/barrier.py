@@ -61,7 +61,7 @@ class BarrierContext:
         )
 
     def keep_only(self, shards: Iterable[str]) -> None:
-        """Withdraws every output of the column that is not among `shards`: what an earlier recipe left."""
+        """Deletes every output of the column that is not among `shards`: what an earlier recipe left."""
         kept = set(shards)
         receipts = self.run.receipts(self.writes.name)
         for shard in receipts:

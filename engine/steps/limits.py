@@ -1,4 +1,4 @@
-"""What a recipe allows a map stage: workers, patience, and how much may be dropped before the run stops."""
+"""What a recipe allows a map stage: workers, time and attempts for a sample, and how much may be dropped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Limits:
     """When a sample is given up. Its drop is retryable: `dap retry` puts it back."""
 
     sample_s: float | None = None  # the longest that one sample may take; None: what the stage itself says
-    attempts: int = 3  # workers that may die over one sample, once it is alone in hand
+    attempts: int = 3  # workers that may die over one sample, once it is tried by itself
 
     def __post_init__(self) -> None:
         if (self.sample_s is not None and self.sample_s <= 0) or self.attempts < 1:

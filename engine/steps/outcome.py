@@ -1,12 +1,15 @@
-"""What became of one shard at one step."""
+"""What became of one shard at one step, and the line of an error that says why."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ..rundir.commit import fail
 from ..rundir.rundir import RunDir
+
+_GROUP_MARGIN = re.compile(r"^ *[|+] ?", re.MULTILINE)  # of the traceback of an exception group
 
 
 @dataclass(frozen=True)
@@ -33,3 +36,14 @@ def failed(node: str, column: str, run: RunDir, shard: str, error: str, *, fatal
     except OSError as lost:
         error = f"{error.rstrip()} (could not be written down: {lost})"
     return Outcome(node, column, shard, "failed", error=error, fatal=fatal)
+
+
+def cause_line(text: str) -> str:
+    """The line of an error's text that says why: of a traceback the exception's own, else the last that is not empty.
+
+    Never raises; of a text without words it is `no message`.
+    """
+    lines = [line for line in _GROUP_MARGIN.sub("", text).splitlines() if line.strip()]
+    last_frame = max((number for number, line in enumerate(lines) if line.startswith('  File "')), default=len(lines))
+    named = (line for line in lines[last_frame:] if not line.startswith(" "))
+    return next(named, lines[-1] if lines else "no message").strip()

@@ -19,9 +19,9 @@ class LocalDisk:
     def __init__(self) -> None:
         self.filesystem = fs.LocalFileSystem()
 
-    def open(self, location: str, patience: RetryPolicy, name: str) -> IO[bytes]:
+    def open(self, location: str, retry_policy: RetryPolicy, name: str) -> IO[bytes]:
         """A readable, seekable stream; it keeps reading the same file even if that is replaced."""
-        return patience.run(lambda: self.filesystem.open_input_file(location), name)
+        return retry_policy.run(lambda: self.filesystem.open_input_file(location), name)
 
     def read(self, location: str) -> bytes:
         """All bytes of a file."""

@@ -55,9 +55,9 @@ class ObjectStore:
     def __init__(self, filesystem: fs.FileSystem) -> None:
         self.filesystem = filesystem
 
-    def open(self, location: str, patience: RetryPolicy, name: str) -> IO[bytes]:
+    def open(self, location: str, retry_policy: RetryPolicy, name: str) -> IO[bytes]:
         """A readable, seekable stream; raises StorageError when the object is replaced while it is read."""
-        return io.BufferedReader(ObjectFile(self.filesystem, location, patience, name), _BUFFER_BYTES)
+        return io.BufferedReader(ObjectFile(self.filesystem, location, retry_policy, name), _BUFFER_BYTES)
 
     def read(self, location: str) -> bytes:
         """All bytes of an object."""
@@ -85,11 +85,11 @@ class ObjectStore:
 
 
 class ObjectFile(io.RawIOBase):
-    """An object as a file: read ahead in growing ranges as long as it is read in order, each range with patience."""
+    """An object as a file: read ahead in growing ranges as long as it is read in order, with retries."""
 
-    def __init__(self, filesystem: fs.FileSystem, location: str, patience: RetryPolicy, name: str) -> None:
-        self._retry_policy, self._name = patience, name
-        self._version = patience.run(lambda: _Version(filesystem, location), name)
+    def __init__(self, filesystem: fs.FileSystem, location: str, retry_policy: RetryPolicy, name: str) -> None:
+        self._retry_policy, self._name = retry_policy, name
+        self._version = retry_policy.run(lambda: _Version(filesystem, location), name)
         self._position, self._start, self._block = 0, 0, b""
         self._ahead = _FIRST_READ_BYTES
 

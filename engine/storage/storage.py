@@ -190,7 +190,7 @@ class Storage:
         root = Path(self.locate(""))
         return scratch_in(root / _SCRATCH, str(root), root)
 
-    def sweep_scratch(self) -> None:
+    def clean_scratch(self) -> None:
         """Removes what this machine's killed processes left in the storage's scratch and in the temp folder."""
         sweep(Path(tempfile.gettempdir()))
         if self.is_local:

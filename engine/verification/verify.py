@@ -11,6 +11,7 @@ from typing import TypeVar
 from ..planning.graph import Graph
 from ..rundir.listing import Listing, error_path, is_claim, receipt_path, retry_path
 from ..rundir.rundir import RunDir
+from ..steps.outcome import cause_line
 from .recipe_check import RecipeCheck, StepChecks
 from .run_check import RunCheck
 from .shard_check import Findings, ShardCheck
@@ -82,7 +83,7 @@ def _failures(run: RunDir, listings: Mapping[str, Listing]) -> Iterator[str]:
     for column, listing in listings.items():
         tracebacks = run.failures(column) if listing.failures else {}
         for shard, traceback in tracebacks.items():
-            yield f"{error_path(column, shard)}: the last attempt failed: {traceback.strip().splitlines()[-1]}"
+            yield f"{error_path(column, shard)}: the last attempt failed: {cause_line(traceback)}"
 
 
 def _orphans(paths: Iterable[str], listings: Mapping[str, Listing]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import sys
 
 from ...engine.planning.plan import is_map
 from ...engine.planning.recipe import Node
-from ...engine.rundir.retry_marks import RetryMark, put_back
+from ...engine.rundir.retry_marks import RetryMark, mark_for_retry
 from ...engine.rundir.rundir import RunDir
 from ...engine.steps.barrier import Barrier
 from ..errors import EXIT_DONE, UsageError
@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
     """
     job = open_saved_job(RunDir(arguments.run_dir))
     node = _maker(job, arguments.column)
-    shards = _put_back(job.run, arguments.column, RetryMark.of(arguments.code))
+    shards = _mark(job.run, arguments.column, RetryMark.of(arguments.code))
     failed = set(job.run.failures(arguments.column)) if arguments.code is None else set()
     if not shards | failed:
         print(f"nothing to put back in {arguments.column}", file=sys.stderr)
@@ -49,10 +49,10 @@ def _maker(job: Job, column: str) -> Node:
     return nodes[column]
 
 
-def _put_back(run: RunDir, column: str, what: RetryMark) -> set[str]:
+def _mark(run: RunDir, column: str, what: RetryMark) -> set[str]:
     """Marks every finished shard that holds a drop that is wanted back; returns their ids."""
     receipts = run.validated(column, by_mtime=True).receipts  # the others are done anew, whole
     shards = {shard for shard, receipt in receipts.items() if what.wants_any(run, receipt)}
     for shard in sorted(shards):
-        put_back(run, column, shard, what)
+        mark_for_retry(run, column, shard, what)
     return shards

@@ -11,7 +11,7 @@ from ...engine.execution.runner import RunResult
 from ...engine.execution.worker_log import FOLDER
 from ...engine.rundir.listing import error_path
 from ...engine.rundir.rundir import RunDir
-from ...engine.steps.outcome import Outcome
+from ...engine.steps.outcome import Outcome, cause_line
 from ..errors import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED, UsageError
 from ..job import Job, add_recipe_arguments, bring_up_to_date, open_job
 from .drop_table import show_drops
@@ -50,7 +50,7 @@ def _report(result: RunResult, run: RunDir) -> int:
     failed = [outcome for outcome in result.unfinished if outcome.status == "failed"]
     for outcome in failed[:5]:
         print(
-            f"failed: {outcome.node} {outcome.shard}: {_last_line(outcome.error)}{_where(run, outcome)}",
+            f"failed: {outcome.node} {outcome.shard}: {cause_line(outcome.error)}{_where(run, outcome)}",
             file=sys.stderr,
         )
     if failed:
@@ -72,8 +72,3 @@ def _where(run: RunDir, outcome: Outcome) -> str:
     """Where more is written of a failure, if anything is."""
     path = error_path(outcome.column, outcome.shard)
     return f" ({run.storage.address(path)})" if run.storage.size(path) is not None else ""
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else ""

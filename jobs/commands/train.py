@@ -91,7 +91,7 @@ def _train_alone(arguments: argparse.Namespace) -> int:
     if _is_finished(out, basis):
         print("up to date: nothing to do", file=sys.stderr)
         return EXIT_DONE
-    out.sweep_scratch()
+    out.clean_scratch()
     resume = Resume(out, f"{_UNFINISHED}{basis.fingerprint[:16]}.ckpt", training.checkpoint_every)
     with out.scratch() as scratch:
         _mark(out)

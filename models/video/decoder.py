@@ -23,6 +23,7 @@ from .spherical_metadata import Declared
 
 POLL_S = 0.1
 _START_S = 120.0  # that a child may take until it is ready, on a machine that is busy
+_MOST_EARLY_BYTES = 1 << 20  # that are read of what a child printed before it was ready
 
 
 class Decoder:
@@ -114,6 +115,7 @@ class _Child:
 
     def __init__(self) -> None:
         self._memory = os.memfd_create("decoded-frames")
+        self._early = os.memfd_create("stderr")  # until it is ready
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
@@ -121,23 +123,22 @@ class _Child:
                 pass_fds=[theirs.fileno(), self._memory],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,  # until it is ready
+                stderr=self._early,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
             )
         self.connection = Connection(ours.detach())
 
     def wait_until_ready(self) -> None:
         """Waits for its first message; raises RuntimeError with its traceback if an exception ends it before."""
-        assert self.process.stderr
-        with self.process.stderr as stderr:
-            if not self.connection.poll(_START_S):
-                raise VideoError("decode_timeout", f"the decoder was not ready within {_START_S:g} s")
-            try:
-                self.connection.recv_bytes()
-            except (EOFError, OSError):
-                if (status := self.process.wait()) > 0:
-                    raise RuntimeError(f"the video decoder does not start:\n{stderr.read().decode()}") from None
-                raise _crash(status) from None
+        if not self.connection.poll(_START_S):
+            raise VideoError("decode_timeout", f"the decoder was not ready within {_START_S:g} s")
+        try:
+            self.connection.recv_bytes()
+        except (EOFError, OSError):
+            if (status := self.process.wait()) > 0:
+                text = os.pread(self._early, _MOST_EARLY_BYTES, 0).decode(errors="replace")
+                raise RuntimeError(f"the video decoder does not start:\n{text}") from None
+            raise _crash(status) from None
 
     def ask(self, request: dict[str, Any], height: int) -> FrameRing:
         """Makes room for frames of this height before the request goes out."""
@@ -150,6 +151,7 @@ class _Child:
         self.process.kill()
         self.process.wait()
         os.close(self._memory)
+        os.close(self._early)
 
 
 def _receive(connection: Connection, watchdog: _Watchdog) -> bytes:

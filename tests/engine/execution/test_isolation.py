@@ -15,7 +15,7 @@ from dap_engine.engine.execution.supervisor import Supervisor
 from dap_engine.engine.planning.graph import build_graph
 from dap_engine.engine.planning.recipe import Node, load_recipe
 from dap_engine.engine.rundir.drops import read_drops
-from dap_engine.engine.rundir.retry_marks import RetryMark, put_back
+from dap_engine.engine.rundir.retry_marks import RetryMark, mark_for_retry
 from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.steps.limits import Limits, Pool
 from tests.engine.poison import RECIPE, STEPS
@@ -142,7 +142,7 @@ def test_one_death_changes_no_byte(tmp_path):
 
 
 @pytest.mark.parametrize("code", ["stage_error", None])
-def test_work_put_back_is_done_alone(place, tmp_path, code):
+def test_work_marked_for_retry_is_done_alone(place, tmp_path, code):
     calm, log, cure = str(tmp_path / "calm"), tmp_path / "log", tmp_path / "cure"
     run(calm)
     settings = ["poison.raises=[5]", f"poison.log={log}", f"poison.cure={cure}"]
@@ -150,7 +150,7 @@ def test_work_put_back_is_done_alone(place, tmp_path, code):
     log.write_text("")
     cure.touch()
     assert run(place, *settings).worked == 0
-    put_back(RunDir(place), "products", "0000", RetryMark.of(code))
+    mark_for_retry(RunDir(place), "products", "0000", RetryMark.of(code))
     assert run(place, *settings).worked == 3  # the shard, what is made of it, and the total
     assert log.read_text() == "4 5 6 7\n"
     assert drops(place) == []

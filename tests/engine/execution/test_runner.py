@@ -1,6 +1,8 @@
 import collections
 import os
+import sys
 import time
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,10 +14,11 @@ from dap_engine.engine.execution.runner import Runner
 from dap_engine.engine.planning.graph import build_graph
 from dap_engine.engine.planning.plan import Planner
 from dap_engine.engine.planning.recipe import load_recipe
+from dap_engine.engine.rundir.drops import read_drops
 from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.storage.storage import Storage
 from dap_engine.engine.verification.verify import verify_run
-from tests.engine.steps import RECIPE, STEPS
+from tests.engine.steps import RECIPE, STEPS, Times, Total
 
 
 def run(place, *overrides, executor=InProcessExecutor, only=(), until=None):
@@ -139,6 +142,40 @@ def test_a_bug_fails_its_shard_alone_and_the_barrier_waits(tmp_path):
     assert sorted(RunDir(place).receipts("sums")) == ["0000", "0002"]
     assert run(place).unfinished == []
     assert RunDir(place).failures("products") == {}
+
+
+@pytest.mark.parametrize(
+    ("step", "method", "column"),
+    [(Times, "setup", "products"), (Times, "process", "products"), (Total, "run", "total")],
+)
+def test_a_step_that_exits_has_failed(tmp_path, monkeypatch, step, method, column):
+    monkeypatch.setattr(step, method, lambda *_: sys.exit())
+    result = run(str(tmp_path))
+    assert step.name in {outcome.node for outcome in result.unfinished if outcome.status == "failed"}
+    errors = RunDir(str(tmp_path)).failures(column).values()
+    assert errors
+    assert all("SystemExit" in error for error in errors)
+
+
+def test_a_sample_may_raise_any_text(tmp_path, monkeypatch):
+    process = Times.process
+
+    def raising(stage, batch):
+        if any(sample.key == "n000001" for sample in batch):
+            raise OSError("no file \ud800.jpg")
+        return process(stage, batch)
+
+    monkeypatch.setattr(Times, "process", raising)
+    assert run(str(tmp_path)).unfinished == []
+    (drop,) = read_drops(RunDir(str(tmp_path)), RunDir(str(tmp_path)).receipt("products", "0000"))
+    assert drop.detail == "OSError: no file \\ud800.jpg"
+
+
+def test_ctrl_c_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(Times, "process", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(str(tmp_path))
+    assert RunDir(str(tmp_path)).failures("products") == {}
 
 
 def test_selected_steps_need_what_came_before(tmp_path):

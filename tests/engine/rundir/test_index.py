@@ -253,7 +253,7 @@ def test_failures_and_marks_are_no_receipts(place):
     run.storage.write_bytes(error_path("x", "01"), b'{"traceback": "oh"}')
     run.storage.write_bytes(retry_path("x", "00"), b"{}")
     found = run.receipts("x")
-    assert (list(found), found.failed, found.put_back, found.damaged) == (["00"], {"01"}, {"00"}, {})
+    assert (list(found), found.failed, found.marked, found.damaged) == (["00"], {"01"}, {"00"}, {})
 
 
 def test_a_receipt_taken_away_after_the_listing_is_absent(tmp_path, monkeypatch):

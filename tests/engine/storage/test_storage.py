@@ -150,7 +150,7 @@ def test_replacing_never_shows_a_mixture(tmp_path):
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait()
     assert len(storage.read_bytes("x")) == size
-    storage.sweep_scratch()
+    storage.clean_scratch()
     assert list((tmp_path / ".tmp").iterdir()) == []
 
 
@@ -184,7 +184,7 @@ def test_what_killed_processes_leave_is_swept_and_nothing_else(place, tmp_path, 
     with storage.scratch() as own:
         left = {path for parent in places for path in parent.iterdir()} - {own, *kept}
         assert len(left) == 2
-        storage.sweep_scratch()
+        storage.clean_scratch()
         assert {path for parent in places for path in parent.iterdir()} == {own, *kept}
 
 

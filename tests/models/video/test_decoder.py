@@ -139,6 +139,22 @@ def test_only_the_video_that_needs_too_much_memory_is_lost(video, tmp_path):
         assert len(list(decoder.sample_frames(video, 1, 32))) == 4
 
 
+def test_a_child_may_print_much_before_it_is_ready(tmp_path, monkeypatch):
+    """More than a pipe holds."""
+    (tmp_path / "sitecustomize.py").write_text("import os; os.write(2, bytes(1 << 18))")
+    monkeypatch.syspath_prepend(tmp_path)
+    with Decoder() as decoder:
+        decoder.start()
+        assert decoder.pid
+
+
+def test_a_child_that_cannot_start_says_why_in_any_bytes(tmp_path, monkeypatch):
+    (tmp_path / "av.py").write_text("import os; os.write(2, b'\\xff'); raise ImportError('no av')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with Decoder() as decoder, pytest.raises(RuntimeError, match=r"(?s)does not start.*ImportError: no av"):
+        decoder.start()
+
+
 def test_a_few_frames_are_decoded_ahead_and_none_is_overwritten(tmp_path):
     video = str(write_video(tmp_path / "v.mp4", grey_ramp(30, 64)))
     with Decoder() as decoder:

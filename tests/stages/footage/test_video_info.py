@@ -80,3 +80,10 @@ def test_an_exception_of_the_child_is_no_fault_of_the_files(monkeypatch):
     monkeypatch.setattr(module, "_send_all", _raise)
     with pytest.raises(RuntimeError, match=r"(?s)Traceback.*ModuleNotFoundError: no module for it"):
         read_video_infos_in_child(["a", "b"])
+
+
+def test_a_child_that_cannot_begin_is_no_fault_of_the_files(tmp_path, monkeypatch):
+    (tmp_path / "psutil.py").write_text("raise ImportError('psutil is of another Python')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RuntimeError, match=r"(?s)Traceback.*ImportError: psutil is of another Python"):
+        read_video_infos_in_child(["a", "b"])
