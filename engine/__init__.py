@@ -2,11 +2,13 @@
 
 from .records.column import Column, FolderColumn, ParquetColumn, TarColumn
 from .records.sample import Drop, Row, Sample
+from .steps.asset_settings import AssetUri
 from .steps.barrier import Barrier, BarrierContext, BarrierError
 from .steps.function import stage
-from .steps.step import SourceStage, Stage
+from .steps.step import SourceStage, Stage, StageContext
 
 __all__ = [
+    "AssetUri",
     "Barrier",
     "BarrierContext",
     "BarrierError",
@@ -18,6 +20,7 @@ __all__ = [
     "Sample",
     "SourceStage",
     "Stage",
+    "StageContext",
     "TarColumn",
     "stage",
 ]

@@ -49,15 +49,21 @@ def open_job(arguments: argparse.Namespace) -> Job:
 
 
 def job_from_text(text: str, run_dir: str, overrides: Sequence[str] = ()) -> Job:
-    """The whole recipe of a text; raises RecipeError."""
+    """The whole recipe of a text; raises RecipeError, UsageError."""
+    place = check_run_dir(run_dir)
+    recipe = load_recipe(text, STEPS, overrides)
+    graph = build_graph(recipe.nodes)
+    return Job(recipe, graph, list(graph.nodes), RunDir(place))
+
+
+def check_run_dir(run_dir: str) -> str:
+    """The URI of a run directory, a local one as a whole path; raises UsageError for what can be none."""
     if not run_dir or run_dir.startswith("file:"):
         raise UsageError(f"--run-dir {run_dir!r}: give a folder, s3://… or gs://…")
     place = run_dir if "://" in run_dir else str(Path(run_dir).resolve())  # workers have working folders of their own
     if Path(place).is_file():
         raise UsageError(f"{run_dir}: is a file, not a run directory")
-    recipe = load_recipe(text, STEPS, overrides)
-    graph = build_graph(recipe.nodes)
-    return Job(recipe, graph, list(graph.nodes), RunDir(place))
+    return place
 
 
 def _text(data: bytes, place: str) -> str:

@@ -15,7 +15,8 @@ from ..engine.records.sample import Sample
 from ..engine.rundir.receipts import Receipt
 from ..engine.rundir.rundir import RunDir
 from ..engine.steps.limits import Budget, Limits, Pool
-from .job import bring_up_to_date, job_from_text, open_saved_job
+from .errors import UsageError
+from .job import bring_up_to_date, check_run_dir, job_from_text, open_saved_job
 from .steps import STEPS, kind_of
 
 __all__ = ["Budget", "Limits", "Node", "Pool", "Recipe", "RecipeError", "Run", "UnfinishedError", "make_recipe", "run"]
@@ -67,7 +68,7 @@ class Run:
     """A run directory to look into: a folder, s3://… or gs://…"""
 
     def __init__(self, run_dir: str) -> None:
-        self._run = RunDir(run_dir)
+        self._run = RunDir(check_run_dir(run_dir))  # resolved now: a notebook may change its folder
 
     def status(self) -> dict[str, ColumnStatus]:
         """Shards, samples and drops of every column, as `dap status` shows them; raises UsageError, RecipeError."""
@@ -75,7 +76,13 @@ class Run:
         return column_status(job.run, Planner(job.graph, job.run).plan(job.nodes))
 
     def samples(self, *columns: str) -> Iterator[Sample]:
-        """The samples that all the columns have, shard by shard: `sample["frames"]["jpg"]` is a field of a column."""
+        """The samples that all the columns have, shard by shard: `sample["frames"]["jpg"]` is a field of a column.
+
+        Raises:
+            UsageError: no column is given.
+        """
+        if not columns:
+            raise UsageError("samples of which columns? Give one or more, as samples('frames')")
         receipts = [self._receipts(column) for column in columns]
         for shard in sorted(set.intersection(*map(set, receipts))):
             of_shard = [each[shard] for each in receipts]

@@ -37,7 +37,7 @@ def train_on_ray(task: Task, folder: Path, log: Log) -> dict[str, float]:
     """
     hardware = task.training.hardware
     task.resume.storage.delete(_error_path(task))
-    with _cluster(), tempfile.TemporaryDirectory() as own, _lines(log) as lines:
+    with _cluster(type(task.training)), tempfile.TemporaryDirectory() as own, _lines(log) as lines:
         check_room(task.training.model, hardware.pool, machines())
         trainer = TorchTrainer(
             _work,
@@ -114,15 +114,13 @@ def _take_model(task: Task, folder: Path) -> None:
 
 
 @contextmanager
-def _cluster() -> Iterator[None]:
-    """Holds the Ray that this process is connected to, or else one for the time being."""
-    connected = ray.is_initialized()
-    if not connected:
-        connect()
+def _cluster(training: type) -> Iterator[None]:
+    """Holds the Ray that this process is connected to, or else one for the time being, which is sent the training."""
+    has_connected = connect(steps=[training])
     try:
         yield
     finally:
-        if not connected:
+        if has_connected:
             ray.shutdown()
 
 

@@ -43,11 +43,14 @@ _PIPELINE_ERROR = f"{FOLDER}/pipeline.error.txt"
 _SILENCE_S = 20.0  # after the loss of a node, before a pipeline is taken for stuck
 
 
-def connect(num_cpus: int | None = None, metrics_port: int | None = None, steps: Iterable[type] = ()) -> None:
+def connect(num_cpus: int | None = None, metrics_port: int | None = None, steps: Iterable[type] = ()) -> bool:
     """Connects to RAY_ADDRESS; where that is not set, starts a Ray on this machine, with the given CPUs and port.
 
-    Workers are sent the source of those `steps` that are neither ours nor installed.
+    Workers are sent the source of those `steps` that are neither ours nor installed. Where this process is connected
+    already, as by a notebook's `ray.init`, that is left as it is. Returns whether it did anything.
     """
+    if ray.is_initialized():
+        return False
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS", "local")
@@ -59,6 +62,7 @@ def connect(num_cpus: int | None = None, metrics_port: int | None = None, steps:
             if modules := copy_sources(steps, Path(folder)):
                 options["runtime_env"] = {"py_modules": [str(module) for module in modules]}
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+            return True
     except Exception as error:  # Ray raises all kinds, plain ones for a node that does not start in time
         raise ClusterError(f"no Ray at {address}: {(str(error).strip() or repr(error)).splitlines()[0]}") from error
 
@@ -80,12 +84,12 @@ def machines() -> list[Machine]:
 
 
 class RayExecutor:
-    """Connects to RAY_ADDRESS if that is set, else starts a Ray of its own for the life of the executor."""
+    """Uses the Ray that this process is connected to, else RAY_ADDRESS, else one of its own for its life."""
 
     def __init__(
         self, num_cpus: int | None = None, metrics_port: int | None = None, steps: Iterable[type] = ()
     ) -> None:
-        connect(num_cpus, metrics_port, steps)
+        self._has_connected = connect(num_cpus, metrics_port, steps)
 
     def check(self, pools: Mapping[str, Pool]) -> None:
         """Raises ResourceError if the fewest workers of one step do not fit into the cluster."""
@@ -119,8 +123,9 @@ class RayExecutor:
                 raise ClusterError(f"{lost}; the same command resumes")
 
     def close(self) -> None:
-        """Leaves the cluster; one that this executor started ends."""
-        ray.shutdown()
+        """Leaves the cluster, if this executor has connected to it; one that it started ends."""
+        if self._has_connected:
+            ray.shutdown()
 
 
 class _ChainProgress:

@@ -12,6 +12,7 @@ from importlib import import_module, invalidate_caches
 from typing import Any
 
 from ..records.column import Column
+from ..steps.asset_settings import named_assets
 from ..steps.barrier import Barrier
 from ..steps.source import hash_source, loaded_hash
 from ..steps.step import Stage, Step
@@ -53,10 +54,17 @@ def _find(place: str) -> type[Step]:
         raise _WrongStepError(f"{place} is no dataclass: put @dataclass above it")
     if not isinstance(getattr(found, "name", None), str):
         raise _WrongStepError(f"{place} has no name: give it one, as in name = {name.lower()!r}")
-    top = module.partition(".")[0]
-    if hash_source(top) != loaded_hash(top):
-        raise _WrongStepError(f"the source of {top!r} has changed since it was imported; start this process anew")
+    _check_source(module.partition(".")[0])
     return found
+
+
+def _check_source(top: str) -> None:
+    try:
+        has_changed = hash_source(top) != loaded_hash(top)
+    except ValueError as error:
+        raise _WrongStepError(str(error)) from error
+    if has_changed:
+        raise _WrongStepError(f"the source of {top!r} has changed since it was imported; start this process anew")
 
 
 def _import(module: str) -> Any:
@@ -80,6 +88,10 @@ def _check(step: Step) -> None:
         raise _WrongStepError(f"its reads are {reads!r}: give a tuple of columns")
     if not isinstance(writes, Column):
         raise _WrongStepError(f"its writes are {writes!r}: give a TarColumn, a ParquetColumn or a FolderColumn")
+    try:
+        named_assets(step)
+    except TypeError as error:
+        raise _WrongStepError(str(error)) from error
 
 
 def _describe(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from ..records.keys import ColumnError
 from ..storage.hashing import canonical_json
 from ..storage.storage import Output
 
+SOURCE = "source:"  # before the name of a module, among what is external
 _HASH = re.compile("[0-9a-f]{64}")
 
 
@@ -48,7 +49,7 @@ class Basis:
         ):
             now, then = getattr(self, part), getattr(before, part)
             changed = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k))
-            found += [f"{phrase} {name} changed" for name in changed]
+            found += [f"{phrase} {name.removeprefix(SOURCE)} changed" for name in changed]
         return found
 
 

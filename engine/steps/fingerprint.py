@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..rundir.receipts import Basis
+from ..rundir.receipts import SOURCE, Basis
 from ..storage.hashing import canonical_json
 from .source import source_hashes
 from .step import Step
@@ -16,7 +16,8 @@ def basis_of(step: Step, assets: dict[str, str], inputs: dict[str, str]) -> Basi
 
     The source of a step that is not ours is in it: nobody has to think of raising its version.
     """
-    external = {**step.external(), **source_hashes(type(step))}
+    sources = {f"{SOURCE}{top}": sha256 for top, sha256 in source_hashes(type(step)).items()}
+    external = {**step.external(), **sources}
     return Basis(step.name, step.version, plain_settings(step), external, dict(assets), dict(inputs))
 
 

@@ -6,6 +6,7 @@ package are no part of it: weights are assets, numbers are settings.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -30,14 +31,20 @@ def source_hashes(step: type) -> dict[str, str]:
 
 @cache
 def loaded_hash(top: str) -> str:
-    """The sha256 of the source of a top-level module when this process first asked for it: that of what it runs."""
+    """The sha256 of the source of a top-level module when its first step was imported: of what runs here."""
     return hash_source(top)
+
+
+def note_source(step: type) -> None:
+    """Remembers the source of a class that is being imported, unless it is ours or there is none to read."""
+    with contextlib.suppress(ValueError, OSError):
+        source_hashes(step)
 
 
 def hash_source(top: str) -> str:
     """The sha256 of the source of an imported top-level module as it is now: over names and contents of its files."""
     digest = hashlib.sha256()
-    for name, path in _files(top):
+    for name, path in _files(top).items():
         digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 
@@ -47,13 +54,13 @@ def copy_sources(steps: Iterable[type], folder: Path) -> list[Path]:
     tops = sorted({_top(step) for step in steps} - {_OURS})
     copies = []
     for top in tops:
-        files = list(_files(top))
-        if _is_installed(files[0][1]):
+        files = _files(top)
+        if _is_installed(next(iter(files.values()))):
             continue  # as on every node
-        for name, path in files:
+        for name, path in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / name)
-        copies.append(folder / Path(files[0][0]).parts[0])
+        copies.append(folder / Path(next(iter(files))).parts[0])
     return copies
 
 
@@ -61,15 +68,21 @@ def _top(step: type) -> str:
     return step.__module__.partition(".")[0]
 
 
-def _files(top: str) -> Iterator[tuple[str, Path]]:
-    """The Python files of an imported top-level module, with their names below what holds it; at least one."""
-    module = sys.modules[top]
+def _files(top: str) -> dict[str, Path]:
+    """The Python files of an imported top-level module by their names below what holds it, sorted; at least one.
+
+    Of a package that lies in several folders, as a copy and its original, the first that has a name counts.
+    """
+    module, files = sys.modules.get(top), dict[str, Path]()
     if folders := getattr(module, "__path__", None):
-        yield from sorted((f"{top}/{path.relative_to(root)}", path) for root in folders for path in _below(Path(root)))
-    elif (file := getattr(module, "__file__", None)) and file.endswith(".py"):
-        yield f"{top}.py", Path(file)
-    else:
+        for root in map(Path, folders):
+            for path in _below(root):
+                files.setdefault(f"{top}/{path.relative_to(root)}", path)
+    elif (file := getattr(module, "__file__", None)) and file.endswith(".py") and Path(file).is_file():
+        files[f"{top}.py"] = Path(file)
+    if not files:
         raise ValueError(f"{top} has no Python source, which tells its versions apart")
+    return dict(sorted(files.items()))
 
 
 def _below(root: Path) -> Iterator[Path]:

@@ -11,6 +11,7 @@ from ..records.sample import Drop, Row, Sample
 from ..storage.storage import Storage
 from .asset_settings import named_assets, without_assets
 from .limits import Pool
+from .source import note_source
 
 if TYPE_CHECKING:
     from ..records.column import Column
@@ -25,6 +26,10 @@ class Step(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int] = 1  # raised when the meaning of the output changes
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        note_source(cls)  # now: the file may be edited before anybody asks for its hash
 
     @property
     @abstractmethod

@@ -47,6 +47,16 @@ def test_a_run_its_status_and_its_columns(tmp_path, capsys):
     assert "up to date: nothing to do" in capsys.readouterr().err
 
 
+def test_a_run_stays_where_it_was_when_the_folder_changes(tmp_path, monkeypatch):
+    run(make_recipe(COUNT, executor="in-process"), str(tmp_path / "run"))
+    monkeypatch.chdir(tmp_path)
+    there = Run("run")
+    monkeypatch.chdir("/")
+    assert len(list(there.samples("numbers"))) == 8
+    with pytest.raises(ValueError, match="samples of which columns"):
+        next(there.samples())
+
+
 def test_only_and_until(tmp_path):
     nodes = (COUNT, TIMES, Node("add", Add()), Node("total", Total()))
     recipe = make_recipe(*nodes, executor="in-process")

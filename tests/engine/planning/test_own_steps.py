@@ -1,13 +1,20 @@
 """Steps that are not ours: what is wrong with one is one line, and its source stands for it in fingerprints."""
 
+import importlib
 import re
+import shutil
 import sys
+import zipfile
+from dataclasses import dataclass, replace
 
 import pytest
 
+from dap_engine.engine import AssetUri, Drop, Sample, StageContext
 from dap_engine.engine.planning.recipe import RecipeError, load_recipe
+from dap_engine.engine.steps.asset_settings import named_assets
 from dap_engine.engine.steps.fingerprint import basis_of
 from dap_engine.engine.steps.source import copy_sources, hash_source
+from dap_engine.engine.storage.storage import Storage
 from dap_engine.stages import Film
 from tests.engine.steps import STEPS
 from tests.own_modules import begin_anew, folder  # noqa: F401 - a fixture
@@ -15,7 +22,7 @@ from tests.own_modules import begin_anew, folder  # noqa: F401 - a fixture
 HEAD = """
 from dataclasses import dataclass
 
-from dap_engine.engine import Barrier, Drop, ParquetColumn, Row, Sample, SourceStage, Stage, stage
+from dap_engine.engine import AssetUri, Barrier, Drop, ParquetColumn, Row, Sample, SourceStage, Stage, stage
 import pyarrow as pa
 
 NUMBERS = ParquetColumn("numbers", pa.schema([("number", pa.int64())]))
@@ -68,6 +75,43 @@ def test_a_function_takes_its_parameters_as_settings(folder):  # noqa: F811
         step('{step: "oddities:odd"}')
 
 
+def test_a_function_gets_the_local_path_of_an_asset(folder):  # noqa: F811
+    (folder / "weighted.py").write_text(
+        HEAD
+        + FUNCTION.replace("divisor: int", "weights: AssetUri").replace(
+            'Row(sample.key, {"number": number}) if number % divisor == remainder else Drop(sample.key, "even")',
+            "Drop(weights, str(remainder))",
+        )
+    )
+    made = step('{step: "weighted:odd", weights: "run:models/mine"}')
+    assert (made.assets(), made.settings()) == ({"weights": "run:models/mine"}, {"remainder": 1, "batch_size": 1})
+    made.setup(StageContext(Storage("/"), {"weights": "/local/mine"}))
+    assert list(made.process([Sample("a", {"numbers": {"json": {"number": 1}}})])) == [Drop("/local/mine", "1")]
+
+
+def test_assets_of_one_name_are_told_apart(folder):  # noqa: F811
+    @dataclass
+    class Net:
+        backbone: AssetUri | None = None
+
+    @dataclass
+    class Settings:
+        teacher: Net
+        student: Net
+        init: AssetUri = "I"
+
+    assert named_assets(Settings(Net("T"), Net("S"))) == {"teacher.backbone": "T", "student.backbone": "S", "init": "I"}
+    assert named_assets(Settings(Net(), Net("S"))) == {"student.backbone": "S", "init": "I"}
+
+
+def test_a_source_stands_beside_what_else_is_external(folder):  # noqa: F811
+    external = "    def external(self):\n        return {'facts': 1}\n"
+    (folder / "facts.py").write_text(HEAD + DOUBLE + external)
+    basis = basis_of(step('{step: "facts:Double"}'), {}, {})
+    assert basis.external == {"facts": 1, "source:facts": hash_source("facts")}
+    assert basis.differences(replace(basis, external={"facts": 1})) == ["source facts changed"]
+
+
 def test_a_module_of_the_folder_never_stands_in_for_an_installed_one(folder):  # noqa: F811
     (folder / "yaml.py").write_text("raise RuntimeError('the wrong one')")
     (folder / "doubled.py").write_text("import yaml\n" + HEAD + DOUBLE)
@@ -103,6 +147,19 @@ def test_a_module_of_the_folder_never_stands_in_for_an_installed_one(folder):  #
         (DOUBLE, '{step: "wrong:Double", factor: -1}', r"KeyError: 'no such factor' \(.*wrong.py, line \d+\)"),
         (DOUBLE, '{step: "wrong:Double", pool: {num_cpus: 0}}', "a worker needs CPUs or GPUs"),
         (FUNCTION.replace("remainder: int", "remainder"), '{step: "wrong:odd"}', "'remainder' has no type"),
+        (
+            FUNCTION.replace("remainder: int", "name: str"),
+            '{step: "wrong:odd"}',
+            "'name' has a name that every stage uses",
+        ),
+        (FUNCTION.replace("remainder: int", "batch_size: int"), '{step: "wrong:odd"}', "'batch_size' has a name that"),
+        (FUNCTION.replace("*, divisor", "*divisor"), '{step: "wrong:odd"}', "'divisor' cannot be given by name"),
+        (FUNCTION.replace("divisor: int", "divisor: list[AssetUri]"), '{step: "wrong:odd"}', "an asset needs a name"),
+        (
+            DOUBLE.replace("factor: int = 2", "factor: int = 2\n    teachers: list[AssetUri] = ()"),
+            '{step: "wrong:Double"}',
+            "'mine': setting 'teachers': an asset needs a name: give",
+        ),
         (FUNCTION.replace('["numbers"]', '"numbers"', 1), '{step: "wrong:odd"}', "give a list of columns"),
     ],
 )
@@ -149,6 +206,39 @@ def test_a_process_that_runs_an_older_source_says_so(folder):  # noqa: F811
     file.write_text(HEAD + DOUBLE + "# a remark\n")
     with pytest.raises(RecipeError, match="'older' has changed since it was imported; start this process anew"):
         step('{step: "older:Double"}')
+
+
+def test_a_source_is_that_of_the_import_not_of_the_first_question(folder, monkeypatch):  # noqa: F811
+    monkeypatch.syspath_prepend(folder)
+    file = folder / "noted.py"
+    file.write_text(HEAD + DOUBLE)
+    importlib.import_module("noted")
+    file.write_text(HEAD + DOUBLE + "# a remark\n")
+    with pytest.raises(RecipeError, match="'noted' has changed since it was imported; start this process anew"):
+        step('{step: "noted:Double"}')
+
+
+def test_a_package_in_two_folders_counts_once(folder, monkeypatch):  # noqa: F811
+    """As on a worker, which has a copy before the folder of the command."""
+    (folder / "twofold").mkdir()
+    (folder / "twofold" / "steps.py").write_text(HEAD + DOUBLE)
+    before = fingerprint("twofold.steps:Double")
+    shutil.copytree(folder / "twofold", folder / "copy" / "twofold")
+    monkeypatch.syspath_prepend(folder / "copy")
+    assert fingerprint("twofold.steps:Double") == before
+    (folder / "copy" / "twofold" / "steps.py").write_text(HEAD + DOUBLE + "# a remark\n")
+    assert fingerprint("twofold.steps:Double") != before
+
+
+@pytest.mark.parametrize("name", ["zipped.py", "zipped/__init__.py"])
+def test_without_a_source_to_read_one_clear_line(folder, monkeypatch, name):  # noqa: F811
+    with zipfile.ZipFile(folder / "steps.zip", "w") as archive:
+        archive.writestr(name, HEAD + DOUBLE)
+    monkeypatch.syspath_prepend(folder / "steps.zip")
+    with pytest.raises(
+        RecipeError, match=r"^step 'mine': zipped has no Python source, which tells its versions apart$"
+    ):
+        step('{step: "zipped:Double"}')
 
 
 def test_workers_are_sent_the_module_alone(folder):  # noqa: F811
