@@ -76,10 +76,11 @@ def test_a_step_of_your_own(folder, footage):  # noqa: F811
     away.mkdir()
     there = ["--run-dir", "../runs/bright"]
     missing = "step 'bright': no module 'bright', neither in"
-    for command in (["status"], ["retry", "--column", "brightness"]):
+    for command, code in ((["status"], 0), (["retry", "--column", "brightness"], 2)):
         done = run(away, "dap", *command, *there)
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert (done.returncode, done.stderr.count("\n")) == (code, 1)
         assert missing in done.stderr
+    assert "brightness" in run(away, "dap", "status", *there).stdout
     verified = run(away, "dap", "verify", *there)
     assert (verified.returncode, verified.stdout.count("\n")) == (1, 2)  # all else is as it should be
     assert f"run.yaml: {missing}" in verified.stdout
