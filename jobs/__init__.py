@@ -6,6 +6,7 @@ The environment variables must be set before numpy and torch are loaded.
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin lose tenfold where cores are shared
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small here, and its threads spin, too
+
+if sys.argv[0] == "-m" and sys.path[0] == os.getcwd():  # `python -m dap_engine.jobs`, before it imports the rest
+    sys.path.append(sys.path.pop(0))  # last, as `dap` has it: nothing there shall stand in for what is installed
 
 _NAMES = ("Budget", "Limits", "Node", "Pool", "Recipe", "RecipeError", "Run", "UnfinishedError", "make_recipe", "run")
 

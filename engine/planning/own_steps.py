@@ -21,21 +21,25 @@ from .settings import RecipeError, build_settings
 _PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
+class OwnStepError(RecipeError):
+    """A recipe whose step is not there, or cannot be made; the message is one clear line."""
+
+
 class _WrongStepError(ValueError):
     """A place where there is no step; the message is one clear line."""
 
 
 def build_own_step(place: str, settings: Any, where: str) -> Step:
-    """The step of a place `module:Class` with its settings; raises RecipeError, whatever is wrong with it."""
+    """The step of a place `module:Class` with its settings; raises RecipeError whatever is wrong with it."""
     try:
         step = build_settings(_find(place), settings, where)
         _check(step)
     except RecipeError:
         raise
     except _WrongStepError as error:
-        raise RecipeError(f"{where}: {error}") from error
+        raise OwnStepError(f"{where}: {error}") from error
     except Exception as error:  # anybody's code, in any way
-        raise RecipeError(f"{where}: {place}: {_describe(error)}") from error
+        raise OwnStepError(f"{where}: {place}: {_describe(error)}") from error
     return step
 
 

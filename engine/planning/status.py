@@ -39,17 +39,27 @@ def column_status(run: RunDir, plans: Sequence[NodePlan]) -> dict[str, ColumnSta
             continue  # several nodes write one column: models
         stated = run.receipts(column)
         receipts = stated.without([shard for other in plans if _writes(other, column) for shard in _outdated(other)])
-        samples_in, samples_out = receipts.samples
-        statuses[column] = ColumnStatus(
-            shards_total=_total(plans, column, len(receipts)),
-            shards_done=len(receipts),
-            samples_in=samples_in,
-            samples_out=samples_out,
-            drops=receipts.drops,
-            failed=sorted(stated.failed),
-            **_pace(receipts, _total(plans, column, len(receipts))),
-        )
+        statuses[column] = _status(stated, receipts, _total(plans, column, len(receipts)))
     return statuses
+
+
+def stated_status(run: RunDir) -> dict[str, ColumnStatus]:
+    """What receipts alone say of every column, for a recipe that cannot be built: not what is outdated or left."""
+    return {column: _status(stated := run.receipts(column), stated, None) for column in run.columns()}
+
+
+def _status(stated: Receipts, receipts: Receipts, total: int | None) -> ColumnStatus:
+    """The status of a column with the receipts that count, of those that are there."""
+    samples_in, samples_out = receipts.samples
+    return ColumnStatus(
+        shards_total=total,
+        shards_done=len(receipts),
+        samples_in=samples_in,
+        samples_out=samples_out,
+        drops=receipts.drops,
+        failed=sorted(stated.failed),
+        **_pace(receipts, total),
+    )
 
 
 def _pace(receipts: Receipts, total: int | None) -> dict[str, float]:

@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from ...engine.execution.worker_log import FOLDER
+from ...engine.planning.own_steps import OwnStepError
 from ...engine.planning.plan import Planner
-from ...engine.planning.status import ColumnStatus, column_status
+from ...engine.planning.status import ColumnStatus, column_status, stated_status
 from ...engine.quantities import duration
 from ...engine.rundir.rundir import RunDir
 from ..errors import EXIT_DONE
-from ..job import open_saved_job
+from ..job import check_run_dir, open_saved_job
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,14 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Prints a row per column, or one JSON document."""
-    job = open_saved_job(RunDir(arguments.run_dir))
-    statuses = column_status(job.run, Planner(job.graph, job.run).plan(job.nodes))
-    logs = job.run.storage.address(FOLDER)
+    run = RunDir(check_run_dir(arguments.run_dir))
+    try:
+        job = open_saved_job(run)
+        statuses = column_status(run, Planner(job.graph, run).plan(job.nodes))
+    except OwnStepError as error:  # as on another machine than that of the run
+        print(f"dap status: {error}; the receipts alone say this:", file=sys.stderr)
+        statuses = stated_status(run)
+    logs = run.storage.address(FOLDER)
     if arguments.json:
         columns = {name: dataclasses.asdict(status) for name, status in statuses.items()}
         print(json.dumps({"columns": columns, "logs": logs}))
         return EXIT_DONE
-    table = Table("column", "shards", "samples in", "samples out", "drops", "failed", "pace", title=job.run.uri)
+    table = Table("column", "shards", "samples in", "samples out", "drops", "failed", "pace", title=run.uri)
     for name, status in statuses.items():
         table.add_row(name, *_row(status))
     console = Console(width=None if sys.stdout.isatty() else 160)

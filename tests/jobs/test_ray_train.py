@@ -14,6 +14,7 @@ from dap_engine.engine.execution.ray_executor import RayExecutor
 from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.steps.barrier import BarrierError
 from dap_engine.engine.storage.storage import Storage, hash_local
+from dap_engine.jobs import ray_train
 from dap_engine.jobs.ray_train import train_on_ray
 from dap_engine.models.network.dap import DapModel
 from dap_engine.models.training.modules import TrainSettings
@@ -58,6 +59,13 @@ def trained(data: Path, state: Path, say=lambda line: None) -> tuple[str, dict[s
 @pytest.fixture(scope="module")
 def undisturbed(cluster, data, tmp_path_factory):
     return trained(data, tmp_path_factory.mktemp("undisturbed"))
+
+
+def test_a_cluster_of_its_own_is_sent_the_training(monkeypatch):
+    sent: list[type] = []
+    monkeypatch.setattr(ray_train, "connect", lambda steps: sent.extend(steps))
+    with ray_train._cluster(Train):
+        assert sent == [Train]
 
 
 @pytest.mark.slow
