@@ -24,6 +24,7 @@ class Film(SourceStage):
     """
 
     name: ClassVar[str] = "film"
+    version: ClassVar[int] = 2
 
     videos: int
     column: str = "footage"

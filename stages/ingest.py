@@ -32,6 +32,7 @@ class Ingest(SourceStage):
     """
 
     name: ClassVar[str] = "ingest"
+    version: ClassVar[int] = 2
 
     source_name: str
     dataset: str

@@ -26,6 +26,7 @@ class Label(Stage):
     """Frames to depth maps of the same size: `labels-<round>`."""
 
     name: ClassVar[str] = "label"
+    version: ClassVar[int] = 2
 
     model: AssetUri = EMBEDDED  # a folder, `run:models/NAME`, the small one that comes along, or hf:ID, python:M:F
     round: int = 1

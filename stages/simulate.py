@@ -27,6 +27,7 @@ class Simulate(SourceStage):
     """
 
     name: ClassVar[str] = "simulate"
+    version: ClassVar[int] = 2
 
     source_name: str
     panoramas: int

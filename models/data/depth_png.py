@@ -1,10 +1,18 @@
-"""Ray distance as a 16-bit gray PNG: units of 1/512 m, 0 = no ground truth, 65535 = beyond the range."""
+"""Ray distance as a 16-bit gray PNG: units of 1/512 m, 0 = no ground truth, 65535 = beyond the range.
+
+Maps are written with the filter "up" in every row and ISA-L's deflate at level 2, six times as fast as libpng's and at
+the same size; any PNG reader reads them. Level 2 gives the same bytes on every x86-64 processor (tried: Nehalem,
+Sandy Bridge, Haswell, AVX-512); level 3 does not. What others wrote is read by OpenCV.
+"""
 
 import struct
+import zlib
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from isal import isal_zlib
 
 UNITS_PER_METRE = 512
 MISSING = 0
@@ -15,12 +23,12 @@ MAX_RANGE_M = (BEYOND_RANGE - 1) / UNITS_PER_METRE
 MAX_PIXELS = 2**28
 """A header that promises more is refused before any memory is taken for it."""
 
-# Fixed, so that equal maps give equal bytes whatever OpenCV's defaults become.
-_PNG_PARAMETERS = (
-    cv2.IMWRITE_PNG_COMPRESSION, 1,
-    cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT,
-    cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP,
-)  # fmt: skip
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEADER, _HEADER_BYTES = struct.Struct(">IIBBBBB"), 33  # IHDR and all before the next chunk
+_DEFLATE_LEVEL = 2
+_FILTER_UP = 2
+_METRES = (np.arange(2**16) / UNITS_PER_METRE).astype(np.float32)
+_METRES[[MISSING, BEYOND_RANGE]] = np.nan, np.inf
 
 
 class DepthMap(NamedTuple):
@@ -39,48 +47,95 @@ def quantise_depth(depth_m: np.ndarray, *, range_m: float = 100.0, valid: np.nda
     """
     if not 0 < range_m <= MAX_RANGE_M:
         raise ValueError(f"range_m must lie in (0, {MAX_RANGE_M:.3f}], not {range_m}")
-    valid = np.ones(depth_m.shape, bool) if valid is None else valid
-    if depth_m.ndim != 2 or valid.shape != depth_m.shape:
-        raise ValueError(f"depth (H, W) and its mask must agree, not {depth_m.shape} and {valid.shape}")
+    if depth_m.ndim != 2 or (valid is not None and valid.shape != depth_m.shape):
+        shapes = f"{depth_m.shape} and {None if valid is None else valid.shape}"
+        raise ValueError(f"depth (H, W) and its mask must agree, not {shapes}")
     depth_m = depth_m.astype(np.float32, copy=False)
-    present = (depth_m > 0) & valid
-    near = present & (depth_m <= range_m)
-    units = np.rint(np.where(near, depth_m, 0) * UNITS_PER_METRE).clip(1, BEYOND_RANGE - 1).astype(np.uint16)
-    return np.where(near, units, np.where(present, BEYOND_RANGE, MISSING)).astype(np.uint16)
+    with np.errstate(invalid="ignore", over="ignore"):  # of nan and inf, which are overwritten
+        scaled = depth_m * np.float32(UNITS_PER_METRE)
+        np.clip(np.rint(scaled, out=scaled), 1, BEYOND_RANGE - 1, out=scaled)
+        units = scaled.astype(np.uint16)
+    np.copyto(units, BEYOND_RANGE, where=depth_m > range_m)
+    np.copyto(units, MISSING, where=~(depth_m > 0))
+    if valid is not None:
+        np.copyto(units, MISSING, where=~valid)
+    return units
 
 
 def encode_depth_png(depth_m: np.ndarray, *, range_m: float = 100.0, valid: np.ndarray | None = None) -> bytes:
     """Distances (H, W) in metres to the bytes of a PNG; see `quantise_depth` for what is missing and what is beyond."""
     units = quantise_depth(depth_m, range_m=range_m, valid=valid)
-    done, data = cv2.imencode(".png", units, _PNG_PARAMETERS)
-    if not done:
+    return encode_units(units)
+
+
+def encode_units(units: np.ndarray) -> bytes:
+    """uint16 units (H, W) to the bytes of a PNG; ValueError for a map without pixels."""
+    height, width = units.shape
+    if not units.size:
         raise ValueError(f"cannot write a depth map of shape {units.shape} as PNG")
-    return data.tobytes()
+    samples = units.astype(">u2").view(np.uint8).reshape(height, 2 * width)
+    rows = np.empty((height, 1 + 2 * width), np.uint8)  # the filter's type before each
+    rows[:, 0] = _FILTER_UP
+    rows[0, 1:] = samples[0]
+    np.subtract(samples[1:], samples[:-1], out=rows[1:, 1:])
+    header = _HEADER.pack(width, height, 16, 0, 0, 0, 0)
+    data = isal_zlib.compress(rows, _DEFLATE_LEVEL)
+    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(content, zlib.crc32(kind))
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
 def decode_units(data: bytes) -> np.ndarray:
     """The bytes of a PNG to uint16 units (H, W); ValueError if they are not a whole 16-bit gray PNG."""
     _check_header(data)
-    units = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    units = _decode_own(data)
+    if units is None:
+        units = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if units is None or units.dtype != np.uint16 or units.ndim != 2:
         raise ValueError("damaged depth PNG: it cannot be decoded")
     return units
+
+
+def _decode_own(data: bytes) -> np.ndarray | None:
+    """Units of a map as `encode_units` writes it: one IDAT, not interlaced, "up" in every row; None for any other."""
+    width, height, *_, interlaced = _HEADER.unpack(data[16:29])
+    size, kind = struct.unpack(">I4s", data[_HEADER_BYTES : _HEADER_BYTES + 8])
+    start, end = _HEADER_BYTES + 8, _HEADER_BYTES + 8 + size
+    is_last = data[end + 8 : end + 12] == b"IEND"
+    if interlaced or kind != b"IDAT" or not is_last:
+        return None
+    content = data[start:end]
+    if zlib.crc32(content, zlib.crc32(kind)) != int.from_bytes(data[end : end + 4], "big"):
+        return None
+    row_bytes = 1 + 2 * width
+    try:
+        rows = isal_zlib.decompressobj().decompress(content, height * row_bytes + 1)
+    except isal_zlib.error:
+        return None
+    if len(rows) != height * row_bytes:
+        return None
+    filtered = np.frombuffer(rows, np.uint8).reshape(height, row_bytes)
+    if (filtered[:, 0] != _FILTER_UP).any():
+        return None
+    samples = filtered[:, 1:].copy()
+    for above, row in pairwise(samples):  # eight times as fast as np.add.accumulate
+        np.add(above, row, out=row)
+    return samples.view(">u2").astype(np.uint16)
 
 
 def decode_depth_png(data: bytes) -> DepthMap:
     """The bytes of a PNG to distances in metres; ValueError if they are not a whole 16-bit gray PNG."""
     units = decode_units(data)
     beyond_range = units == BEYOND_RANGE
-    valid = (units != MISSING) & ~beyond_range
-    depth_m = units.astype(np.float32) / UNITS_PER_METRE
-    depth_m[beyond_range] = np.inf
-    depth_m[units == MISSING] = np.nan
-    return DepthMap(depth_m, valid, beyond_range)
+    return DepthMap(_METRES[units], (units != MISSING) & ~beyond_range, beyond_range)
 
 
 def _check_header(data: bytes) -> None:
     """Size, bit depth and colour type stand at fixed offsets; the end marker shows that the file is whole."""
-    if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 45:
+    if data[:8] != _SIGNATURE or len(data) < 45:
         raise ValueError("not a PNG")
     width, height, bit_depth, colour_type = struct.unpack(">IIBB", data[16:26])
     if (bit_depth, colour_type) != (16, 0):

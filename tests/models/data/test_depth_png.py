@@ -1,3 +1,4 @@
+import hashlib
 import io
 import zlib
 
@@ -9,7 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from dap_engine.models.data.depth_png import UNITS_PER_METRE, decode_depth_png, encode_depth_png
+from dap_engine.models.data.depth_png import (
+    UNITS_PER_METRE,
+    decode_depth_png,
+    decode_units,
+    encode_depth_png,
+    encode_units,
+)
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)
 
@@ -49,6 +56,37 @@ def test_range_and_mask_decide_what_is_beyond_and_what_is_missing() -> None:
     assert decoded.beyond_range.tolist() == [[False, True, False, False]]
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (7, 1), (33, 66)])
+def test_other_readers_see_the_same_units(shape: tuple[int, int]) -> None:
+    units = np.random.default_rng(1).integers(0, 2**16, shape, np.uint16)
+    data = encode_units(units)
+    assert (np.array(Image.open(io.BytesIO(data))) == units).all()
+    assert (cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) == units).all()
+    assert (decode_units(data) == units).all()
+
+
+@pytest.mark.parametrize(
+    "filters", [cv2.IMWRITE_PNG_FILTER_SUB, cv2.IMWRITE_PNG_FILTER_UP, cv2.IMWRITE_PNG_ALL_FILTERS]
+)
+def test_maps_of_other_writers_are_read(filters: int) -> None:
+    units = np.cumsum(np.random.default_rng(2).integers(0, 40, (300, 600)), axis=1).astype(np.uint16)
+    written = cv2.imencode(".png", units, (cv2.IMWRITE_PNG_FILTER, filters))[1].tobytes()
+    assert written.count(b"IDAT") > 1  # ours have one
+    assert (decode_units(written) == units).all()
+    pillow = io.BytesIO()
+    Image.fromarray(units).save(pillow, "png")
+    assert (decode_units(pillow.getvalue()) == units).all()
+
+
+def test_bytes_are_the_same_on_every_machine() -> None:
+    rows, columns = np.mgrid[0:64, 0:128]
+    units = (800 + 13 * rows + 7 * columns + (rows * columns) % 5).astype(np.uint16)
+    assert (
+        hashlib.sha256(encode_units(units)).hexdigest()
+        == "716074f23c01148f804bd536911f01499d8b8228f723add797e843a9eb5a8878"
+    )
+
+
 def test_bytes_are_deterministic() -> None:
     depth_m = np.random.default_rng(0).uniform(0, 120, (64, 128)).astype(np.float32)
     assert encode_depth_png(depth_m) == encode_depth_png(depth_m.copy())
@@ -71,7 +109,8 @@ def _bomb() -> bytes:
     return bytes(data)
 
 
-GOOD = _png(np.random.default_rng(0).integers(0, 65535, (16, 32), np.uint16))
+UNITS = np.random.default_rng(0).integers(0, 65535, (16, 32), np.uint16)
+GOOD, OURS = _png(UNITS), encode_units(UNITS)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +122,11 @@ GOOD = _png(np.random.default_rng(0).integers(0, 65535, (16, 32), np.uint16))
         (_png(np.zeros((4, 4, 3), np.uint16)), "colour type 2"),
         (GOOD[: len(GOOD) // 2], "truncated"),
         (GOOD[:60] + bytes(200) + GOOD[260:], "damaged"),
+        (OURS[: len(OURS) // 2], "truncated"),
+        (OURS[:60] + bytes(200) + OURS[260:], "damaged"),
         (_bomb(), "too large"),
     ],
-    ids=["empty", "gif", "8 bit", "colour", "truncated", "damaged", "bomb"],
+    ids=["empty", "gif", "8 bit", "colour", "truncated", "damaged", "ours truncated", "ours damaged", "bomb"],
 )
 def test_anything_else_is_refused_in_one_line(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
