@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...models.horizon.check import IMAGE_SUFFIXES, read_image
+from ...models.data.pictures import is_picture, read_picture
 from ...models.inference.device import choose_device
+from ...models.support.files import FileError
 from ...models.video.decoder import Decoder
-from ...models.video.frames import VideoError
 from ..errors import UsageError
 
 MIN_SIDE, MAX_HEIGHT = 16, 8192
@@ -78,13 +78,13 @@ def output_folder(path: str) -> Path:
 def read_pictures(file: str, every_s: float, height: int) -> Iterator[Picture]:
     """The image of a file, or the frames of a video; raises UsageError if it cannot be read."""
     try:
-        if Path(file).suffix.lower() in IMAGE_SUFFIXES:
-            yield Picture(file, read_image(file))
+        if is_picture(file):
+            yield Picture(file, read_picture(file))
             return
         with Decoder() as decoder:
             for frame in decoder.sample_frames(file, every_s, height):
                 yield Picture(file, frame.rgb, frame.timestamp_s)
-    except VideoError as error:
+    except FileError as error:
         raise UsageError(f"{file}: {error.code}: {error.detail}") from error
 
 
