@@ -65,16 +65,6 @@ def check_sampling(every_s: float, height: int) -> None:
         raise UsageError(f"--every must be positive, and --height {MIN_SIDE} to {MAX_HEIGHT}")
 
 
-def output_folder(path: str) -> Path:
-    """The folder, made if need be; raises UsageError if it cannot be made."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {path}: {error.strerror or 'cannot be made'}") from error
-    return folder
-
-
 def read_pictures(file: str, every_s: float, height: int) -> Iterator[Picture]:
     """The image of a file, or the frames of a video; raises UsageError if it cannot be read."""
     try:

@@ -15,14 +15,14 @@ from ..support.files import FileError, check_readable
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 NAMED_FORMATS = "JPEG, PNG, WebP, TIFF, BMP, GIF"
-PICTURE_SUFFIXES = frozenset(".jpg .jpeg .jfif .insp .png .webp .tif .tiff .bmp .gif".split())
+PICTURE_SUFFIXES = frozenset([".jpg", ".jpeg", ".jfif", ".insp", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"])
 MIN_SIDE = 32  # no panorama is smaller
 MAX_PIXELS = 16384 * 8192  # more than any camera records
 
 _BEGINNINGS = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|II\*\0|MM\0\*|BM.{4}\0\0\0\0|GIF8[79]a", re.DOTALL
 )
-_NOT_READ = frozenset(".heic .heif .avif .exr .hdr .dng .jp2 .jxl .psd".split())  # pictures, though
+_NOT_READ = frozenset([".heic", ".heif", ".avif", ".exr", ".hdr", ".dng", ".jp2", ".jxl", ".psd"])  # pictures, though
 _PADDING = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 _DECODERS_RAISE = (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError)
 

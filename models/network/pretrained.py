@@ -1,10 +1,14 @@
 """What the Hugging Face models here share: seeded creation, and strict loading with one clear line for an error."""
 
+import errno
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from ..support.torchvision_ops import register_missing_operators
@@ -28,6 +32,15 @@ class StrictPreTrainedModel(PreTrainedModel):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(config)
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Writes config.json and model.safetensors; OSError where the disk does not take them."""
+        try:
+            super().save_pretrained(save_directory, **kwargs)
+        except SafetensorError as error:
+            found = re.search(r"os error (\d+)", str(error))
+            number = int(found[1]) if found else errno.EIO
+            raise OSError(number, os.strerror(number), str(save_directory)) from error
 
     @classmethod
     def skeleton(cls, config: PreTrainedConfig) -> Self:

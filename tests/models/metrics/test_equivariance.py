@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dap_engine.models.data.images import resize_rgb
-from dap_engine.models.geometry.equirectangular import longitudes
 from dap_engine.models.data.pictures import read_picture
+from dap_engine.models.geometry.equirectangular import longitudes
 from dap_engine.models.inference.embedded import EMBEDDED, resolve_model
 from dap_engine.models.inference.predictor import DepthPredictor
 from dap_engine.models.metrics.equivariance import seam_ratio, yaw_error
