@@ -13,6 +13,7 @@ from ..engine.execution.placement import ClusterError, ResourceError
 from ..engine.planning.recipe import RecipeError
 from ..engine.records.keys import ColumnError
 from ..engine.steps.barrier import BarrierError
+from ..models.support.model_checks import ModelOutputError
 from .errors import EXIT_FAILED, EXIT_USAGE, UsageError
 from .interruption import interruptible
 
@@ -69,7 +70,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except (UsageError, RecipeError, ResourceError) as error:
         print(f"dap {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
-    except (OSError, ClusterError, BarrierError) as error:
+    except (OSError, ClusterError, BarrierError, ModelOutputError) as error:
         print(f"dap {arguments.command}: {error}", file=sys.stderr)
         return EXIT_FAILED
     except ColumnError as error:

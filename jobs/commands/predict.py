@@ -18,10 +18,11 @@ from ...models.geometry.equirectangular import point_map
 from ...models.inference.device import Precision
 from ...models.inference.embedded import EMBEDDED, resolve_model
 from ...models.inference.predictor import DepthPredictor
-from ..errors import EXIT_DONE, UsageError
+from ..errors import EXIT_DONE, EXIT_FAILED, UsageError
 from ..output import output_folder, write_file
 from .loose_files import (
     Picture,
+    UnreadableError,
     check_device,
     check_distinct_names,
     check_files,
@@ -70,12 +71,20 @@ def main(arguments: argparse.Namespace) -> int:
         )
     except (ValueError, OSError) as error:
         raise UsageError(f"--model {arguments.model}: {' '.join(str(error).split())}") from error
+    unread = []
     for file in arguments.files:
-        for picture in read_pictures(file, arguments.every, arguments.height):
-            _warn_if_no_panorama(picture)
-            depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
-            _write(out, picture, depth_m, arguments.ply)
-    return EXIT_DONE
+        try:
+            for picture in read_pictures(file, arguments.every, arguments.height):
+                _warn_if_no_panorama(picture)
+                depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
+                _write(out, picture, depth_m, arguments.ply)
+        except UnreadableError as error:  # the others are done
+            unread.append(str(error))
+    if len(unread) == len(arguments.files):
+        raise UsageError("; ".join(unread))
+    for line in unread:
+        print(f"dap predict: {line}", file=sys.stderr)
+    return EXIT_FAILED if unread else EXIT_DONE
 
 
 def _write(out: Path, picture: Picture, depth_m: np.ndarray, ply: bool) -> None:

@@ -15,6 +15,7 @@ from ..errors import EXIT_DONE, UsageError
 from ..output import output_folder, write_file
 from .loose_files import (
     Picture,
+    UnreadableError,
     check_distinct_names,
     check_files,
     check_sampling,
@@ -136,7 +137,7 @@ def _describe_all(arguments: argparse.Namespace, describe: Callable[[Picture], E
         try:
             for picture in read_pictures(file, arguments.every, arguments.height):
                 yield picture.entry() | describe(picture)
-        except UsageError as error:
+        except UnreadableError as error:
             yield {"file": file, "error": str(error)}
 
 

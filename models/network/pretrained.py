@@ -18,6 +18,7 @@ register_missing_operators()  # before transformers, which imports torchvision w
 from transformers import PreTrainedConfig, PreTrainedModel  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
+from ..support.model_checks import check_model_folder  # noqa: E402
 from .layout import shortened  # noqa: E402
 
 transformers_logging.disable_progress_bar()  # a bar for every file of weights would stand between those of stages
@@ -66,18 +67,11 @@ class StrictPreTrainedModel(PreTrainedModel):
     def from_folder(cls, folder: str | Path, device: torch.device | str = "cpu") -> Self:
         """Loads a local folder for inference on `device`; ValueError in one line if it is no folder of this model."""
         folder = Path(folder)
-        config_file = folder / "config.json"
-        if not config_file.is_file():
-            raise ValueError(f"{folder} is no model folder: it has no config.json")
-        try:
-            model_type = json.loads(config_file.read_text()).get("model_type")
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{config_file} is no JSON: {error}") from None
+        check_model_folder(folder)
+        model_type = json.loads((folder / "config.json").read_bytes()).get("model_type")
         expected = cls.config_class.model_type if cls.config_class else None
         if model_type != expected:
             raise ValueError(f"{folder} holds a model of type {model_type!r}, not {expected!r}")
-        if not list(folder.glob("model*.safetensors")):
-            raise ValueError(f"{folder} is no whole model folder: it has no model.safetensors")
         model = cls.from_pretrained(folder, local_files_only=True).eval()
         nn.Module.to(model, device)  # in place
         return model

@@ -16,7 +16,6 @@ from typing import IO, Any, ClassVar
 
 import av
 import pyarrow as pa
-import pyarrow.fs
 from av.error import FFmpegError
 
 from ...engine.child_process import ChildError, ChildProcess, Parent
@@ -24,7 +23,7 @@ from ...engine.records.column import Column, ParquetColumn
 from ...engine.records.sample import Row, Sample
 from ...engine.steps.step import SourceStage, StageContext
 from ...models.video.file import VIDEO_FORMATS
-from .fetch import local_path, resolved
+from .fetch import local_path, open_filesystem, resolved
 
 _SAMPLES, _SAMPLE_BYTES = 3, 64 << 10  # at the beginning, in the middle, at the end: what a new recording changes
 _AT_ONCE = 16  # mostly they wait for storage
@@ -79,7 +78,7 @@ def _send_all(parent: Parent, uris: Sequence[str]) -> None:
 def _open(uri: str) -> IO[bytes]:
     if (path := local_path(uri)) is not None:
         return open(path, "rb")
-    filesystem, path = pyarrow.fs.FileSystem.from_uri(uri)
+    filesystem, path = open_filesystem(uri)
     return filesystem.open_input_file(path)  # type: ignore[return-value] - reads, seeks and closes like a file
 
 
