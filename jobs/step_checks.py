@@ -45,7 +45,7 @@ class RunStepChecks(StepChecks):
         return PackShard(receipt.column, assignment.output.path, assignment.output.sha256) if assignment else None
 
     def examine(self, node: Node, receipt: Receipt, contents: Mapping[str, Content]) -> Iterator[str]:
-        """Labels hold distances; packed shards hold what was assigned to them; a selection holds nothing that has no score and tag."""
+        """Labels hold distances, packed shards what was assigned to them, a selection only what has score and tag."""
         if node.step.name == "label":
             yield from _no_distances(self._run, receipt, contents[receipt.column])
         elif isinstance(node.step, Select):

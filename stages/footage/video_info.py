@@ -29,6 +29,7 @@ _SAMPLES, _SAMPLE_BYTES = 3, 64 << 10  # at the beginning, in the middle, at the
 _AT_ONCE = 16  # mostly they wait for storage
 _START_S, _EACH_S = 30.0, 2.0  # that a child may take
 _LONGEST_S = 7 * 24 * 3600.0  # a header that claims more is not believed
+_LATE_S = 1.0  # a start that is worth a look
 _OPTIONS = {"format_whitelist": VIDEO_FORMATS, "analyzeduration": "100000"}
 
 
@@ -95,6 +96,9 @@ def _seconds(file: IO[bytes]) -> float | None:
                 seconds = float(stream.duration * stream.time_base)
             else:
                 seconds = (container.duration or 0) / av.time_base
+                late_s = (container.start_time or 0) / av.time_base
+                if container.format.name.startswith("matroska") and late_s > _LATE_S:
+                    seconds -= late_s  # a length that counts from zero on, where the clock begins later
             return round(seconds, 3) if 0 < seconds < _LONGEST_S else None
     except FFmpegError:
         return None

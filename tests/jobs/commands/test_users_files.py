@@ -1,10 +1,10 @@
 """Files as users have them: odd names, cut pictures, full disks, damaged models. Each is said in one line, by name."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
 from tests.footage import panorama, write_video
 
+SHARP = ["--set", "extract.min_sharpness=0", "--set", "extract.every_s=0.5"]  # of footage as simple as this
 NOT_UTF8 = "bal\udce9"  # a name with the single byte E9
 
 
@@ -27,20 +28,26 @@ def one_line(done, code, *parts):
     assert "Traceback" not in done.stderr
 
 
+def drops(run_dir, column):
+    """What a column of a run dropped, by code."""
+    receipts = RunDir(str(run_dir)).receipts(column).values()
+    return dict(sum((Counter(receipt.drops) for receipt in receipts), Counter()))
+
+
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     frames = [panorama(64, turn=i / 20) for i in range(20)]
     return write_video(tmp_path_factory.mktemp("video") / "walk.mp4", frames)
 
 
-def test_a_picture_whose_name_is_not_utf8(dap, picture, tiny_model, tmp_path):
+def test_a_picture_whose_name_is_not_utf8(dap_here, picture, tiny_model, tmp_path):
     file = tmp_path / f"{NOT_UTF8}.jpg"
     shutil.copy(picture, file)
-    done = dap("predict", file, "--model", tiny_model, "--out", tmp_path / "out")
+    done = dap_here("predict", file, "--model", tiny_model, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / f"{NOT_UTF8}.depth.png").is_file()
     assert (tmp_path / "out" / f"{NOT_UTF8}.colour.png").is_file()
-    done = dap("try", "horizon", file, "--out", tmp_path / "drawn")
+    done = dap_here("try", "horizon", file, "--out", tmp_path / "drawn")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "drawn" / f"{NOT_UTF8}.horizon.png").is_file()
 
@@ -51,13 +58,13 @@ def test_videos_whose_names_are_not_utf8_are_planned_and_read(dap_here, video, t
     for name in (f"{NOT_UTF8}.mp4", "good.mp4", "2024-01-01T10:00:00.mp4", "what?.mp4", "50%25.mp4"):
         shutil.copy(video, folder / name)
     options = ["--set", f"videos={folder}", "--set", "executor=in-process", "--until", "extract"]
-    done = dap_here("run", "curate", "--run-dir", tmp_path / "run", *options, "--set", "extract.every_s=0.5")
+    done = dap_here("run", "curate", "--run-dir", tmp_path / "run", *options, *SHARP)
     assert done.returncode == 0, done.stderr
+    planned = dap_here("lineage", "--run-dir", tmp_path / "run", "bal-" + "0" * 10, "--json")
     run = RunDir(str(tmp_path / "run"))
-    (receipt,) = run.receipts("frames").values()
-    assert len({row.fields["json"]["video_id"] for row in run.rows(receipt)} | set(receipt.drops)) >= 1
-    assert "missing_file" not in receipt.drops
-    assert "unreadable" not in receipt.drops
+    kept = {row.fields["json"]["video_id"] for receipt in run.receipts("frames").values() for row in run.rows(receipt)}
+    assert len(kept) == 5, drops(tmp_path / "run", "frames")
+    assert "Traceback" not in planned.stderr
 
 
 def test_a_relative_name_with_a_colon(dap_here, video, picture, tmp_path, monkeypatch):
@@ -67,6 +74,32 @@ def test_a_relative_name_with_a_colon(dap_here, video, picture, tmp_path, monkey
     done = dap_here("try", "horizon", "2024-01-01T10:00:00.mp4", "2024-01-01T10:00:00.jpg", "--json")
     reasons = {reason for entry in json.loads(done.stdout) for reason in entry["reasons"]}
     assert not reasons & {"truncated", "unreadable"}
+
+
+def test_a_clock_that_starts_again_goes_on(dap_here, tmp_path):
+    """Two recordings of two seconds, joined: all frames of both, at running times."""
+    parts = []
+    for number in range(2):
+        frames = [panorama(64, seed=number, turn=i / 20) for i in range(20)]
+        parts.append(write_video(tmp_path / f"{number}.ts", frames).read_bytes())
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    for part in ("0", "1"):
+        entries = json.loads(dap_here("try", "horizon", tmp_path / f"{part}.ts", "--every", "0.5", "--json").stdout)
+        assert len(entries) == 4
+    entries = json.loads(dap_here("try", "horizon", tmp_path / "joined.ts", "--every", "0.5", "--json").stdout)
+    times = [entry["timestamp_s"] - entries[0]["timestamp_s"] for entry in entries]
+    assert times == pytest.approx([0.5 * n for n in range(8)], abs=0.21)
+    assert all(entry["reasons"] != ["decode_failed"] for entry in entries)
+
+
+def test_a_clock_that_starts_late_makes_no_video_longer(dap_here, tmp_path):
+    frames, folder = [panorama(64, turn=i / 20) for i in range(20)], tmp_path / "videos"
+    folder.mkdir()
+    write_video(folder / "late.mkv", frames, timestamps_ms=[3_600_000 + 100 * i for i in range(20)])
+    options = ["--set", f"videos={folder}", "--set", "executor=in-process", "--until", "plan"]
+    assert dap_here("run", "curate", "--run-dir", tmp_path / "run", *options).returncode == 0
+    (planned,) = (tmp_path / "run" / "plan").glob("*.parquet")
+    assert pq.read_table(planned)["seconds"].to_pylist() == pytest.approx([2.0], abs=0.2)
 
 
 @pytest.fixture(params=["jpg", "progressive.jpg", "png", "webp", "tif", "bmp", "gif"])
@@ -91,7 +124,8 @@ def test_a_cut_picture_is_refused_by_name(dap_here, good, tiny_model, tmp_path):
     assert str(cut) in done.stderr
     assert (tmp_path / "both" / f"{good.stem}.depth.png").is_file()
     assert not list((tmp_path / "both").glob("cut*"))
-    assert json.loads(dap_here("try", "horizon", cut, "--json").stdout or "[]") == []
+    (entry,) = json.loads(dap_here("try", "horizon", cut, "--json").stdout)
+    assert (entry["valid"], entry["reasons"]) == (False, ["damaged"])
     one_line(dap_here("try", "depth", cut, "--model", tiny_model, "--out", tmp_path / "tried"), 2, cut, "damaged")
 
 
@@ -215,7 +249,7 @@ def test_a_model_that_gives_no_numbers_labels_nothing(dap_here, picture, video, 
     judge = with_nan(tmp_path / "judge", tmp_path / "nan-judge")
     one_line(dap_here("try", "quality", picture, "--model", judge, "--labeler", tiny_model), 1, judge, "no number")
 
-    options = ["--set", f"videos={video.parent}", "--set", "executor=in-process", "--set", "extract.every_s=0.5"]
+    options = ["--set", f"videos={video.parent}", "--set", "executor=in-process", *SHARP]
     done = dap_here("run", "curate", "--run-dir", tmp_path / "run", *options, "--set", f"label.model={model}")
     assert done.returncode == 1
     assert "no number" in done.stderr
@@ -238,9 +272,9 @@ def test_lists_as_people_save_them(dap_here, video, tmp_path):
         options = ["--set", f"videos={video.parent / name}", "--set", "executor=in-process", "--until", "extract"]
         done = dap_here("run", "curate", "--run-dir", tmp_path / name, *options)
         assert done.returncode in (0, 3), done.stderr
-        (receipt,) = RunDir(str(tmp_path / name)).receipts("frames").values()
-        assert "missing_file" not in receipt.drops
-        assert receipt.drops["unreachable"] == 1
+        found = drops(tmp_path / name, "frames")
+        assert "missing_file" not in found
+        assert found["unreachable"] == 1
     for name, column in {"int": pa.array([1]), "float": pa.array([1.0])}.items():
         pq.write_table(pa.table({"uri": column}), tmp_path / f"{name}.parquet")
         done = dap_here("run", "curate", "--run-dir", tmp_path / "run", "--set", f"videos={tmp_path / name}.parquet")
