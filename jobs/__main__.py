@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
+import signal
 import sys
 from importlib import import_module
 
@@ -10,7 +13,9 @@ from ..engine.execution.placement import ClusterError, ResourceError
 from ..engine.planning.recipe import RecipeError
 from ..engine.records.keys import ColumnError
 from ..engine.steps.barrier import BarrierError
+from ..models.support.model_checks import ModelOutputError
 from .errors import EXIT_FAILED, EXIT_USAGE, UsageError
+from .interruption import interruptible
 
 _COMMANDS = {
     "run": "run a recipe, or resume it",
@@ -42,20 +47,45 @@ def main(argv: list[str] | None = None) -> int:
             module.add_arguments(command)
             command.set_defaults(main=module.main)
     arguments = parser.parse_args(argv)
+    _prepare_streams()
+    with interruptible(arguments.command) as interruption:
+        try:
+            code = _run(arguments)
+        except KeyboardInterrupt:
+            return interruption.report()
+        except SystemExit:  # a library's answer to an interrupt
+            if not interruption.number:
+                raise
+        return interruption.report() if interruption.number else code
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
-        return arguments.main(arguments)
+        code = arguments.main(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (UsageError, RecipeError, ResourceError) as error:
         print(f"dap {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
-    except (OSError, ClusterError, BarrierError) as error:
+    except (OSError, ClusterError, BarrierError, ModelOutputError) as error:
         print(f"dap {arguments.command}: {error}", file=sys.stderr)
         return EXIT_FAILED
     except ColumnError as error:
         print(f"dap {arguments.command}: {error} (dap verify tells more)", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        print(f"dap {arguments.command}: interrupted; the same command resumes", file=sys.stderr)
-        return 130
+
+
+def _prepare_streams() -> None:
+    """A closed stream takes what is printed and drops it; names that the terminal cannot show are escaped."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the life of the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

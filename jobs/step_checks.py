@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
@@ -44,8 +45,10 @@ class RunStepChecks(StepChecks):
         return PackShard(receipt.column, assignment.output.path, assignment.output.sha256) if assignment else None
 
     def examine(self, node: Node, receipt: Receipt, contents: Mapping[str, Content]) -> Iterator[str]:
-        """Packed shards hold what was assigned to them; a selection holds nothing that has no score and tag."""
-        if isinstance(node.step, Select):
+        """Labels hold distances, packed shards what was assigned to them, a selection only what has score and tag."""
+        if node.step.name == "label":
+            yield from _no_distances(self._run, receipt, contents[receipt.column])
+        elif isinstance(node.step, Select):
             yield from _unknown_keys(node.step, receipt, contents)
         elif isinstance(node.step, Pack) and receipt.shard == INDEX:
             yield from _index_problems(self._run, receipt)
@@ -70,6 +73,17 @@ def _unknown_keys(step: Select, receipt: Receipt, contents: Mapping[str, Content
     for column in step.reads:
         if column in contents and (unknown := sorted(mine - _keys(contents[column]))):
             yield f"{receipt.output.path}: holds {listed(unknown)}, which {column}/{receipt.shard} does not"
+
+
+def _no_distances(run: RunDir, receipt: Receipt, content: Content) -> Iterator[str]:
+    """Labels that are beyond the range throughout, all of a shard's; mostly its first one shows that they are not."""
+    labels = [member for member in content.members if member.field == "json"]
+    for label in labels:
+        summary = json.loads(run.storage.read_range(receipt.output.path, label.offset, label.bytes))
+        if summary.get("beyond_range") != 1:
+            return
+    if labels:
+        yield f"{receipt.output.path}: its {len(labels)} labels are all beyond the range throughout, without a distance"
 
 
 def _keys(content: Content) -> set[str]:

@@ -25,9 +25,12 @@ from ..models.video.decoder import Decoder
 from ..models.video.file import VideoError
 from ..models.video.frames import Eye, OnMissing, spread
 from .footage.fetch import local_copy
+from .model_failure import model_failures_end_the_run
 
 CANDIDATES = 2  # frames looked at for each of `max_frames`, so that some may be dropped
-RETRYABLE = frozenset({"decode_timeout", "decode_memory", "decode_crashed", "unreachable"})  # maybe the machine's fault
+RETRYABLE = frozenset(
+    {"decode_timeout", "decode_memory", "decode_crashed", "unreachable", "permission_denied"}
+)  # maybe the machine's fault
 
 
 @dataclass
@@ -105,7 +108,8 @@ class Extract(Stage):
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
         for sample in batch:
             try:
-                yield from self._video(sample.key, sample["plan"])
+                with model_failures_end_the_run():
+                    yield from self._video(sample.key, sample["plan"])
             except VideoError as error:
                 yield Drop(sample.key, error.code, error.detail, retryable=error.code in RETRYABLE)
 

@@ -5,6 +5,7 @@ The model is ours, or one of others with metric depth under its scheme (`models.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -19,6 +20,10 @@ from ..models.labelers.fusion import Patches
 from ..models.labelers.load import check_labeler, function_hashes, make_labeler, split_reference, weights_of
 from ..models.labelers.outputs import OutputSetting, check_metric
 from .footage.frames import decode_images
+from .model_failure import model_failures_end_the_run
+
+_FIRST = 100
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -63,6 +68,7 @@ class Label(Stage):
         return function_hashes([self.model])
 
     def setup(self, context: StageContext) -> None:
+        self._labels = self._labels_without_distance = 0
         self._labeler = make_labeler(
             self.model,
             weights=context.assets.get("model"),
@@ -76,6 +82,17 @@ class Label(Stage):
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
         samples, rgbs, drops = decode_images(batch, "frames")
         yield from drops
-        for sample, estimate in zip(samples, self._labeler.estimate(rgbs), strict=True):
+        with model_failures_end_the_run():
+            estimates = self._labeler.estimate(rgbs)
+        for sample, estimate in zip(samples, estimates, strict=True):
             depth_m = estimate.masked()
-            yield Row(sample.key, {"depth.png": encode_depth_png(depth_m), "json": summarise_depth(depth_m)})
+            summary = summarise_depth(depth_m)
+            self._watch(summary["beyond_range"])
+            yield Row(sample.key, {"depth.png": encode_depth_png(depth_m), "json": summary})
+
+    def _watch(self, beyond_range: float) -> None:
+        """Says so once if the first labels of a worker hold no distance at all."""
+        self._labels += 1
+        self._labels_without_distance += beyond_range == 1
+        if self._labels == self._labels_without_distance == _FIRST:
+            _LOG.warning("the first %d labels of %s are beyond the range throughout", _FIRST, self.model)

@@ -93,6 +93,8 @@ class Plan(Barrier):
         found, earlier = self._found(context), _EarlierPlan(context)
         infos = _video_infos(context, [video for video in found if earlier.info_of(video) is None])
         assigned = self._assign(found, earlier, infos)
+        for note in () if self._in_run else self._search[1]:
+            context.log(note)
         context.log(f"{sum(map(len, assigned.values()))} videos in {len(assigned)} shards")
         for shard, videos in assigned.items():
             with context.scratch() as scratch:
@@ -117,8 +119,14 @@ class Plan(Barrier):
         return self.videos.startswith(RUN_SCHEME)
 
     @cached_property
+    def _search(self) -> tuple[list[Video], list[str]]:
+        """The videos that lie outside of the run, and what is to be said of the rest."""
+        notes: list[str] = []
+        return find_videos(self.videos, notes), notes
+
+    @property
     def _outside(self) -> list[Video]:
-        return find_videos(self.videos)
+        return self._search[0]
 
     def _found(self, context: BarrierContext) -> list[Video]:
         if not self._in_run:

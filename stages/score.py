@@ -16,6 +16,7 @@ from ..models.data.depth_png import decode_depth_png
 from ..models.inference.embedded import check_model_folder
 from ..models.inference.predictor import QualityScorer
 from .footage.frames import decode_images
+from .model_failure import model_failures_end_the_run
 
 
 @dataclass
@@ -47,5 +48,7 @@ class Score(Stage):
         samples, rgbs, drops = decode_images(batch, "frames")
         yield from drops
         depths = [decode_depth_png(sample[f"labels-{self.round}"]["depth.png"]).depth_m for sample in samples]
-        for sample, score in zip(samples, self._scorer.score(rgbs, depths), strict=True):
+        with model_failures_end_the_run():
+            scores = self._scorer.score(rgbs, depths)
+        for sample, score in zip(samples, scores, strict=True):
             yield Row(sample.key, {"score": score})

@@ -11,8 +11,10 @@ from ..engine.records.column import Column, ParquetColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.step import Stage, StageContext
+from ..models.support.model_checks import check_model_folder
 from ..models.tagging.tagger import DEFAULT_PROMPT, EMBEDDED, check_threshold, make_tagger
 from .footage.frames import decode_images
+from .model_failure import model_failures_end_the_run
 
 _SCHEMA = pa.schema([("scene", pa.string()), ("p_indoor", pa.float32()), ("model", pa.string())])
 
@@ -44,6 +46,10 @@ class Tag(Stage):
     def assets(self) -> dict[str, str]:
         return {} if self.model == EMBEDDED else super().assets()
 
+    def check(self) -> None:
+        if Path(self.model).is_dir():
+            check_model_folder(self.model)
+
     def external(self) -> dict[str, str]:
         return {"model": Path(self.model).name}  # stands in every row
 
@@ -60,5 +66,7 @@ class Tag(Stage):
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
         samples, rgbs, drops = decode_images(batch, "frames")
         yield from drops
-        for sample, (scene, p_indoor) in zip(samples, self._tagger.tag(rgbs), strict=True):
+        with model_failures_end_the_run():
+            tags = self._tagger.tag(rgbs)
+        for sample, (scene, p_indoor) in zip(samples, tags, strict=True):
             yield Row(sample.key, {"scene": scene, "p_indoor": p_indoor, "model": self._tagger.name})

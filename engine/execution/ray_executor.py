@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -58,13 +61,24 @@ def connect(num_cpus: int | None = None, metrics_port: int | None = None, steps:
     options: dict[str, Any] = own if address == "local" else {}
     _check_address(address)
     try:
-        with tempfile.TemporaryDirectory() as folder:  # ray.init uploads what lies there
+        with _own_sigterm(), tempfile.TemporaryDirectory() as folder:  # ray.init uploads what lies there
             if modules := copy_sources(steps, Path(folder)):
                 options["runtime_env"] = {"py_modules": [str(module) for module in modules]}
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
             return True
     except Exception as error:  # Ray raises all kinds, plain ones for a node that does not start in time
         raise ClusterError(f"no Ray at {address}: {(str(error).strip() or repr(error)).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Inside, Ray may put its own handler of SIGTERM in place of what is there; that is put back."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _check_address(address: str) -> None:

@@ -23,7 +23,7 @@ from ..steps.assets import Asset, AssetCache
 from ..steps.fingerprint import basis_of
 from ..steps.limits import Limits, Pool
 from ..steps.outcome import Outcome, failed
-from ..steps.step import SourceStage, Stage, StageContext
+from ..steps.step import BrokenStageError, SourceStage, Stage, StageContext
 from ..storage.faults import RetryPolicy, StorageError, TransientError, is_full
 from .redo import redo
 from .samples import NO_ISOLATION, Isolation, ShardWork
@@ -97,6 +97,9 @@ class ShardRunner:
             return self._failed(shard, str(error))
         except (KeyboardInterrupt, GeneratorExit):
             raise
+        except BrokenStageError:
+            self._cannot_begin = True
+            return self._failed(shard, traceback.format_exc())
         except BaseException:  # noqa: BLE001 - a bug of a stage, sys.exit() too, fails its shard; the traceback is kept
             return self._failed(shard, traceback.format_exc())
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..records.column import Writer
 from ..records.sample import Drop, Row, Sample
-from ..steps.step import Stage
+from ..steps.step import BrokenStageError, Stage
 from ..storage.faults import StorageError, is_disk_fault
 
 RAISED = "stage_error"
@@ -93,7 +93,7 @@ class ShardWork:
                 self._put(item)
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except StorageError:
+        except (StorageError, BrokenStageError):
             raise  # not the sample's fault: the shard fails, and is done again when the storage is back
         except BaseException as error:
             if isinstance(error, OSError) and is_disk_fault(error):

@@ -21,6 +21,10 @@ class UnreachableError(ValueError):
     """A place outside the run that cannot be looked into from here; the message is one clear line."""
 
 
+class BrokenStageError(RuntimeError):
+    """What `Stage.process` raises where no sample is to blame and none would fare better: the run ends at once."""
+
+
 class Step(ABC):
     """A node of a recipe. Concrete steps are dataclasses whose fields are the recipe's settings."""
 

@@ -27,10 +27,10 @@ def open_store(uri: str) -> tuple[ObjectStore, str]:
     pyarrow's client for S3 repeats a request up to thirty times, which takes minutes where a server is silent; here
     it makes one attempt, and `RetryPolicy` repeats it. The client for GCS keeps its own way, for as long.
     """
-    options = dict(parse_qsl(urlsplit(uri).query))
+    options = dict(parse_qsl(urlsplit(uri, allow_fragments=False).query))
     if uri.startswith(("gs://", "gcs://")) and "retry_limit_seconds" not in options:
         uri = f"{uri}{'&' if options else '?'}retry_limit_seconds={RETRY_FOR_S:.0f}"
-    filesystem, path = fs.FileSystem.from_uri(uri)
+    filesystem, path = fs.FileSystem.from_uri(uri.replace("#", "%23"))  # which belongs to the path
     if isinstance(filesystem, fs.S3FileSystem) and not _ONLY_IN_URIS & set(options):
         filesystem = _with_one_attempt(filesystem)
     return ObjectStore(filesystem), path.rstrip("/")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...models.network.published import load_published
 from ..errors import EXIT_DONE, UsageError
-from .loose_files import output_folder
+from ..output import output_folder, write_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def main(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     out = output_folder(arguments.out)
-    model.save_pretrained(out)
+    write_folder(out, model.save_pretrained)
     backbone = model.config.backbone
     shape = f"{backbone.num_hidden_layers} blocks of width {backbone.hidden_size}"
     print(f"{arguments.file}: {shape}, {model.num_parameters():,} parameters -> {out}", file=sys.stderr)

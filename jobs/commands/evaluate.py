@@ -16,7 +16,7 @@ from rich.console import Console
 from ...models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
 from ...models.datasets.catalogue import DATASETS, open_dataset
 from ...models.evaluation.measure import Measurement, drawn_m, estimates_of, json_ready, predictor_of
-from ...models.evaluation.report import Worst, figures_tables, save
+from ...models.evaluation.report import Worst, figures_tables, report_files
 from ...models.inference.device import Precision, choose_device
 from ...models.inference.embedded import EMBEDDED
 from ...models.labelers.fusion import Patches
@@ -25,7 +25,8 @@ from ...models.labelers.outputs import OUTPUT_SETTINGS, check_alignment
 from ...models.metrics.alignment import ALIGNMENTS
 from ...models.metrics.equivariance import yaw_error
 from ..errors import EXIT_DONE, UsageError
-from .loose_files import check_device, output_folder
+from ..output import output_folder, write_file
+from .loose_files import check_device
 
 _TURNED = 8  # panoramas that the error under yaw is measured on: each is predicted four times more
 
@@ -72,7 +73,8 @@ def main(arguments: argparse.Namespace) -> int:
             document, rows, worst = _measure(dataset, root, entries, labeler, arguments)
     except DatasetError as error:
         raise UsageError(str(error)) from error
-    save(out, document, rows, worst)
+    for name, data in report_files(document, rows, worst).items():
+        write_file(out / name, data)
     if arguments.json:
         print(json.dumps(document))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...models.horizon.check import IMAGE_SUFFIXES, read_image
+from ...models.data.pictures import is_picture, read_picture
 from ...models.inference.device import choose_device
+from ...models.support.files import FileError
 from ...models.video.decoder import Decoder
-from ...models.video.frames import VideoError
 from ..errors import UsageError
 
 MIN_SIDE, MAX_HEIGHT = 16, 8192
+
+
+class UnreadableError(UsageError):
+    """One of the files given, which cannot be read; the others may be."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,19 @@ def frame_name(file: str, timestamp_s: float | None) -> str:
 def check_files(files: Sequence[str]) -> None:
     """Raises UsageError for the first that is no file."""
     for file in files:
-        if not Path(file).is_file():
+        if os.path.isdir(file) or not (os.path.exists(file) or _is_hidden(file)):
             raise UsageError(f"{file}: no such file")
+
+
+def _is_hidden(file: str) -> bool:
+    """Whether a folder on the way does not let us see if there is such a file; reading it will tell."""
+    try:
+        os.stat(file)
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def check_distinct_names(files: Sequence[str]) -> None:
@@ -65,27 +81,17 @@ def check_sampling(every_s: float, height: int) -> None:
         raise UsageError(f"--every must be positive, and --height {MIN_SIDE} to {MAX_HEIGHT}")
 
 
-def output_folder(path: str) -> Path:
-    """The folder, made if need be; raises UsageError if it cannot be made."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {path}: {error.strerror or 'cannot be made'}") from error
-    return folder
-
-
 def read_pictures(file: str, every_s: float, height: int) -> Iterator[Picture]:
-    """The image of a file, or the frames of a video; raises UsageError if it cannot be read."""
+    """The image of a file, or the frames of a video; raises UnreadableError if it cannot be read."""
     try:
-        if Path(file).suffix.lower() in IMAGE_SUFFIXES:
-            yield Picture(file, read_image(file))
+        if is_picture(file):
+            yield Picture(file, read_picture(file))
             return
         with Decoder() as decoder:
             for frame in decoder.sample_frames(file, every_s, height):
                 yield Picture(file, frame.rgb, frame.timestamp_s)
-    except VideoError as error:
-        raise UsageError(f"{file}: {error.code}: {error.detail}") from error
+    except FileError as error:
+        raise UnreadableError(f"{file}: {error.code}: {error.detail}") from error
 
 
 def check_device(name: str) -> None:

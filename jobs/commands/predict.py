@@ -7,25 +7,26 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-import cv2
 import numpy as np
 import torch
 import trimesh
 
 from ...models.data.depth_png import encode_depth_png
 from ...models.drawing.depth import colour_depth
+from ...models.drawing.png import encode_png
 from ...models.geometry.equirectangular import point_map
 from ...models.inference.device import Precision
 from ...models.inference.embedded import EMBEDDED, resolve_model
 from ...models.inference.predictor import DepthPredictor
-from ..errors import EXIT_DONE, UsageError
+from ..errors import EXIT_DONE, EXIT_FAILED, UsageError
+from ..output import output_folder, write_file
 from .loose_files import (
     Picture,
+    UnreadableError,
     check_device,
     check_distinct_names,
     check_files,
     check_sampling,
-    output_folder,
     read_pictures,
 )
 
@@ -70,19 +71,27 @@ def main(arguments: argparse.Namespace) -> int:
         )
     except (ValueError, OSError) as error:
         raise UsageError(f"--model {arguments.model}: {' '.join(str(error).split())}") from error
+    unread = []
     for file in arguments.files:
-        for picture in read_pictures(file, arguments.every, arguments.height):
-            _warn_if_no_panorama(picture)
-            depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
-            _write(out, picture, depth_m, arguments.ply)
-    return EXIT_DONE
+        try:
+            for picture in read_pictures(file, arguments.every, arguments.height):
+                _warn_if_no_panorama(picture)
+                depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
+                _write(out, picture, depth_m, arguments.ply)
+        except UnreadableError as error:  # the others are done
+            unread.append(str(error))
+    if len(unread) == len(arguments.files):
+        raise UsageError("; ".join(unread))
+    for line in unread:
+        print(f"dap predict: {line}", file=sys.stderr)
+    return EXIT_FAILED if unread else EXIT_DONE
 
 
 def _write(out: Path, picture: Picture, depth_m: np.ndarray, ply: bool) -> None:
-    (out / f"{picture.name}.depth.png").write_bytes(encode_depth_png(depth_m))
-    cv2.imwrite(str(out / f"{picture.name}.colour.png"), cv2.cvtColor(colour_depth(depth_m), cv2.COLOR_RGB2BGR))
+    write_file(out / f"{picture.name}.depth.png", encode_depth_png(depth_m))
+    write_file(out / f"{picture.name}.colour.png", encode_png(colour_depth(depth_m)))
     if ply:
-        point_cloud(picture.rgb, depth_m).export(out / f"{picture.name}.ply")
+        write_file(out / f"{picture.name}.ply", point_cloud(picture.rgb, depth_m).export(file_type="ply"))
     known_m = depth_m[np.isfinite(depth_m)]
     median = f"median {np.median(known_m):.2f} m" if known_m.size else "all beyond the range"
     print(f"{picture.name}: {median} -> {out / picture.name}.colour.png", file=sys.stderr)

@@ -107,7 +107,7 @@ def _train_alone(arguments: argparse.Namespace) -> int:
 
 def _packed(uri: str) -> tuple[RunDir, str]:
     """The place that a packed column lies in, and its name there."""
-    path, question, options = uri.partition("?")
+    path, question, options = uri.partition("?") if "://" in uri else (uri, "", "")
     parent, _, name = (path if "://" in path else str(Path(path).resolve())).rstrip("/").rpartition("/")
     return RunDir((parent or "/") + question + options), name
 

@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import EXIT_DONE, UsageError
+from ..output import output_folder, write_file
 from .loose_files import (
     Picture,
+    UnreadableError,
     check_distinct_names,
     check_files,
     check_sampling,
     frame_name,
-    output_folder,
     read_pictures,
 )
 
@@ -75,13 +76,12 @@ def _horizon(arguments: argparse.Namespace) -> Iterator[Entry]:
 
 
 def _write_verdict(out: Path, checked: Any) -> Entry:
-    import cv2
-
     from ...models.drawing.horizon import draw_verdict
+    from ...models.drawing.png import encode_png
 
     entry = checked.entry
     path = out / f"{frame_name(entry['file'], entry.get('timestamp_s'))}.horizon.png"
-    cv2.imwrite(str(path), draw_verdict(checked.rgb, checked.verdict)[..., ::-1])
+    write_file(path, encode_png(draw_verdict(checked.rgb, checked.verdict)))
     return {"picture": str(path)}
 
 
@@ -109,7 +109,7 @@ def _depth(arguments: argparse.Namespace) -> Iterator[Entry]:
     def describe(picture: Picture) -> Entry:
         depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
         path = out / f"{picture.name}.depth.png"
-        path.write_bytes(encode_depth_png(depth_m))
+        write_file(path, encode_depth_png(depth_m))
         return {"depth_png": str(path), **summarise_depth(depth_m)}
 
     return _describe_all(arguments, describe)
@@ -137,7 +137,7 @@ def _describe_all(arguments: argparse.Namespace, describe: Callable[[Picture], E
         try:
             for picture in read_pictures(file, arguments.every, arguments.height):
                 yield picture.entry() | describe(picture)
-        except UsageError as error:
+        except UnreadableError as error:
             yield {"file": file, "error": str(error)}
 
 

@@ -16,16 +16,16 @@ from tokenize import TokenError
 
 import numpy as np
 import OpenEXR
-from PIL import Image
 
 from ..data.depth_png import MAX_PIXELS, decode_units
+from ..data.pictures import PictureError, read_picture
 from .base import DatasetError
 
 _MISSING_UNITS = (0, 65535)  # nothing measured, and a sensor or a format at its end
 _EXR_CHANNELS = ("Z", "Y", "R")
 _DECODERS_RAISE = (
     *(OSError, ValueError, EOFError, KeyError, RuntimeError, MemoryError, SyntaxError),
-    *(TokenError, zipfile.BadZipFile, zlib.error, Image.DecompressionBombError),
+    *(TokenError, zipfile.BadZipFile, zlib.error),
 )
 
 
@@ -44,9 +44,14 @@ def _naming(path: Path, code: str) -> Iterator[None]:
 
 def read_rgb(path: Path) -> np.ndarray:
     """The pixels of an image file as uint8 RGB (H, W, 3)."""
-    with _naming(path, "bad_image"), Image.open(path) as image:
-        _check_size(path, image.size)
-        return np.array(image.convert("RGB"))  # asarray would give what cannot be written to
+    try:
+        return read_picture(path, min_side=1)
+    except PictureError as error:
+        if error.code == "missing_file":
+            raise DatasetError(path, "no such file", error.code) from error
+        if error.code == "too_large":
+            raise DatasetError(path, f"{error.detail} are too many", "bad_shape") from error
+        raise DatasetError(path, f"damaged: {error.detail}", "bad_image") from error
 
 
 def read_png_m(path: Path, units_per_metre: float) -> np.ndarray:

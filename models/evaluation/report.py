@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import io
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -57,15 +57,18 @@ def colour_error(predicted_m: np.ndarray, true_m: np.ndarray) -> np.ndarray:
     return np.where(known[..., None], colours, np.uint8(128))
 
 
-def save(folder: Path, document: dict[str, Any], rows: Sequence[dict[str, Any]], worst: Worst) -> None:
-    """Writes evaluation.json, images.csv, images.parquet and, if anything was measured, worst.png."""
-    (folder / "evaluation.json").write_text(json.dumps(document, indent=1) + "\n")
+def report_files(document: dict[str, Any], rows: Sequence[dict[str, Any]], worst: Worst) -> dict[str, bytes]:
+    """By name: images.csv, images.parquet, if anything was measured worst.png, and evaluation.json."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = pa.table({name: [_null_for_nan(row.get(name)) for row in rows] for name in names})
-    pa_csv.write_csv(table, folder / "images.csv")
-    pq.write_table(table, folder / "images.parquet")
-    if worst.found:
-        (folder / "worst.png").write_bytes(worst.png())
+    csv, parquet = io.BytesIO(), io.BytesIO()
+    pa_csv.write_csv(table, csv)
+    pq.write_table(table, parquet)
+    pictures = {"worst.png": worst.png()} if worst.found else {}
+    figures = json.dumps(document, indent=1) + "\n"
+    return {"images.csv": csv.getvalue(), "images.parquet": parquet.getvalue(), **pictures} | {
+        "evaluation.json": figures.encode()
+    }
 
 
 def _null_for_nan(value: Any) -> Any:

@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
+from ..data.pictures import is_picture, read_picture
+from ..support.files import FileError
 from ..video.decoder import Decoder
-from ..video.frames import VideoError, read_header
 from .projection import ProjectionMeasures, measure_projection
 from .tilt import Tilt, TiltEstimator
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-IMAGE_FORMATS = "image2,jpeg_pipe,png_pipe,webp_pipe"
 MAX_TILT_DEG = 15.0
 
 # Measurements and the network err in different pictures: where they contradict each other, the surer one is believed.
@@ -100,26 +98,17 @@ def check_file(
     """
     path = os.fspath(path)
     try:
-        if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES:
-            yield _checked(path, read_image(path), None, check)
+        if is_picture(path):
+            yield _checked(path, read_picture(path), None, check)
             return
         with Decoder() as decoder:
             for frame in decoder.sample_frames(path, every_s, height):
                 checked = _checked(path, frame.rgb, frame.display_aspect, check)
                 checked.entry.update(frame_index=frame.frame_index, timestamp_s=frame.timestamp_s)
                 yield checked
-    except VideoError as error:
+    except FileError as error:
         angles = {"roll_deg": None, "pitch_deg": None}
         yield CheckedPicture({"file": path, "valid": False, **angles, "reasons": [error.code], "detail": error.detail})
-
-
-def read_image(path: str) -> np.ndarray:
-    """Pixels of a JPEG, PNG or WebP as uint8 RGB (H, W, 3). Raises VideoError, also for absurd dimensions."""
-    read_header(path, IMAGE_FORMATS)
-    bgr = cv2.imread(path, cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise VideoError("unreadable", "not a picture")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
 def _checked(path: str, rgb: np.ndarray, display_aspect: float | None, check: PanoramaCheck) -> CheckedPicture:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from ..geometry.equirectangular import rotate, rotation_matrix
+from ..support.model_checks import check_numbers
 from .projection_measures import canvas
 from .sphere_view import rotation_to, turned
 from .tilt_edges import find_edges, sharpened
@@ -122,6 +123,7 @@ class TiltEstimator:
     def _look(self, rgb: np.ndarray) -> tuple[np.ndarray, list[float]]:
         """Evidence (3,), and probabilities of KINDS."""
         evidence, logits = self._network(torch.from_numpy(network_input(rgb))[None])
+        check_numbers("the network of the horizon", (evidence.sum() + logits.sum()).item())
         return evidence[0].double().numpy(), logits[0].softmax(dim=0).tolist()
 
 

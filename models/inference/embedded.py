@@ -6,6 +6,8 @@ Its `lineage.json` says how it was made; the recipe `embedded` makes such a mode
 
 from pathlib import Path
 
+from ..support import model_checks
+
 EMBEDDED = "embedded"
 _FOLDER = Path(__file__).parent / "embedded_weights"
 
@@ -16,6 +18,6 @@ def resolve_model(model: str) -> str:
 
 
 def check_model_folder(model: str) -> None:
-    """ValueError unless a folder holds a model; one that the run has still to make (`run:…`) passes."""
-    if not model.startswith("run:") and not (Path(model) / "config.json").is_file():
-        raise ValueError(f"{model}: no such folder, or no model folder (it has no config.json)")
+    """ValueError unless a folder holds a whole model; one that the run has still to make (`run:…`) passes."""
+    if not model.startswith("run:"):
+        model_checks.check_model_folder(model)

@@ -12,6 +12,7 @@ from ..data.images import check_rgb, pixel_values, resize_rgb
 from ..geometry.equirectangular import resize, roll_yaw
 from ..network.dap import DapModel
 from ..network.discriminator import Discriminator
+from ..support.model_checks import check_numbers
 from .device import Precision, choose_device, choose_precision, in_precision
 
 
@@ -59,6 +60,7 @@ class DepthPredictor:
         self.batch_size = batch_size
         self.yaw_turns = yaw_turns
         self.precision: Precision = choose_precision(precision, self.device)
+        self.name = str(folder)
         self.model = DapModel.from_folder(folder, self.device)
         self.height = self.model.config.image_size[0] if height is None else height
         patch = self.model.config.backbone.patch_size
@@ -68,7 +70,8 @@ class DepthPredictor:
     def predict(self, rgbs: list[np.ndarray]) -> list[Prediction]:
         """Predicts panoramas (H, W, 3) uint8 of any sizes, in order.
 
-        A panorama's prediction does not depend on what stands beside it in the list, but for rounding.
+        A panorama's prediction does not depend on what stands beside it in the list, but for rounding. Raises
+        ModelOutputError where the network gives no numbers.
         """
         for rgb in rgbs:
             check_rgb(rgb)
@@ -98,7 +101,9 @@ class DepthPredictor:
     def _maps(self, pixels: Tensor) -> Tensor:
         with in_precision(self.precision, self.device):
             output = self.model(pixels)
-        return torch.stack([output.predicted_depth, output.beyond_range], dim=1)
+        maps = torch.stack([output.predicted_depth, output.beyond_range], dim=1)
+        check_numbers(self.name, maps.sum().item())  # one that is no number makes the sum none
+        return maps
 
 
 class QualityScorer:
@@ -107,6 +112,7 @@ class QualityScorer:
     def __init__(self, folder: str | Path, device: str = "auto", *, batch_size: int = 16):
         self.device = choose_device(device)
         self.batch_size = batch_size
+        self.name = str(folder)
         self.model = Discriminator.from_folder(folder, self.device)
 
     def score(self, rgbs: list[np.ndarray], depths_m: list[np.ndarray]) -> list[float]:
@@ -121,4 +127,6 @@ class QualityScorer:
         height, width = self.model.config.image_size
         pixels = pixel_values([resize_rgb(rgb, height, width) for rgb in rgbs]).to(self.device)
         nearest = [cv2.resize(d, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) for d in depths_m]
-        return self.model.score(pixels, torch.from_numpy(np.stack(nearest)).to(self.device)).tolist()
+        scores = self.model.score(pixels, torch.from_numpy(np.stack(nearest)).to(self.device)).tolist()
+        check_numbers(self.name, np.array(scores))
+        return scores

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..support.model_checks import ModelOutputError
+
 
 def load_function(name: str) -> Callable[[np.ndarray], Any]:
     """The function of a name `MODULE:FUNCTION`; ValueError in one line if there is none."""
@@ -61,4 +63,6 @@ class FunctionDepth:
             raise ValueError(f"python:{self._name} raised {type(error).__name__}: {error}") from error
         if values.shape != rgb.shape[:2]:
             raise ValueError(f"python:{self._name} gave {values.shape} for a picture of {rgb.shape[:2]}")
+        if np.isnan(values).all():
+            raise ModelOutputError(f"python:{self._name} gave no number for any pixel")
         return values

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..inference.device import choose_device, in_precision
+from ..support.model_checks import check_numbers
 from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before diffusers, which imports torchvision where it is installed
@@ -20,7 +21,7 @@ class MarigoldDepth:
         except ImportError as error:
             raise ValueError(f"diffusers:{model} needs diffusers: install dap-engine[generate]") from error
         self._device = choose_device(device)
-        self._seed = seed
+        self._model, self._seed = model, seed
         self._pipeline = MarigoldDepthPipeline.from_pretrained(model, use_safetensors=True, torch_dtype=torch.float32)
         self._pipeline.to(self._device)
         self._pipeline.set_progress_bar_config(disable=True)
@@ -34,4 +35,5 @@ class MarigoldDepth:
         generator = torch.Generator().manual_seed(self._seed)
         with in_precision("float32", self._device):
             found = self._pipeline(picture, generator=generator, output_type="np")
+        check_numbers(f"diffusers:{self._model}", found.prediction)
         return found.prediction[0, ..., 0].astype(np.float32)

@@ -13,6 +13,7 @@ from huggingface_hub import snapshot_download
 from PIL import Image
 
 from ..inference.device import choose_device, in_precision
+from ..support.model_checks import check_numbers, check_weights
 from ..support.torchvision_ops import register_missing_operators
 from .outputs import METRIC, Output, OutputSetting, check_output
 
@@ -41,6 +42,8 @@ def our_folder(model: str) -> str | None:
 def output_of(model: str, wanted: OutputSetting = "auto") -> Output:
     """What a model gives: `wanted`, or what its configuration tells; ValueError in one line if neither does."""
     config = _config(model)
+    if Path(model).is_dir():
+        check_weights(Path(model))
     if isinstance(config, DapConfig):
         return check_output(f"hf:{model}", METRIC, wanted)
     if type(config) not in AutoModelForDepthEstimation._model_mapping:
@@ -66,7 +69,7 @@ class TransformersDepth:
 
     def __init__(self, model: str, device: str, batch_size: int, output: OutputSetting = "auto") -> None:
         self.output: Output = output_of(model, output)
-        self._batch_size = batch_size
+        self._name, self._batch_size = model, batch_size
         self._device = choose_device(device)
         try:
             self._processor: Any = AutoImageProcessor.from_pretrained(model, backend="pil")  # not every one has it
@@ -97,6 +100,9 @@ class TransformersDepth:
         source = {"source_sizes": sizes} if "source_sizes" in inspect.signature(restore).parameters else {}
         with in_precision("float32", self._device):
             found = restore(self._model(**inputs), target_sizes=sizes, **source)
-        return [
+        maps = [
             item["predicted_depth"].float().reshape(size).cpu().numpy() for item, size in zip(found, sizes, strict=True)
         ]
+        for values in maps:
+            check_numbers(f"hf:{self._name}", values)
+        return maps

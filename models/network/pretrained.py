@@ -1,10 +1,14 @@
 """What the Hugging Face models here share: seeded creation, and strict loading with one clear line for an error."""
 
+import errno
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from ..support.torchvision_ops import register_missing_operators
@@ -14,6 +18,7 @@ register_missing_operators()  # before transformers, which imports torchvision w
 from transformers import PreTrainedConfig, PreTrainedModel  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
+from ..support.model_checks import check_model_folder  # noqa: E402
 from .layout import shortened  # noqa: E402
 
 transformers_logging.disable_progress_bar()  # a bar for every file of weights would stand between those of stages
@@ -28,6 +33,15 @@ class StrictPreTrainedModel(PreTrainedModel):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(config)
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Writes config.json and model.safetensors; OSError where the disk does not take them."""
+        try:
+            super().save_pretrained(save_directory, **kwargs)
+        except SafetensorError as error:
+            found = re.search(r"os error (\d+)", str(error))
+            number = int(found[1]) if found else errno.EIO
+            raise OSError(number, os.strerror(number), str(save_directory)) from error
 
     @classmethod
     def skeleton(cls, config: PreTrainedConfig) -> Self:
@@ -53,18 +67,11 @@ class StrictPreTrainedModel(PreTrainedModel):
     def from_folder(cls, folder: str | Path, device: torch.device | str = "cpu") -> Self:
         """Loads a local folder for inference on `device`; ValueError in one line if it is no folder of this model."""
         folder = Path(folder)
-        config_file = folder / "config.json"
-        if not config_file.is_file():
-            raise ValueError(f"{folder} is no model folder: it has no config.json")
-        try:
-            model_type = json.loads(config_file.read_text()).get("model_type")
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{config_file} is no JSON: {error}") from None
+        check_model_folder(folder)
+        model_type = json.loads((folder / "config.json").read_bytes()).get("model_type")
         expected = cls.config_class.model_type if cls.config_class else None
         if model_type != expected:
             raise ValueError(f"{folder} holds a model of type {model_type!r}, not {expected!r}")
-        if not list(folder.glob("model*.safetensors")):
-            raise ValueError(f"{folder} is no whole model folder: it has no model.safetensors")
         model = cls.from_pretrained(folder, local_files_only=True).eval()
         nn.Module.to(model, device)  # in place
         return model

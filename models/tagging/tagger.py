@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from ..inference.embedded import EMBEDDED
+from ..support.model_checks import check_numbers
 from .embedded import EmbeddedScene
 
 Scene = Literal["indoor", "outdoor", "unsure"]
@@ -39,8 +40,10 @@ class Tagger:
     threshold: float
 
     def tag(self, rgbs: list[np.ndarray]) -> list[SceneTag]:
-        """Tags of uint8 RGB panoramas (H, W, 3), in their order."""
-        return [SceneTag(scene_of(p, self.threshold), p) for p in self.model.p_indoor(rgbs)]
+        """Tags of uint8 RGB panoramas (H, W, 3), in their order; raises ModelOutputError."""
+        found = self.model.p_indoor(rgbs)
+        check_numbers(self.name, np.array(found))
+        return [SceneTag(scene_of(p, self.threshold), p) for p in found]
 
 
 def scene_of(p_indoor: float, threshold: float) -> Scene:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +12,8 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Discard, Disposition
 
+from ..support.files import FileError, check_readable
+
 MIN_SIDE = 32  # no panorama is smaller
 MAX_PIXELS = 16384 * 8192  # more than any camera records; the decoder would need gigabytes for each frame
 
@@ -22,13 +22,8 @@ VIDEO_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,h264,hevc,obu,ivf"  # 
 av_logging.set_level(None)
 
 
-class VideoError(ValueError):
-    """A video that cannot be used. `code` is short and stable, `detail` one line for people."""
-
-    def __init__(self, code: str, detail: str = "") -> None:
-        super().__init__(f"{code}: {detail}" if detail else code)
-        self.code = code
-        self.detail = detail
+class VideoError(FileError):
+    """A video that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +38,12 @@ class Header:
 @contextmanager
 def open_video(path: str) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     """The file and its pictures, all other streams left unread; raises VideoError."""
-    with _opened(path, VIDEO_FORMATS, skip_frame="all") as container:  # else opening decodes the first picture
+    with _opened(path, skip_frame="all") as container:  # else opening decodes the first picture
         stream = picture_stream(container)
         for other in container.streams:
             if other is not stream:
                 other.discard = Discard.all
         yield container, stream
-
-
-def read_header(path: str, formats: str = VIDEO_FORMATS) -> Header:
-    """Opens a regular file of one of ffmpeg's `formats` and of a sane size; raises VideoError."""
-    with _opened(path, formats) as container:
-        return header_of(picture_stream(container))
 
 
 def header_of(stream: av.VideoStream) -> Header:
@@ -79,26 +68,15 @@ def one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _opened(path: str, formats: str, **options: str) -> Iterator[InputContainer]:
-    _check_file(path)
-    options |= {"format_whitelist": formats, "protocol_whitelist": "file"}
+def _opened(path: str, **options: str) -> Iterator[InputContainer]:
+    check_readable(path, VideoError)
+    options |= {"format_whitelist": VIDEO_FORMATS, "protocol_whitelist": "file"}
     try:
-        container = av.open(path, metadata_errors="ignore", options=options)
+        container = av.open(f"file:{path}", metadata_errors="ignore", options=options)
     except (FFmpegError, OSError) as error:
         raise VideoError("truncated" if _starts_like_mp4(path) else "unreadable", one_line(error)) from error
     with container:
         yield container
-
-
-def _check_file(path: str) -> None:
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise VideoError("missing_file", error.strerror or "cannot be found") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise VideoError("unreadable", "not a regular file")
-    if status.st_size == 0:
-        raise VideoError("empty_file", "zero bytes")
 
 
 def _starts_like_mp4(path: str) -> bool:

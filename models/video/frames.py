@@ -10,7 +10,6 @@ import numpy as np
 
 from .decode import decode_at
 from .file import VideoError, header_of, open_video
-from .file import read_header as read_header
 from .packets import OnPacket, PacketTable, ignore, read_packet_table
 from .picture import Halving, Picture
 from .spherical_metadata import Declared, declared_projection

@@ -16,6 +16,7 @@ from .file import VideoError, one_line
 
 MIN_COMPLETE = 0.9  # share of the frames that an MP4 lists that must be in the file
 UNKNOWN = -(2**63)
+_RESTART_S = 1.0  # a clock that goes back by more has started again
 KEY, HIDDEN, CORRUPT = 1, 2, 4  # hidden: cut off by an edit list
 
 OnPacket = Callable[[], None]
@@ -67,11 +68,34 @@ def read_packet_table(container: InputContainer, stream: av.VideoStream, on_pack
 
 
 def packets(container: InputContainer, stream: av.VideoStream, on_packet: OnPacket = ignore) -> Iterator[av.Packet]:
-    """All packets of the stream that hold anything."""
+    """All packets of the stream that hold anything, in running time."""
+    clock = _RunningClock(stream)
     for packet in container.demux(stream):
         on_packet()
         if packet.size:
+            clock.adjust(packet)
             yield packet
+
+
+class _RunningClock:
+    """Goes on where the clock of a stream starts again: recordings that a camera has split, and that were joined."""
+
+    def __init__(self, stream: av.VideoStream) -> None:
+        self._slack = round(_RESTART_S / (stream.time_base or 1))
+        self._offset, self._step = 0, _ticks_a_picture(stream)
+        self._last: int | None = None  # time of decoding, adjusted
+
+    def adjust(self, packet: av.Packet) -> None:
+        """Moves the times of the next packet of the file behind those before it."""
+        if packet.dts is None:
+            return
+        if self._last is not None and packet.dts + self._offset < self._last - self._slack:
+            self._offset = self._last + self._step - packet.dts
+        if self._offset:
+            if packet.pts is not None:
+                packet.pts += self._offset
+            packet.dts += self._offset
+        self._last = packet.dts
 
 
 class _Builder:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import pyarrow.fs
 
@@ -20,16 +20,23 @@ def resolved(uri: str, run_uri: str) -> str:
     """A path or URI as it is; `run:NAME` as the URI of an object in the run directory at `run_uri`."""
     if not uri.startswith(RUN_SCHEME):
         return uri
+    if "://" not in run_uri:
+        return f"{run_uri.rstrip('/')}/{uri.removeprefix(RUN_SCHEME)}"
     base, question, options = run_uri.partition("?")  # options of the storage, such as its endpoint
     return f"{base.rstrip('/')}/{uri.removeprefix(RUN_SCHEME)}{question}{options}"
 
 
 def local_path(uri: str) -> str | None:
     """The path of a file of this machine, given as a path or a file URI; None for an object elsewhere."""
-    parts = urlsplit(uri)
     if "://" not in uri:
         return uri
-    return unquote(parts.path) if parts.scheme == "file" else None
+    parts = urlsplit(uri)
+    return os.fsdecode(unquote_to_bytes(parts.path)) if parts.scheme == "file" else None
+
+
+def open_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """The file system behind a URI and the path in it; a `#` belongs to the path. Raises OSError or ValueError."""
+    return pyarrow.fs.FileSystem.from_uri(uri.replace("#", "%23"))
 
 
 @contextmanager
@@ -51,10 +58,10 @@ def local_copy(uri: str, run_uri: str) -> Iterator[str]:
 
 def _download(uri: str, copy: IO[bytes]) -> None:
     try:
-        filesystem, path = pyarrow.fs.FileSystem.from_uri(uri)
+        filesystem, path = open_filesystem(uri)
         with filesystem.open_input_stream(path) as stream:
             shutil.copyfileobj(stream, copy, 1 << 22)
     except FileNotFoundError as error:
         raise VideoError("missing_file", uri) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter for a scheme that is not known
         raise VideoError("unreachable", f"{uri}: {str(error).splitlines()[0]}") from error

@@ -16,7 +16,6 @@ from typing import IO, Any, ClassVar
 
 import av
 import pyarrow as pa
-import pyarrow.fs
 from av.error import FFmpegError
 
 from ...engine.child_process import ChildError, ChildProcess, Parent
@@ -24,12 +23,13 @@ from ...engine.records.column import Column, ParquetColumn
 from ...engine.records.sample import Row, Sample
 from ...engine.steps.step import SourceStage, StageContext
 from ...models.video.file import VIDEO_FORMATS
-from .fetch import local_path, resolved
+from .fetch import local_path, open_filesystem, resolved
 
 _SAMPLES, _SAMPLE_BYTES = 3, 64 << 10  # at the beginning, in the middle, at the end: what a new recording changes
 _AT_ONCE = 16  # mostly they wait for storage
 _START_S, _EACH_S = 30.0, 2.0  # that a child may take
 _LONGEST_S = 7 * 24 * 3600.0  # a header that claims more is not believed
+_LATE_S = 1.0  # a start that is worth a look
 _OPTIONS = {"format_whitelist": VIDEO_FORMATS, "analyzeduration": "100000"}
 
 
@@ -79,7 +79,7 @@ def _send_all(parent: Parent, uris: Sequence[str]) -> None:
 def _open(uri: str) -> IO[bytes]:
     if (path := local_path(uri)) is not None:
         return open(path, "rb")
-    filesystem, path = pyarrow.fs.FileSystem.from_uri(uri)
+    filesystem, path = open_filesystem(uri)
     return filesystem.open_input_file(path)  # type: ignore[return-value] - reads, seeks and closes like a file
 
 
@@ -96,6 +96,9 @@ def _seconds(file: IO[bytes]) -> float | None:
                 seconds = float(stream.duration * stream.time_base)
             else:
                 seconds = (container.duration or 0) / av.time_base
+                late_s = (container.start_time or 0) / av.time_base
+                if container.format.name.startswith("matroska") and late_s > _LATE_S:
+                    seconds -= late_s  # a length that counts from zero on, where the clock begins later
             return round(seconds, 3) if 0 < seconds < _LONGEST_S else None
     except FFmpegError:
         return None

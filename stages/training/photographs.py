@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from ...engine.steps.barrier import BarrierError
-from ...models.horizon.check import IMAGE_SUFFIXES, read_image
-from ...models.video.frames import VideoError
+from ...models.data.pictures import PICTURE_SUFFIXES, PictureError, read_picture
 
 
 def read_photographs(folder: Path) -> Iterator[tuple[Path, np.ndarray]]:
     """The images below a folder, sorted by path, as uint8 RGB (H, W, 3); BarrierError for one that cannot be read."""
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES):
         try:
-            yield path, read_image(str(path))
-        except VideoError as error:
+            yield path, read_picture(path)
+        except PictureError as error:
             raise BarrierError(f"{path}: {error}") from error

@@ -65,12 +65,12 @@ def test_nothing_is_said_of_the_sharpness_of_flat_or_tiny_pictures():
 
 @pytest.mark.shared
 def test_no_real_panorama_is_blurred_black_or_a_title(shared_data):
-    from dap_engine.models.horizon.check import read_image
+    from dap_engine.models.data.pictures import read_picture
     from dap_engine.stages.extract import Extract
 
     settings = Extract()
     paths = sorted((shared_data / "panos").iterdir())
-    found = {path.name: measure_frame(canvas(read_image(str(path)))) for path in paths}
+    found = {path.name: measure_frame(canvas(read_picture(str(path)))) for path in paths}
     for name, measures in found.items():
         assert measures.brightness > 2 * DARK, name
         assert measures.flat_share < settings.max_flat_share - 0.2, name
@@ -80,6 +80,6 @@ def test_no_real_panorama_is_blurred_black_or_a_title(shared_data):
 
 
 def _small(path) -> np.ndarray:
-    from dap_engine.models.horizon.check import read_image
+    from dap_engine.models.data.pictures import read_picture
 
-    return cv2.resize(read_image(str(path)), (1024, 512), interpolation=cv2.INTER_AREA)
+    return cv2.resize(read_picture(str(path)), (1024, 512), interpolation=cv2.INTER_AREA)

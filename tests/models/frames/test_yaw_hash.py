@@ -63,12 +63,12 @@ def test_a_picture_of_one_colour_has_no_bits():
 @pytest.mark.shared
 def test_real_panoramas(shared_data):
     """Turned and compressed they are found again at the limit of `extract`; no two of them are taken for one."""
-    from dap_engine.models.horizon.check import read_image
+    from dap_engine.models.data.pictures import read_picture
     from dap_engine.stages.extract import Extract
 
     limit, hashes = Extract().near_duplicate_bits, []
     for path in sorted((shared_data / "panos").iterdir()):
-        rgb = read_image(str(path))
+        rgb = read_picture(str(path))
         jpg = simplejpeg.encode_jpeg(np.ascontiguousarray(np.roll(rgb, 301, axis=1)), 90)
         hashes.append(yaw_hash(rgb))
         assert hash_distance(hashes[-1], yaw_hash(simplejpeg.decode_jpeg(jpg))) <= limit, path.name

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dap_engine.models.data.pictures import read_picture
 from dap_engine.models.geometry import equirectangular as erp
-from dap_engine.models.horizon.check import read_image
 from dap_engine.models.horizon.sphere_view import erp_rays, turned, view
 from dap_engine.models.video.frames import sample_frames
 
@@ -65,7 +65,9 @@ def manifest(folder: Path) -> list[dict[str, str]]:
 
 
 def picture(path: Path) -> np.ndarray:
-    return read_image(str(path)) if path.suffix in (".jpg", ".png") else next(sample_frames(str(path), 1e6, HEIGHT)).rgb
+    return (
+        read_picture(str(path)) if path.suffix in (".jpg", ".png") else next(sample_frames(str(path), 1e6, HEIGHT)).rgb
+    )
 
 
 def leaning(rgb: np.ndarray, roll_deg: float, pitch_deg: float) -> np.ndarray:

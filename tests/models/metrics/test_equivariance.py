@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dap_engine.models.data.images import resize_rgb
+from dap_engine.models.data.pictures import read_picture
 from dap_engine.models.geometry.equirectangular import longitudes
-from dap_engine.models.horizon.check import read_image
 from dap_engine.models.inference.embedded import EMBEDDED, resolve_model
 from dap_engine.models.inference.predictor import DepthPredictor
 from dap_engine.models.metrics.equivariance import seam_ratio, yaw_error
@@ -67,6 +67,6 @@ def test_the_spherical_decoder_closes_the_seam_that_the_plain_one_leaves() -> No
 @pytest.mark.shared
 def test_the_demos_network_has_no_seam_on_real_panoramas(shared_data: Path) -> None:
     predictor = DepthPredictor(resolve_model(EMBEDDED), "cpu")
-    rgbs = [resize_rgb(read_image(str(file)), 96, 192) for file in sorted((shared_data / "panos").glob("*.jpg"))[::2]]
+    rgbs = [resize_rgb(read_picture(str(file)), 96, 192) for file in sorted((shared_data / "panos").glob("*.jpg"))[::2]]
     seams = [seam_ratio(prediction.depth_m) for prediction in predictor.predict(rgbs)]
     assert np.median(seams) < 1.5

@@ -1,0 +1,57 @@
+"""Commands that are told to stop: in order, within five seconds, and the same command resumes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+WITHIN_S = 5.0
+
+
+def stopped(command, out, *signals):
+    """Exit code, seconds from the first signal to the end, and stderr of a command that is told to stop at work."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline_s = time.monotonic() + 200
+    while not list(out.glob("receipts/*/*.json")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline_s, "nothing was made"
+        time.sleep(0.05)
+    began_s = time.monotonic()
+    for number in signals:
+        os.kill(process.pid, number)
+        time.sleep(0.05)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, time.monotonic() - began_s, said
+
+
+def simulate(out, executor):
+    size = ["--panoramas", "600", "--height", "64", "--executor", executor]
+    return [sys.executable, "-m", "dap_engine.jobs", "simulate", "--out", str(out), *size]
+
+
+def test_a_run_on_ray_ends_in_order_with_sigterm(tmp_path):
+    code, seconds, said = stopped(simulate(tmp_path / "out", "ray"), tmp_path / "out", signal.SIGTERM)
+    assert code == 128 + signal.SIGTERM, said
+    assert seconds < WITHIN_S
+    assert said.splitlines()[-1] == "dap simulate: stopped by SIGTERM; the same command resumes"
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("number", "what"), [(signal.SIGHUP, "stopped by SIGHUP"), (signal.SIGINT, "interrupted")])
+def test_a_run_in_process_ends_in_order_and_resumes(tmp_path, number, what):
+    out = tmp_path / "out"
+    code, seconds, said = stopped(simulate(out, "in-process"), out, number)
+    assert (code, said.splitlines()[-1]) == (128 + number, f"dap simulate: {what}; the same command resumes")
+    assert seconds < WITHIN_S
+    done = {file: file.stat().st_mtime_ns for file in out.glob("receipts/*/*.json")}
+    stopped(simulate(out, "in-process"), out, signal.SIGTERM)
+    assert done.items() <= {file: file.stat().st_mtime_ns for file in out.glob("receipts/*/*.json")}.items()
+
+
+def test_a_second_signal_ends_at_once(tmp_path):
+    code, seconds, _ = stopped(simulate(tmp_path / "out", "ray"), tmp_path / "out", signal.SIGINT, signal.SIGINT)
+    assert code in (-signal.SIGINT, 128 + signal.SIGINT)  # the former: the first had not brought it to its end
+    assert seconds < 2
