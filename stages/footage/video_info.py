@@ -96,9 +96,9 @@ def _seconds(file: IO[bytes]) -> float | None:
                 seconds = float(stream.duration * stream.time_base)
             else:
                 seconds = (container.duration or 0) / av.time_base
-                late_s = (container.start_time or 0) / av.time_base
-                if container.format.name.startswith("matroska") and late_s > _LATE_S:
-                    seconds -= late_s  # a length that counts from zero on, where the clock begins later
+            late_s = (container.start_time or 0) / av.time_base
+            if container.format.name.startswith("matroska") and late_s > _LATE_S:
+                seconds -= late_s  # a length that counts from zero on, where the clock begins later
             return round(seconds, 3) if 0 < seconds < _LONGEST_S else None
     except FFmpegError:
         return None
