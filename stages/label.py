@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..engine.records.column import Column, TarColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
@@ -18,12 +20,17 @@ from ..models.inference.embedded import EMBEDDED
 from ..models.labelers.fusion import Patches
 from ..models.labelers.load import check_labeler, function_hashes, make_labeler, split_reference, weights_of
 from ..models.labelers.outputs import OutputSetting, check_metric
+from ..models.ranking.consistency import Views, agreements
 from .footage.frames import decode_images
 
 
 @dataclass
 class Label(Stage):
-    """Frames to depth maps of the same size: `labels-<round>`."""
+    """Frames to depth maps of the same size: `labels-<round>`.
+
+    With `views`, a label is the mean of what the model says of the frame turned and mirrored, and its JSON has the
+    `spread` of that (`models.ranking.consistency`; null for a label without any distance), by which `score` can rank.
+    """
 
     name: ClassVar[str] = "label"
 
@@ -33,6 +40,7 @@ class Label(Stage):
     device: str = "auto"
     patches: Patches | None = None  # a model of others sees perspective views of these, not the whole panorama
     output: OutputSetting = "auto"  # what a model of others gives
+    views: Views | None = None  # so many predictions of each frame, such as {yaw: 4, flip: true}
 
     def __post_init__(self) -> None:
         if self.patches and not split_reference(self.model)[0]:
@@ -75,6 +83,16 @@ class Label(Stage):
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
         samples, rgbs, drops = decode_images(batch, "frames")
         yield from drops
-        for sample, estimate in zip(samples, self._labeler.estimate(rgbs), strict=True):
-            depth_m = estimate.masked()
-            yield Row(sample.key, {"depth.png": encode_depth_png(depth_m), "json": summarise_depth(depth_m)})
+        for sample, (depth_m, info) in zip(samples, self._labels(rgbs), strict=True):
+            fields = {"depth.png": encode_depth_png(depth_m), "json": {**summarise_depth(depth_m), **info}}
+            yield Row(sample.key, fields)
+
+    def _labels(self, rgbs: list[np.ndarray]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        """Distances (H, W) in metres, inf beyond the range, and what else is known of each label."""
+        if self.views is None:
+            yield from ((estimate.masked(), {}) for estimate in self._labeler.estimate(rgbs))
+            return
+        for found in agreements(self._labeler.estimate, rgbs, self.views):
+            depth_m = found.mean().masked()
+            spread = found.spread(depth_m)
+            yield depth_m, {"spread": round(spread, 6) if spread == spread else None}
