@@ -181,6 +181,13 @@ class DiscriminatorTraining(LightningModule):
 
     Both depth maps of an image are missing in the same pixels, and both are rounded as a stored label is, so neither
     image, nor gaps, nor fine digits give the answer away.
+
+    What it learns is not the size of an error. On the demo's 80 field panoramas (labeler 1, errors by solid angle) a
+    discriminator of 150 steps, from before the rounding, has a Spearman correlation with −AbsRel of −0.65 indoors
+    (95 % from −0.82 to −0.40) and +0.08 outdoors (−0.25 to +0.39). At 40 steps of one seed it is −0.59 and +0.14; with
+    rounded fakes and ln distance averaged over its 8-pixel patches in both maps, so that they are equally sharp, −0.54
+    and +0.12: neither digits nor sharpness are the reason. The same network taught the labeler's errors has −0.25 and
+    +0.25 then. The step `rank-quality` measures it for any run.
     """
 
     def __init__(self, discriminator: Discriminator, labeler: DapModel, *, lr: float = 2e-4):
