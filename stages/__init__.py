@@ -18,6 +18,7 @@ KINDS = {
     "train-discriminator": "dap_engine.stages.train_discriminator:TrainDiscriminator",
     "train-horizon": "dap_engine.stages.train_horizon:TrainHorizon",
     "fit-measure": "dap_engine.stages.fit_measure:FitMeasure",
+    "rank-quality": "dap_engine.stages.rank_quality:RankQuality",
     "evaluate": "dap_engine.stages.evaluate:Evaluate",
 }
 """What a recipe calls each kind of step, and where its class is."""

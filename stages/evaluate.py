@@ -127,13 +127,8 @@ class Evaluate(Barrier):
             (folder / "examples.png").write_bytes(comparison_png(list(examples.values())))
             context.commit(self.report, folder, sum(counts.values()), sum(counts.values()))
 
-    def _held_out(self, context: BarrierContext, column: str) -> Iterator[Row]:
-        """The rows of the split, read from the storage one by one: every model reads them anew."""
-        rows = (row for receipt in context.inputs[column].values() for row in context.run.rows(receipt))
-        return (row for row in rows if row.fields["json"].get("split", "train") == self.split)
-
     def _count(self, context: BarrierContext, column: str) -> int:
-        if not (count := sum(1 for _ in self._held_out(context, column))):
+        if not (count := sum(1 for _ in held_out(context, column, self.split))):
             raise BarrierError(f"{column} has no panorama of the split {self.split!r}")
         return count
 
@@ -143,7 +138,7 @@ class Evaluate(Barrier):
         """Figures of a model on every data set, from a batch at a time; adds what it gives to the examples."""
         figures = {}
         for data, column in self.data.items():
-            measurement, rows = Measurement(self._alignment(name)), enumerate(self._held_out(context, column))
+            measurement, rows = Measurement(self._alignment(name)), enumerate(held_out(context, column, self.split))
             while batch := [(number, decode_labelled(row)) for number, row in islice(rows, self.batch_size)]:
                 estimates = _estimates(name, predict, [item for _, item in batch])
                 for (number, item), estimate in zip(batch, estimates, strict=True):
@@ -179,6 +174,12 @@ class Evaluate(Barrier):
 
     def _alignment(self, name: str) -> Alignment:
         return self.alignments.get(name, "none")
+
+
+def held_out(context: BarrierContext, column: str, split: str) -> Iterator[Row]:
+    """The rows of a split, read from the storage one by one: every model reads them anew."""
+    rows = (row for receipt in context.inputs[column].values() for row in context.run.rows(receipt))
+    return (row for row in rows if row.fields["json"].get("split", "train") == split)
 
 
 def _examples(counts: dict[str, int]) -> dict[tuple[str, int], dict[str, Any]]:

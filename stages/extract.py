@@ -24,8 +24,8 @@ from ..models.horizon.tilt import EMBEDDED_WEIGHTS, TiltEstimator, levelled
 from ..models.video.decoder import Decoder
 from ..models.video.file import VideoError
 from ..models.video.frames import Eye, OnMissing, spread
+from .batches.model_failure import model_failures_end_the_run
 from .footage.fetch import local_copy
-from .model_failure import model_failures_end_the_run
 
 CANDIDATES = 2  # frames looked at for each of `max_frames`, so that some may be dropped
 RETRYABLE = frozenset(

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..engine.records.column import Column, TarColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
@@ -19,8 +21,9 @@ from ..models.inference.embedded import EMBEDDED
 from ..models.labelers.fusion import Patches
 from ..models.labelers.load import check_labeler, function_hashes, make_labeler, split_reference, weights_of
 from ..models.labelers.outputs import OutputSetting, check_metric
-from .footage.frames import decode_images
-from .model_failure import model_failures_end_the_run
+from ..models.ranking.consistency import Views, agreements
+from .batches.decoding import decode_images
+from .batches.model_failure import model_failures_end_the_run
 
 _FIRST = 100
 _LOG = logging.getLogger(__name__)
@@ -28,7 +31,11 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass
 class Label(Stage):
-    """Frames to depth maps of the same size: `labels-<round>`."""
+    """Frames to depth maps of the same size: `labels-<round>`.
+
+    With `views`, a label is the mean of what the model says of the frame turned and mirrored, and its JSON has the
+    `spread` of that (`models.ranking.consistency`; null for a label without any distance), by which `score` can rank.
+    """
 
     name: ClassVar[str] = "label"
     version: ClassVar[int] = 2
@@ -39,6 +46,7 @@ class Label(Stage):
     device: str = "auto"
     patches: Patches | None = None  # a model of others sees perspective views of these, not the whole panorama
     output: OutputSetting = "auto"  # what a model of others gives
+    views: Views | None = None  # so many predictions of each frame, such as {yaw: 4, flip: true}
 
     def __post_init__(self) -> None:
         if self.patches and not split_reference(self.model)[0]:
@@ -82,13 +90,24 @@ class Label(Stage):
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
         samples, rgbs, drops = decode_images(batch, "frames")
         yield from drops
-        with model_failures_end_the_run():
-            estimates = self._labeler.estimate(rgbs)
-        for sample, estimate in zip(samples, estimates, strict=True):
-            depth_m = estimate.masked()
+        for sample, (depth_m, info) in zip(samples, self._labelled(rgbs), strict=True):
             summary = summarise_depth(depth_m)
             self._watch(summary["beyond_range"])
-            yield Row(sample.key, {"depth.png": encode_depth_png(depth_m), "json": summary})
+            yield Row(sample.key, {"depth.png": encode_depth_png(depth_m), "json": {**summary, **info}})
+
+    def _labelled(self, rgbs: list[np.ndarray]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        """Distances (H, W) in metres, inf beyond the range, and what else is known of each label."""
+        if self.views is None:
+            with model_failures_end_the_run():
+                estimates = self._labeler.estimate(rgbs)
+            yield from ((estimate.masked(), {}) for estimate in estimates)
+            return
+        with model_failures_end_the_run():
+            found = agreements(self._labeler.estimate, rgbs, self.views)
+        for one in found:
+            depth_m = one.mean().masked()
+            spread = one.spread(depth_m)
+            yield depth_m, {"spread": round(spread, 6) if spread == spread else None}
 
     def _watch(self, beyond_range: float) -> None:
         """Says so once if the first labels of a worker hold no distance at all."""

@@ -13,8 +13,8 @@ from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.step import Stage, StageContext
 from ..models.support.model_checks import check_model_folder
 from ..models.tagging.tagger import DEFAULT_PROMPT, EMBEDDED, check_threshold, make_tagger
-from .footage.frames import decode_images
-from .model_failure import model_failures_end_the_run
+from .batches.decoding import decode_images
+from .batches.model_failure import model_failures_end_the_run
 
 _SCHEMA = pa.schema([("scene", pa.string()), ("p_indoor", pa.float32()), ("model", pa.string())])
 

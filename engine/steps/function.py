@@ -64,7 +64,7 @@ def _settings(function: Function) -> list[Any]:
         if parameter.name not in hints:
             raise TypeError(f"{where} has no type")
         hint = hints[parameter.name]
-        if names_asset(hint, parameter.name) and hint not in (AssetUri, AssetUri | None):
+        if names_asset(hint, parameter.name) and hint not in (AssetUri, AssetUri | None):  # type: ignore[operator]
             raise TypeError(f"{where} holds several assets: give each a parameter of its own")
         has_default = parameter.default is not parameter.empty
         fields.append((parameter.name, hint, *([parameter.default] if has_default else [])))

@@ -91,7 +91,9 @@ def _write(out: Path, picture: Picture, depth_m: np.ndarray, ply: bool) -> None:
     write_file(out / f"{picture.name}.depth.png", encode_depth_png(depth_m))
     write_file(out / f"{picture.name}.colour.png", encode_png(colour_depth(depth_m)))
     if ply:
-        write_file(out / f"{picture.name}.ply", point_cloud(picture.rgb, depth_m).export(file_type="ply"))
+        cloud = point_cloud(picture.rgb, depth_m).export(file_type="ply")
+        assert isinstance(cloud, bytes)
+        write_file(out / f"{picture.name}.ply", cloud)
     known_m = depth_m[np.isfinite(depth_m)]
     median = f"median {np.median(known_m):.2f} m" if known_m.size else "all beyond the range"
     print(f"{picture.name}: {median} -> {out / picture.name}.colour.png", file=sys.stderr)

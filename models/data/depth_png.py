@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 UNITS_PER_METRE = 512
 MISSING = 0
@@ -113,7 +114,7 @@ def _decode_own(data: bytes) -> np.ndarray | None:
     row_bytes = 1 + 2 * width
     try:
         rows = isal_zlib.decompressobj().decompress(content, height * row_bytes + 1)
-    except isal_zlib.error:
+    except IsalError:
         return None
     if len(rows) != height * row_bytes:
         return None

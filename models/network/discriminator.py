@@ -18,7 +18,11 @@ from .pretrained import StrictPreTrainedModel  # noqa: E402
 
 
 class DiscriminatorConfig(PreTrainedConfig):
-    """`channels` of every layer, each of which halves the grid; `image_height`: native input height."""
+    """`channels` of every layer, each of which halves the grid; `image_height`: native input height.
+
+    ln distance is averaged over squares of `depth_cell` pixels first: as many as a patch has, and truth and labels are
+    equally sharp.
+    """
 
     model_type = "dap_discriminator"
 
@@ -26,6 +30,7 @@ class DiscriminatorConfig(PreTrainedConfig):
     min_depth_m: float = 0.1
     max_depth_m: float = 100.0
     image_height: int = 512
+    depth_cell: int = 1
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -56,6 +61,8 @@ class Discriminator(StrictPreTrainedModel):
 
     def __init__(self, config: DiscriminatorConfig):
         super().__init__(config)
+        if config.depth_cell < 1 or config.image_height % config.depth_cell:
+            raise ValueError(f"depth_cell {config.depth_cell} does not divide the height of {config.image_height}")
         layers: list[nn.Module] = []
         inputs = 4
         for outputs in config.channels:
@@ -83,7 +90,11 @@ class Discriminator(StrictPreTrainedModel):
         """ln d from the middle of the range on, so that a doubling weighs like a clear edge in the image."""
         nearest, farthest = self.config.min_depth_m, self.config.max_depth_m
         clamped = depth_m.nan_to_num(nearest, posinf=farthest).clamp(nearest, farthest)
-        return (clamped / math.sqrt(nearest * farthest)).log()
+        log = (clamped / math.sqrt(nearest * farthest)).log()
+        if (cell := self.config.depth_cell) == 1:
+            return log
+        means = F.avg_pool2d(log[:, None], cell)[:, 0]
+        return means.repeat_interleave(cell, dim=-2).repeat_interleave(cell, dim=-1)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -104,6 +104,13 @@ def test_the_figures_are_whole(demo):
     assert (demo / "reports" / "evaluation" / "examples.png").stat().st_size > 10_000
 
 
+def test_rankers_are_measured_on_panoramas_whose_truth_is_known(demo):
+    figures = json.loads((demo / "reports" / "rank-quality" / "rank-quality.json").read_text())
+    assert sum(scene["n"] for scene in figures["scenes"].values()) == MINIATURE["field.panoramas"]
+    assert all(scene["rankers"].keys() == {"patchgan", "consistency"} for scene in figures["scenes"].values())
+    assert figures["chosen"] in ("patchgan", "consistency")
+
+
 def test_models_carry_their_lineage(demo):
     lineage = json.loads((demo / "models" / "labeler-2" / "lineage.json").read_text())
     assert set(lineage["inputs"]) == {"train-selected"}

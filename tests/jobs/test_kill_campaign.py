@@ -28,7 +28,7 @@ SETTINGS: dict[str, object] = {
 }
 STRETCHES = {  # steps that run one after another, and the receipt that the last of them leaves
     "simulate,field,footage,pack-labelled,labeler-1": "models/labeler-1",
-    "plan,extract,tag,label-1,discriminator": "models/discriminator",
+    "plan,extract,tag,label-1,discriminator,rank-quality": "reports/rank-quality",
     "score-1,select-1,pack-selected,labeler-2": "models/labeler-2",
     "label-2,pack-final,dap,evaluate": "reports/evaluation",
 }

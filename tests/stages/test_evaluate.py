@@ -17,8 +17,8 @@ from dap_engine.models.geometry.patches import image_plane
 from dap_engine.models.inference.predictor import DepthPredictor
 from dap_engine.models.labelers.fusion import Patches
 from dap_engine.models.network.dap import DapConfig, DapModel
+from dap_engine.stages.batches.decoding import decode_images
 from dap_engine.stages.evaluate import Evaluate, decode_labelled, format_table
-from dap_engine.stages.footage.frames import decode_images
 from dap_engine.stages.pack import Pack, Source
 from tests.jobs.packed import TINY
 from tests.models.tiny_depth import TINY as TINY_DEPTH

@@ -10,7 +10,8 @@ from dap_engine.models.data.depth_png import decode_depth_png, summarise_depth
 from dap_engine.models.inference.predictor import DepthPredictor
 from dap_engine.models.labelers.fusion import Patches
 from dap_engine.models.network.dap import DapConfig, DapModel
-from dap_engine.stages.footage.frames import decode_images
+from dap_engine.models.ranking.consistency import Views
+from dap_engine.stages.batches.decoding import decode_images
 from dap_engine.stages.label import Label
 from tests.runs import FRAMES, Bring, finished, frame, hashes, rows_of
 
@@ -154,3 +155,48 @@ def test_our_own_models_give_metres_and_nothing_else(model, scheme):
 def test_patches_are_for_models_of_others():
     with pytest.raises(ValueError, match="ours see whole panoramas"):
         Label(patches=Patches())
+
+
+def test_with_views_the_label_is_their_mean_and_says_how_they_spread(run, model, tmp_path):
+    """By hand, from the predictions of the turned and mirrored frame."""
+    frames = Bring(FRAMES, {"000000": [GOOD[0]]})
+    averaged = finished(tmp_path / "a", frames, Label(model=model, views=Views(yaw=2, flip=True)))
+    (sample,) = averaged.samples([averaged.receipts("frames")["000000"]])
+    _, (rgb,), _ = decode_images([sample], "frames")
+    logs, beyond = [], []
+    for columns in (1, 35):
+        turned = np.roll(rgb, columns, axis=1)
+        straight, mirrored = DepthPredictor(model, "cpu").predict([turned, np.ascontiguousarray(turned[:, ::-1])])
+        for depth_m, probability in (
+            (straight.depth_m, straight.beyond_range),
+            (mirrored.depth_m[:, ::-1], mirrored.beyond_range[:, ::-1]),
+        ):
+            logs.append(np.log(np.roll(depth_m, -columns, axis=1)))
+            beyond.append(np.roll(probability, -columns, axis=1))
+    row = rows_of(averaged, "labels-1")["a-00"]
+    label = decode_depth_png(row["depth.png"])
+    assert (label.beyond_range == (np.mean(beyond, axis=0) > 0.5)).all()
+    expected_m = np.exp(np.mean(logs, axis=0))
+    np.testing.assert_allclose(label.depth_m[label.valid], expected_m[label.valid], atol=1 / 512, rtol=1e-3)
+    masked = np.where(np.array(beyond) > 0.5, np.log(100), logs)
+    of_label = np.where(label.beyond_range, np.log(100), np.mean(logs, axis=0))
+    spread = np.sqrt(np.mean((masked - of_label) ** 2, axis=0)).mean(axis=1)
+    weight = np.cos(np.pi / 2 - np.pi * (np.arange(32) + 0.5) / 32)
+    assert row["json"]["spread"] == pytest.approx(np.average(spread, weights=weight), abs=1e-4)
+    once = rows_of(run, "labels-1")["a-00"]["json"]
+    assert row["json"].keys() - once.keys() == {"spread"}
+
+
+def test_views_have_the_same_bytes_twice(model, tmp_path):
+    label = Label(model=model, views=Views(), batch_size=2)
+    once, twice = (finished(tmp_path / name, Bring(FRAMES, {"000000": GOOD}), label) for name in "ab")
+    assert hashes(once, "labels-1") == hashes(twice, "labels-1")
+
+
+def test_views_are_for_models_of_others_too(tmp_path):
+    label = Label(model=f"python:{__name__}:two_metres", views=Views())
+    run = finished(tmp_path, Bring(FRAMES, {"000000": [GOOD[0]]}), label)
+    row = rows_of(run, "labels-1")["a-00"]
+    assert decode_depth_png(row["depth.png"]).beyond_range[0].all()
+    assert (decode_depth_png(row["depth.png"]).depth_m[1:] == 2).all()
+    assert row["json"]["spread"] == 0

@@ -6,9 +6,12 @@ import pytest
 from dap_engine.engine.records.column import TarColumn
 from dap_engine.engine.records.sample import Row
 from dap_engine.models.data.depth_png import encode_depth_png
+from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
+from dap_engine.models.ranking.consistency import Views
+from dap_engine.stages.label import Label
 from dap_engine.stages.score import Score
-from tests.runs import FRAMES, Bring, finished, frame, hashes, noise_depth_m, rows_of
+from tests.runs import FRAMES, Bring, failure, finished, frame, hashes, noise_depth_m, rows_of
 
 KEYS = ["a-00", "a-01", "b-00"]
 BROKEN = Row("b-01", {"jpg": b"\xff\xd8 no more", "json": {}})
@@ -72,3 +75,53 @@ def test_what_was_dropped_before_is_not_scored(tmp_path, model):
     run = finished(tmp_path, Bring(FRAMES, {"000000": [frame("a-00"), frame("zz-00")]}), labels(), Score(model=model))
     assert list(rows_of(run, "scores-1")) == ["a-00"]
     assert run.receipts("scores-1")["000000"].samples_in == 1
+
+
+VIEWS = Views(yaw=2, flip=True)
+
+
+@pytest.fixture(scope="module")
+def labeler(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("labeler")
+    DapModel.new(DapConfig.tiny(image_height=32), seed=3).save_pretrained(folder)
+    return str(folder)
+
+
+def scores_of(run) -> dict[str, float]:
+    return {key: row["score"] for key, row in rows_of(run, "scores-1").items()}
+
+
+def test_consistency_is_read_from_the_label_or_predicted_anew_to_the_same_score(tmp_path, labeler):
+    steps = (frames((BROKEN,)), Label(model=labeler, views=VIEWS))
+    read = finished(tmp_path / "a", *steps, Score(ranker="consistency"))
+    anew = finished(tmp_path / "b", *steps, Score(ranker="consistency", model=labeler, views=VIEWS, batch_size=2))
+    assert list(scores_of(read)) == KEYS
+    assert scores_of(read) == pytest.approx(scores_of(anew), abs=2e-3)  # the label is rounded to 1/512 m
+    assert all(0 < score < 1 for score in scores_of(read).values())
+    assert read.receipts("scores-1")["000000"].basis.inputs.keys() == {"labels-1"}
+
+
+def test_a_label_that_the_labeler_would_not_give_scores_less(tmp_path, labeler):
+    score = Score(ranker="consistency", model=labeler, views=VIEWS)
+    own = scores_of(finished(tmp_path / "a", frames(), Label(model=labeler), score))
+    noise = scores_of(finished(tmp_path / "b", frames(), labels(), score))
+    assert all(own[key] > noise[key] for key in KEYS)
+
+
+def test_a_label_without_a_spread_fails_with_what_to_do(tmp_path):
+    assert "labels-1 has no spread: give views to the step that labels" in failure(
+        tmp_path, labels(), Score(ranker="consistency")
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "score: patchgan needs a model, the discriminator"),
+        ({"model": "a", "views": VIEWS}, "score: views are for consistency"),
+        ({"ranker": "consistency", "views": VIEWS}, "score: views need a model, the labeler"),
+    ],
+)
+def test_settings_of_one_ranker_are_refused_for_another(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Score(**settings)

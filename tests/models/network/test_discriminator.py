@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 import torch
 
 from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
@@ -49,3 +50,20 @@ def test_beyond_the_range_is_as_far_as_the_range_and_missing_is_finite() -> None
 def test_a_folder_gives_back_the_same_judge(tmp_path: Path) -> None:
     MODEL.save_pretrained(tmp_path)
     assert torch.equal(Discriminator.from_folder(tmp_path).score(*_inputs()), MODEL.score(*_inputs()))
+
+
+def test_with_a_depth_cell_what_is_finer_does_not_count() -> None:
+    """Distances are shuffled within every square of 8: the same mean of ln distance, another sharpness."""
+    pixels, depth_m = _inputs()
+    squares = depth_m.reshape(2, 4, 8, 8, 8)
+    finer_m = squares.flip(2, 4).reshape(depth_m.shape)
+    coarse = Discriminator.new(DiscriminatorConfig.tiny(image_height=32, depth_cell=8)).eval()
+    assert torch.allclose(coarse.score(pixels, depth_m), coarse.score(pixels, finer_m), atol=1e-6)
+    assert not torch.allclose(coarse.score(pixels, depth_m), coarse.score(pixels, 2 * depth_m), atol=1e-4)
+    assert not torch.allclose(MODEL.score(pixels, depth_m), MODEL.score(pixels, finer_m), atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", [0, 5])
+def test_a_depth_cell_divides_the_height(cell: int) -> None:
+    with pytest.raises(ValueError, match=f"depth_cell {cell} does not divide"):
+        Discriminator.new(DiscriminatorConfig.tiny(image_height=32, depth_cell=cell))

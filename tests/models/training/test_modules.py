@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png
 from dap_engine.models.data.loader import PanoramaDataModule
 from dap_engine.models.losses.objective import PUBLISHED
 from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
@@ -15,6 +16,7 @@ from dap_engine.models.training.modules import (
     DapTraining,
     DiscriminatorTraining,
     TrainSettings,
+    as_stored_m,
     masked_depth_m,
     warmup_cosine,
 )
@@ -192,3 +194,9 @@ def test_the_discriminator_learns_to_tell_truth_from_predictions(data: PanoramaD
 def test_a_labeler_is_asked_without_a_trace_for_gradients(data: PanoramaDataModule) -> None:
     pixel_values = next(iter(data.loader(training=False)))["pixel_values"]
     assert not masked_depth_m(small(), pixel_values).requires_grad
+
+
+def test_what_the_discriminator_learns_from_is_rounded_as_a_stored_label() -> None:
+    depth_m = torch.tensor([[1.2345678, 0.0001, 99.99951, 100.0, 100.01, math.inf, 0.0, math.nan]])
+    stored_m = torch.from_numpy(decode_depth_png(encode_depth_png(depth_m.numpy())).depth_m)
+    assert torch.equal(as_stored_m(depth_m), stored_m.nan_to_num(0.0, posinf=math.inf))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..engine.steps.step import BrokenStageError
-from ..models.support.model_checks import ModelOutputError
+from ...engine.steps.step import BrokenStageError
+from ...models.support.model_checks import ModelOutputError
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Rankers of labels that need no truth, and what they are worth where there is one."""

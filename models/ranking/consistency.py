@@ -1,0 +1,150 @@
+"""A labeler's agreement with itself: the views of a panorama that it predicts, their mean, and their spread.
+
+A panorama turned about the vertical, or mirrored, shows the same distances elsewhere. Where a labeler contradicts
+itself there, it does not know: the spread of its predictions ranks labels without any truth (as the disagreement of an
+ensemble does, arXiv 1612.01474, with views in the place of networks), and their mean is the better label.
+
+It sees what a labeler is unsure of, and damage to a label that the labeler would not predict itself: noise, blur, a
+wrong scale of a part, a seam. It cannot see what the labeler gets wrong alike in all views, such as the scale of the
+whole scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..geometry.equirectangular import solid_angle
+from ..labelers.load import Estimate
+from ..metrics.table import BEYOND_RANGE_M
+
+
+@dataclass(frozen=True)
+class Views:
+    """`yaw` turns spread over the circle, each as it is and, with `flip`, mirrored, too: so many predictions."""
+
+    yaw: int = 4
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        if self.yaw < 1 or len(self) < 2:
+            raise ValueError("views: two at least are needed to agree, such as yaw 2, or yaw 1 with flip")
+
+    def __len__(self) -> int:
+        return self.yaw * (1 + self.flip)
+
+    def turns(self, width: int) -> Iterator[tuple[int, bool]]:
+        """Columns to turn by, and whether to mirror then. The columns are odd: never whole patches of a network."""
+        for turn in range(self.yaw):
+            columns = (width * turn // self.yaw + 2 * turn) | 1
+            yield from ((columns, flip) for flip in ((False, True) if self.flip else (False,)))
+
+
+def see(values: np.ndarray, columns: int, flip: bool) -> np.ndarray:
+    """A picture or map (H, W, …) turned to the right by whole columns, then mirrored."""
+    turned = np.roll(values, columns, axis=1)
+    return np.ascontiguousarray(turned[:, ::-1] if flip else turned)
+
+
+def unsee(values: np.ndarray, columns: int, flip: bool) -> np.ndarray:
+    """What `see` was given."""
+    return np.roll(values[:, ::-1] if flip else values, -columns, axis=1)
+
+
+class Agreement:
+    """What the views of one panorama say, added one by one."""
+
+    def __init__(self) -> None:
+        self._views = 0
+        self._distances, self._masked = _Moments(), _Moments()
+        self._beyond: np.ndarray | None = None
+        self._nearer_m: float | None = None
+
+    def add(self, view: Estimate) -> None:
+        """Adds a metric estimate, turned back."""
+        self._views += 1
+        self._distances.add(view.values)
+        self._masked.add(_within(view.masked()))
+        self._nearer_m = view.nearer_m
+        if view.beyond_range is not None:
+            self._beyond = view.beyond_range + (0 if self._beyond is None else self._beyond)
+
+    def mean(self) -> Estimate:
+        """The mean of the views: of ln distance, in which errors are alike near and far, and of the probability.
+
+        A view that has no distance in a pixel, nan or not positive, is left out there. What more than half of the views
+        put at inf is beyond the range.
+        """
+        beyond = None if self._beyond is None else (self._beyond / self._views).astype(np.float32)
+        values = np.where(2 * self._distances.infinite > self._views, np.inf, self._distances.mean_m())
+        return Estimate(values.astype(np.float32), beyond, self._nearer_m)
+
+    def spread(self, label_m: np.ndarray) -> float:
+        """How far the views lie from a label (H, W) in metres: Σ Ω·√(mean over views of (ln dᵥ − ln d)²) / Σ Ω.
+
+        Ω is the solid angle; of the mean of the views it is their standard deviation. inf counts as 100 m in both, so
+        that views that disagree about the sky are far apart. nan if no pixel has a distance in both.
+        """
+        label_m = _within(label_m)
+        squares = self._masked.mean_square_from(label_m)
+        known = (label_m > 0) & (self._masked.count > 0)
+        if not known.any():
+            return float("nan")
+        area = solid_angle(*label_m.shape, dtype=torch.float64).numpy()
+        return float(np.average(np.sqrt(squares[known].clip(0)), weights=area[known]))
+
+
+class _Moments:
+    """Of ln d over views, pixel by pixel: how many there are, their sum, and that of their squares."""
+
+    def __init__(self) -> None:
+        self.count: np.ndarray = np.zeros(())
+        self.infinite: np.ndarray = np.zeros(())
+        self._sum: np.ndarray = np.zeros(())
+        self._squares: np.ndarray = np.zeros(())
+
+    def add(self, depth_m: np.ndarray) -> None:
+        known = (depth_m > 0) & (depth_m < np.inf)
+        log = np.log(np.where(known, depth_m, 1).astype(np.float64))
+        self.count, self.infinite = self.count + known, self.infinite + np.isposinf(depth_m)
+        self._sum, self._squares = self._sum + log, self._squares + log**2
+
+    def mean_m(self) -> np.ndarray:
+        """exp of the mean; nan where there is no distance."""
+        return np.where(self.count > 0, np.exp(self._sum / np.maximum(self.count, 1)), np.nan)
+
+    def mean_square_from(self, depth_m: np.ndarray) -> np.ndarray:
+        """Mean of (ln dᵥ − ln d)², where both are known."""
+        log, count = np.log(np.where(depth_m > 0, depth_m, 1).astype(np.float64)), np.maximum(self.count, 1)
+        return self._squares / count - 2 * log * self._sum / count + log**2
+
+
+def _within(depth_m: np.ndarray) -> np.ndarray:
+    return np.where(np.isposinf(depth_m), BEYOND_RANGE_M, depth_m)
+
+
+def agreements(
+    estimate: Callable[[list[np.ndarray]], list[Estimate]], rgbs: list[np.ndarray], views: Views
+) -> list[Agreement]:
+    """What a labeler says of panoramas (H, W, 3) uint8 of any sizes under the views, one after another."""
+    found = [Agreement() for _ in rgbs]
+    turns = zip(*(views.turns(rgb.shape[1]) for rgb in rgbs), strict=True)
+    for of_each in turns:
+        seen = [see(rgb, *turn) for rgb, turn in zip(rgbs, of_each, strict=True)]
+        for agreement, one, turn in zip(found, estimate(seen), of_each, strict=True):
+            agreement.add(turned_back(one, *turn))
+    return found
+
+
+def turned_back(view: Estimate, columns: int, flip: bool) -> Estimate:
+    """An estimate of what `see` gave, as one of what it was given."""
+    beyond = None if view.beyond_range is None else unsee(view.beyond_range, columns, flip)
+    return Estimate(unsee(view.values, columns, flip), beyond, view.nearer_m)
+
+
+def confidence(spread: float | None) -> float:
+    """A score in [0, 1], the higher, the better: exp(−spread); 0 for none, or nan."""
+    return float(np.exp(-spread)) if spread is not None and spread == spread else 0.0

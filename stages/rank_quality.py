@@ -1,0 +1,189 @@
+"""What rankers of labels are worth, measured where the truth is known: a barrier that leaves figures and a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..engine.records.column import Column, FolderColumn
+from ..engine.steps.asset_settings import AssetUri
+from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
+from ..models.data.depth_png import decode_depth_png, encode_depth_png
+from ..models.datasets.base import Labelled
+from ..models.drawing.ranking import top_ratios_png
+from ..models.inference.embedded import check_model_folder
+from ..models.inference.predictor import QualityScorer
+from ..models.labelers.load import (
+    Labeler,
+    check_labeler,
+    function_hashes,
+    make_labeler,
+    split_reference,
+    weights_of,
+)
+from ..models.labelers.outputs import check_metric
+from ..models.metrics.depth import depth_metrics
+from ..models.ranking.consistency import Agreement, Views, agreements, confidence
+from ..models.ranking.quality import Judged, format_table, rank_quality, top_ratios
+from .evaluate import decode_labelled, held_out
+from .score import RankerKind, check_ranker
+
+_LABELER = "labeler"
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """As the step `score` takes them; the labeler whose consistency is asked is that of the labels."""
+
+    ranker: RankerKind = "patchgan"
+    model: AssetUri | None = None
+    views: Views | None = None
+
+
+@dataclass
+class RankQuality(Barrier):
+    """A labeler's labels of a labelled column, ranked: rank-quality.json, table.txt, ranking.png in `reports/<report>`.
+
+    The labels are what the step `label` makes of the split's images with the same `views`; the truth is only compared
+    with. Errors are by solid angle, of the distances where the truth is within the range, as `evaluate` measures them.
+    """
+
+    name: ClassVar[str] = "rank-quality"
+
+    labeler: AssetUri
+    data: str
+    rankers: dict[str, Ranker]
+    views: Views | None = None
+    split: str = "test"
+    report: str = "rank-quality"
+    seed: int = 0  # of the bootstrap
+    batch_size: int = 8
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.rankers:
+            raise ValueError("rank-quality: needs a ranker at least")
+        if taken := {_LABELER, "oracle", "random"} & set(self.rankers):
+            raise ValueError(f"rank-quality: a ranker cannot be named {min(taken)!r}")
+        if self.batch_size < 1:
+            raise ValueError("rank-quality: batch_size must be at least 1")
+        for name, one in self.rankers.items():
+            check_ranker(f"rank-quality: {name}", one.ranker, one.model, one.views)
+            if one.ranker == "consistency" and one.model:
+                raise ValueError(f"rank-quality: {name}: consistency is that of the labeler, and takes no model")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.data,)
+
+    @property
+    def writes(self) -> Column:
+        return FolderColumn("reports")
+
+    @property
+    def produces(self) -> str:
+        return f"reports/{self.report}"
+
+    def assets(self) -> dict[str, str]:
+        labeler = weights_of(self.labeler)
+        judges = {name: one.model for name, one in self.rankers.items() if one.model}
+        return ({_LABELER: labeler} if labeler else {}) | judges
+
+    def check(self) -> None:
+        check_metric(self.labeler, check_labeler(self.labeler))
+        function_hashes([self.labeler])
+        for one in self.rankers.values():
+            if one.model:
+                check_model_folder(one.model)
+
+    def settings(self) -> dict[str, Any]:
+        rankers = {name: {**dataclasses.asdict(one), "model": None} for name, one in self.rankers.items()}
+        return {**super().settings(), "labeler": split_reference(self.labeler)[0], "rankers": rankers}
+
+    def external(self) -> dict[str, Any]:
+        return function_hashes([self.labeler])
+
+    def shards(self, context: BarrierContext) -> Sequence[str]:
+        return [self.report]
+
+    def run(self, context: BarrierContext) -> None:
+        table = self._judged_rows(context)
+        if not table:
+            raise BarrierError(f"{self.data} has no panorama of the split {self.split!r} with a truth within the range")
+        scenes = {scene: self._judged(sorted(rows)) for scene, rows in sorted(table.items())}
+        figures = rank_quality(scenes, self.seed)
+        for line in format_table(figures).splitlines():
+            context.log(line)
+        samples = sum(len(rows) for rows in table.values())
+        with context.scratch() as scratch:
+            folder = scratch / "report"
+            folder.mkdir()
+            (folder / "rank-quality.json").write_text(json.dumps(figures, indent=1) + "\n")
+            (folder / "table.txt").write_text(format_table(figures) + "\n")
+            (folder / "ranking.png").write_bytes(top_ratios_png({name: _lines(of) for name, of in scenes.items()}))
+            context.commit(self.report, folder, samples, samples)
+
+    def _judged(self, rows: list[tuple[Any, ...]]) -> Judged:
+        _, abs_rel, delta1, *scores = (np.array(values) for values in zip(*rows, strict=True))
+        return Judged(abs_rel, delta1, dict(zip(self.rankers, scores, strict=True)))
+
+    def _judged_rows(self, context: BarrierContext) -> dict[str, list[tuple[Any, ...]]]:
+        """By scene, for every panorama: key, AbsRel, delta1 and the score of every ranker."""
+        labeler, scorers = self._load(context)
+        rows, found = held_out(context, self.data, self.split), {}
+        while batch := [decode_labelled(row) for row in islice(rows, self.batch_size)]:
+            items = [item for item in batch if np.isfinite(item.depth_m).any()]
+            for item, row in zip(items, self._rows(items, labeler, scorers), strict=True):
+                found.setdefault(item.scene, []).append(row)
+        return found
+
+    def _load(self, context: BarrierContext) -> tuple[Labeler, dict[str, QualityScorer]]:
+        try:
+            labeler = make_labeler(
+                self.labeler, weights=context.assets.get(_LABELER), device=self.device, batch_size=self.batch_size
+            )
+            check_metric(self.labeler, labeler.output)
+        except ValueError as error:
+            raise BarrierError(str(error)) from error
+        judges = {name: context.assets[name] for name, one in self.rankers.items() if one.model}
+        return labeler, {name: QualityScorer(folder, self.device) for name, folder in judges.items()}
+
+    def _rows(
+        self, items: list[Labelled], labeler: Labeler, scorers: dict[str, QualityScorer]
+    ) -> list[tuple[Any, ...]]:
+        rgbs = [item.rgb for item in items]
+        seen: dict[Views, list[Agreement]] = {
+            views: agreements(labeler.estimate, rgbs, views) for views in sorted(self._views(), key=repr)
+        }
+        estimates = [one.mean() for one in seen[self.views]] if self.views else labeler.estimate(rgbs)
+        labels_m = [decode_depth_png(encode_depth_png(one.masked())).depth_m for one in estimates]
+        scores = [
+            scorers[name].score(rgbs, labels_m)
+            if name in scorers
+            else [confidence(a.spread(m)) for a, m in zip(seen[one.views or Views()], labels_m, strict=True)]
+            for name, one in self.rankers.items()
+        ]
+        errors = [_errors(one.values, item) for one, item in zip(estimates, items, strict=True)]
+        return [(item.key, *error, *of) for item, error, *of in zip(items, errors, *scores, strict=True)]
+
+    def _views(self) -> set[Views]:
+        """All that have to be predicted: those of the labels, and those that rankers compare."""
+        asked = {one.views or Views() for one in self.rankers.values() if one.ranker == "consistency"}
+        return asked | ({self.views} if self.views else set())
+
+
+def _errors(values_m: np.ndarray, item: Labelled) -> tuple[float, float]:
+    """AbsRel and delta1 by solid angle, where the truth is within the range."""
+    figures = depth_metrics(values_m, item.depth_m, np.isfinite(item.depth_m))["spherical"]
+    return figures["abs_rel"], figures["delta1"]
+
+
+def _lines(judged: Judged) -> dict[str, np.ndarray]:
+    by_name = {**judged.scores, "oracle": -judged.abs_rel}
+    return {name: top_ratios(scores, judged.abs_rel) for name, scores in by_name.items()}
