@@ -16,6 +16,7 @@ from typing import IO, Any, ClassVar
 
 import av
 import pyarrow as pa
+from av.container import InputContainer
 from av.error import FFmpegError
 
 from ...engine.child_process import ChildError, ChildProcess, Parent
@@ -96,12 +97,18 @@ def _seconds(file: IO[bytes]) -> float | None:
                 seconds = float(stream.duration * stream.time_base)
             else:
                 seconds = (container.duration or 0) / av.time_base
-            late_s = (container.start_time or 0) / av.time_base
-            if container.format.name.startswith("matroska") and late_s > _LATE_S:
-                seconds -= late_s  # a length that counts from zero on, where the clock begins later
+            if container.format.name.startswith("matroska"):
+                seconds -= _late_s(container, stream)
             return round(seconds, 3) if 0 < seconds < _LONGEST_S else None
     except FFmpegError:
         return None
+
+
+def _late_s(container: InputContainer, stream: av.VideoStream) -> float:
+    """When the first picture is shown, if that is late: a Matroska's length counts from zero on."""
+    first = next((packet.pts for packet in container.demux(stream) if packet.pts is not None), 0)
+    late_s = float(first * (stream.time_base or 1))
+    return late_s if late_s > _LATE_S else 0.0
 
 
 def _content(file: IO[bytes], size: int) -> str:
