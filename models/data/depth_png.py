@@ -114,7 +114,7 @@ def _decode_own(data: bytes) -> np.ndarray | None:
     row_bytes = 1 + 2 * width
     try:
         rows = isal_zlib.decompressobj().decompress(content, height * row_bytes + 1)
-    except IsalError:
+    except IsalError:  # type: ignore[misc] - an exception, though its stub says less
         return None
     if len(rows) != height * row_bytes:
         return None
