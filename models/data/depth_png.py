@@ -1,8 +1,8 @@
 """Ray distance as a 16-bit gray PNG: units of 1/512 m, 0 = no ground truth, 65535 = beyond the range.
 
-Maps are written with the filter "up" in every row and ISA-L's deflate at level 2, some four times as fast as OpenCV's at
-level 1 and at its size; any PNG reader reads them. Level 2 gives the same bytes on every x86-64 processor (tried: Nehalem,
-Sandy Bridge, Haswell, AVX-512); level 3 does not. What others wrote is read by OpenCV.
+Maps are written with the filter "up" in every row and ISA-L's deflate at level 2: some four times as fast as OpenCV's
+encoder at level 1, and as small. Any PNG reader reads them. Level 2 gives the same bytes on every x86-64 processor
+(tried: Nehalem, Sandy Bridge, Haswell, AVX-512); level 3 does not. What others wrote is read by OpenCV.
 """
 
 import struct
