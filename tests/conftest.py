@@ -52,3 +52,11 @@ def s3_uri(s3_endpoint, request):
 def place(request, tmp_path):
     """The URI of an empty run, on a disk and on an object store."""
     return str(tmp_path / "run") if request.param == "local" else request.getfixturevalue("s3_uri")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What is printed may hold names that are no text, which pytest's processes cannot send to each other."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
