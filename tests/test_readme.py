@@ -43,6 +43,7 @@ def run(folder: Path, *command: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_step_of_your_own(folder, footage):  # noqa: F811
     first, status = (line.split() for line in blocks("A step of your own", "")[0].splitlines())
     first = [word.replace("videos=DIR", f"videos={footage}") for word in first]

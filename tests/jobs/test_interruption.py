@@ -51,6 +51,7 @@ def test_a_run_in_process_ends_in_order_and_resumes(tmp_path, number, what):
     assert done.items() <= {file: file.stat().st_mtime_ns for file in out.glob("receipts/*/*.json")}.items()
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(tmp_path):
     code, seconds, _ = stopped(simulate(tmp_path / "out", "ray"), tmp_path / "out", signal.SIGINT, signal.SIGINT)
     assert code in (-signal.SIGINT, 128 + signal.SIGINT)  # the former: the first had not brought it to its end
