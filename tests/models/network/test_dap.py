@@ -172,7 +172,7 @@ def test_weights_that_do_not_fit_are_an_error(tmp_path: Path, damage, message: s
 
 
 def test_a_wrong_folder_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no model folder: it has no config\.json"):
+    with pytest.raises(ValueError, match=r"no model folder \(it has no config\.json\)"):
         DapModel.from_folder(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
     with pytest.raises(ValueError, match="a model of type 'vit', not 'dap'"):
