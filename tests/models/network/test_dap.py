@@ -175,6 +175,7 @@ def test_a_wrong_folder_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no model folder \(it has no config\.json\)"):
         DapModel.from_folder(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="a model of type 'vit', not 'dap'"):
         DapModel.from_folder(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "dap"}))
