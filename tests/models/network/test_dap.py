@@ -179,6 +179,7 @@ def test_a_wrong_folder_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a model of type 'vit', not 'dap'"):
         DapModel.from_folder(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "dap"}))
+    (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"no model\.safetensors"):
         DapModel.from_folder(tmp_path)
     (tmp_path / "config.json").write_text("{")
