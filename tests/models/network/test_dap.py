@@ -183,7 +183,7 @@ def test_a_wrong_folder_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no model\.safetensors"):
         DapModel.from_folder(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json is no JSON"):
+    with pytest.raises(ValueError, match=r"config\.json: is no JSON"):
         DapModel.from_folder(tmp_path)
 
 
