@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "stages": {"stages", "engine", "models"},
     "jobs": {"jobs", "stages", "engine", "models"},
 }
-MOST_FILES = 16  # of a room, its __init__.py left out
+MOST_FILES = 15  # of a room, its __init__.py left out
 TORCH_AND_PICTURES = {"torch", "decord", "av", "cv2", "transformers", "lightning"}
 
 

@@ -18,8 +18,8 @@ from ...engine.rundir.rundir import RunDir
 from ...engine.steps.fingerprint import basis_of
 from ...engine.storage.storage import Storage
 from ...stages.packing.index import read_index
-from ...stages.train import Train
 from ...stages.training.fit import Resume
+from ...stages.training.train import Train
 from ...stages.training.training import LINEAGE, Task, Training, rank_zero_only, resolve_assets, train, write_lineage
 from ..errors import EXIT_DONE, UsageError
 from ..job import Job, job_from_text, launch_ranks, read_recipe

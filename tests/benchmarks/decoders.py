@@ -23,8 +23,8 @@ from dap_engine.models.training.modules import TrainSettings
 from dap_engine.stages.evaluate import decode_labelled
 from dap_engine.stages.pack import Pack, Source
 from dap_engine.stages.simulate import Simulate
-from dap_engine.stages.train import Network, Train
 from dap_engine.stages.training.fit import DataConfig
+from dap_engine.stages.training.train import Network, Train
 from tests.benchmarks.material import finished_run
 from tests.benchmarks.measure import Result
 

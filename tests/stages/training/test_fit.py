@@ -16,8 +16,8 @@ from dap_engine.models.data.loader import collate, decode
 from dap_engine.models.data.shards import ShardSet
 from dap_engine.models.network.dap import DapModel
 from dap_engine.models.training.modules import DapTraining, TrainSettings
-from dap_engine.stages.train import Network
 from dap_engine.stages.training.fit import DataConfig, Hardware, Resume, fit
+from dap_engine.stages.training.train import Network
 from tests.conftest import REPOSITORY
 from tests.jobs.packed import HEIGHT, TINY, pack_rooms
 

@@ -15,9 +15,9 @@ from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.models.network.discriminator import Discriminator
 from dap_engine.models.training.modules import TrainSettings
 from dap_engine.stages.pack import Pack, Source
-from dap_engine.stages.train import Network, Train
-from dap_engine.stages.train_discriminator import TrainDiscriminator
 from dap_engine.stages.training.fit import DataConfig, Hardware
+from dap_engine.stages.training.train import Network, Train
+from dap_engine.stages.training.train_discriminator import TrainDiscriminator
 from tests.jobs.packed import TINY
 from tests.runs import Bring, failure, finished, hashes, jpeg, noise_depth_m
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ..engine.steps.asset_settings import AssetUri
-from ..models.network.dap import DapConfig, DapModel
-from ..models.training.modules import DapTraining, TrainSettings
-from .training.fit import DataConfig, Hardware
-from .training.training import Training
+from ...engine.steps.asset_settings import AssetUri
+from ...models.network.dap import DapConfig, DapModel
+from ...models.training.modules import DapTraining, TrainSettings
+from .fit import DataConfig, Hardware
+from .training import Training
 
 
 @dataclass(frozen=True)

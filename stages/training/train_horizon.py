@@ -13,16 +13,16 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from ..engine.records.column import Column, FolderColumn
-from ..engine.steps.asset_settings import AssetUri
-from ..engine.steps.barrier import Barrier, BarrierContext
-from ..models.horizon.sphere_view import rotation_to, turned
-from ..models.horizon.tilt import up_vector
-from ..models.horizon.tilt_network import VIEW_HEIGHT, TiltNetwork
-from ..models.horizon.tilt_pictures import TiltPictures
-from ..models.horizon.tilt_training import train_tilt
-from .training.photographs import read_photographs
-from .training.training import LINEAGE
+from ...engine.records.column import Column, FolderColumn
+from ...engine.steps.asset_settings import AssetUri
+from ...engine.steps.barrier import Barrier, BarrierContext
+from ...models.horizon.sphere_view import rotation_to, turned
+from ...models.horizon.tilt import up_vector
+from ...models.horizon.tilt_network import VIEW_HEIGHT, TiltNetwork
+from ...models.horizon.tilt_pictures import TiltPictures
+from ...models.horizon.tilt_training import train_tilt
+from .photographs import read_photographs
+from .training import LINEAGE
 
 
 @dataclass

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from ..engine.steps.asset_settings import AssetUri
-from ..models.network.dap import DapModel
-from ..models.network.discriminator import Discriminator, DiscriminatorConfig
-from ..models.training.modules import DiscriminatorTraining
-from .training.fit import DataConfig, Hardware
-from .training.training import Training
+from ...engine.steps.asset_settings import AssetUri
+from ...models.network.dap import DapModel
+from ...models.network.discriminator import Discriminator, DiscriminatorConfig
+from ...models.training.modules import DiscriminatorTraining
+from .fit import DataConfig, Hardware
+from .training import Training
 
 
 @dataclass
