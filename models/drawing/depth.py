@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import cv2
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-
 from matplotlib import pyplot as plt
+
+from .png import figure_png
 
 _NEAREST_M, _FARTHEST_M = 0.3, 100.0
 _SKY_RGB = (38, 38, 48)
@@ -38,7 +35,4 @@ def comparison_png(examples: Sequence[dict[str, np.ndarray]]) -> bytes:
             axis.set_axis_off()
     for axis, name in zip(axes[0], names, strict=True):
         axis.set_title(name)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
-    return buffer.getvalue()
+    return figure_png(figure)

@@ -1,7 +1,15 @@
 """Pictures for people as PNG."""
 
+import io
+
 import cv2
+import matplotlib
 import numpy as np
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 
 def encode_png(rgb: np.ndarray) -> bytes:
@@ -10,3 +18,11 @@ def encode_png(rgb: np.ndarray) -> bytes:
     if not done:
         raise ValueError(f"cannot write a picture of shape {rgb.shape} as PNG")
     return data.tobytes()
+
+
+def figure_png(figure: Figure) -> bytes:
+    """The bytes of a PNG of a figure, which is closed. The same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-
 from matplotlib import pyplot as plt
+
+from .png import figure_png
 
 
 def top_ratios_png(scenes: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
@@ -22,7 +19,4 @@ def top_ratios_png(scenes: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
         axis.axhline(1, color="gray", linestyle=":", label="random")
         axis.set(title=scene, xlabel="share taken, best-scored first", ylabel="AbsRel over that of all")
         axis.legend(fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
-    return buffer.getvalue()
+    return figure_png(figure)
