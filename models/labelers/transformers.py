@@ -42,12 +42,13 @@ def our_folder(model: str) -> str | None:
 def output_of(model: str, wanted: OutputSetting = "auto") -> Output:
     """What a model gives: `wanted`, or what its configuration tells; ValueError in one line if neither does."""
     config = _config(model)
+    ours = isinstance(config, DapConfig)
+    if not ours and type(config) not in AutoModelForDepthEstimation._model_mapping:
+        raise ValueError(f"hf:{model} is a {config.model_type!r}, and no depth-estimation model of transformers")
     if Path(model).is_dir():
         check_weights(Path(model))
-    if isinstance(config, DapConfig):
+    if ours:
         return check_output(f"hf:{model}", METRIC, wanted)
-    if type(config) not in AutoModelForDepthEstimation._model_mapping:
-        raise ValueError(f"hf:{model} is a {config.model_type!r}, and no depth-estimation model of transformers")
     if wanted != "auto":
         return wanted
     by_config = _BY_CONFIG.get(getattr(config, "depth_estimation_type", ""))

@@ -10,7 +10,8 @@ import simplejpeg
 import torch
 
 from dap_engine.engine.records.sample import Drop, Sample
-from dap_engine.engine.steps.step import Stage
+from dap_engine.engine.steps.step import Stage, StageContext
+from dap_engine.engine.storage.storage import Storage
 from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png, summarise_depth
 from dap_engine.models.data.images import pixel_values
 from dap_engine.models.network.discriminator import Discriminator
@@ -26,7 +27,7 @@ def label(bench: Bench) -> Iterator[Measurement]:
     """The stage, the bare forward, and what the CPU does for a panorama, part by part."""
     name, batch, folder = bench.sizes.names[0], bench.sizes.batch, str(bench.depth_folder)
     stage = Label(model=folder, batch_size=batch)
-    stage.setup({"model": folder})
+    _set_up(stage, bench, model=folder)
     model, pixels = stage._labeler.predictor.model, bench.pixels(batch)
     yield bench.measured(
         f"label, {name}, batches of {batch}",
@@ -40,7 +41,7 @@ def score(bench: Bench) -> Iterator[Measurement]:
     folder, batch = bench.folder / "discriminator", bench.sizes.batch
     Discriminator.new(bench.sizes.discriminator).save_pretrained(folder)
     stage = Score(model=str(folder), batch_size=batch)
-    stage.setup({"model": str(folder)})
+    _set_up(stage, bench, model=str(folder))
     rooms = bench.repeated(batch)
     pixels = bench.pixels(batch)
     depth_m = torch.from_numpy(np.stack([room.depth_m for room in rooms])).to(bench.device)
@@ -58,7 +59,7 @@ def tag(bench: Bench) -> Iterator[Measurement]:
     with bench.device:
         save_tiny_qwen2vl(folder, text=dict(bench.sizes.qwen_text), vision=dict(bench.sizes.qwen_vision))
     stage = Tag(model=str(folder), batch_size=batch)
-    stage.setup({"tagger": str(folder)})
+    _set_up(stage, bench, tagger=str(folder))
     scene = stage._tagger.model
     rgbs = [room.rgb for room in bench.repeated(batch)]
     inputs = scene._inputs(rgbs)
@@ -71,6 +72,10 @@ def tag(bench: Bench) -> Iterator[Measurement]:
             "resized by": resizer,
         },
     )
+
+
+def _set_up(stage: Stage, bench: Bench, **assets: str) -> None:
+    stage.setup(StageContext(Storage(str(bench.folder)), assets))
 
 
 def _against_bare(

@@ -100,7 +100,7 @@ def test_an_image_bomb_is_refused_by_its_header(tmp_path, side):
     start = jpg.index(b"\xff\xc0")
     jpg[start + 5 : start + 9] = side.to_bytes(2) * 2
     (tmp_path / "bomb.jpg").write_bytes(jpg)
-    assert entries_of(tmp_path / "bomb.jpg")[0]["reasons"] == ["unreadable"]
+    assert entries_of(tmp_path / "bomb.jpg")[0]["reasons"] == ["too_large"]
 
 
 def test_a_picture_of_too_many_pixels_is_refused(tmp_path):
