@@ -54,17 +54,24 @@ class Graph:
         return self.root(chain[0]).name == self.root(node).name
 
     def select(self, only: Iterable[str] = (), until: str | None = None) -> list[Node]:
-        """All nodes, or those named by `only`, or `until` and all it needs; raises RecipeError for unknown names."""
+        """All nodes, or those named by `only`, or `until` and all it needs; raises RecipeError for unknown names.
+
+        A name is that of a node, or of the step whose `each` made several.
+        """
         names = {node.name for node in self.nodes}
-        if unknown := sorted({*only, *([until] if until else [])} - names):
-            raise RecipeError(f"no step {unknown[0]!r} in the recipe; steps are {sorted(names)}")
+        known = names | {node.family for node in self.nodes if node.family}
+        if unknown := sorted({*only, *([until] if until else [])} - known):
+            raise RecipeError(f"no step {unknown[0]!r} in the recipe; steps are {sorted(known)}")
         if until:
-            names = self._closure(until)
+            names = set().union(*(self._closure(name) for name in self._named([until])))
         if only:
-            names &= set(only)
+            names &= self._named(only)
         if not names:
             raise RecipeError(f"no step is both in {sorted(only)} and needed for {until!r}")
         return [node for node in self.nodes if node.name in names]
+
+    def _named(self, names: Iterable[str]) -> set[str]:
+        return {node.name for node in self.nodes if {node.name, node.family} & set(names)}
 
     def _closure(self, name: str) -> set[str]:
         node = next(node for node in self.nodes if node.name == name)

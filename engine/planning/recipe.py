@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
+from ..steps.assets import RUN_SCHEME
 from ..steps.limits import Budget, Limits, Pool
 from ..steps.step import Stage, Step
+from .each import expand, names_all, with_all
 from .own_steps import build_own_step
 from .settings import RecipeError, build_settings, override_setting, parse_override
 
@@ -29,6 +31,7 @@ class Node:
     pool: Pool = field(default_factory=Pool)
     limits: Limits = field(default_factory=Limits)
     budget: Budget = field(default_factory=Budget)
+    family: str = ""  # the step of the recipe whose `each` made this one; its name selects all of them
 
     @property
     def workers(self) -> Pool | None:
@@ -64,8 +67,34 @@ def load_recipe(text: str, steps: Mapping[str, type[Step]], overrides: Sequence[
     document = _substitute(document, document)
     if wrong := next((name for name, settings in document["steps"].items() if not isinstance(settings, dict)), None):
         raise RecipeError(f"step {wrong!r} needs settings, `step: KIND` the first of them")
-    nodes = tuple(_build_node(name, dict(settings), steps) for name, settings in document["steps"].items())
-    return Recipe(document.get("name", "run"), document.get("executor", "ray"), nodes, document)
+    nodes, settings = _build_nodes(document["steps"], steps)
+    return Recipe(document.get("name", "run"), document.get("executor", "ray"), nodes, {**document, "steps": settings})
+
+
+def _build_nodes(
+    written: Mapping[str, dict[str, Any]], steps: Mapping[str, type[Step]]
+) -> tuple[tuple[Node, ...], dict[str, dict[str, Any]]]:
+    """The nodes in the order written, and the settings of each; those that name all of others are built last."""
+    settings: dict[str, dict[str, Any]] = {}
+    family: dict[str, str] = {}
+    for name, one in written.items():
+        for member, its in expand(name, one).items():
+            if member in settings:
+                raise RecipeError(f"two steps would be called {member!r}")
+            settings[member], family[member] = its, name
+    nodes: dict[str, Node] = {}
+    for member in sorted(settings, key=lambda member: names_all(settings[member])):  # a stable sort
+        if names_all(settings[member]):
+            settings[member] = with_all(settings[member], _made(nodes.values(), family))
+        nodes[member] = _build_node(member, dict(settings[member]), steps, family[member])
+    return tuple(nodes[member] for member in settings), settings
+
+
+def _made(nodes: Iterable[Node], family: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    made: dict[str, dict[str, str]] = {}
+    for node in nodes:
+        made.setdefault(family[node.name], {})[node.name] = RUN_SCHEME + node.step.produces
+    return made
 
 
 def _check_top_level(document: Mapping[str, Any]) -> None:
@@ -85,7 +114,7 @@ def _override(document: dict[str, Any], override: str) -> None:
 
 
 def _substitute(value: Any, document: Mapping[str, Any]) -> Any:
-    """Replaces a value that is exactly `${name}` by the recipe's top-level setting of that name."""
+    """Replaces a value that is exactly `${name}` by the setting of that name at the top of the recipe."""
     if isinstance(value, dict):
         return {key: _substitute(item, document) for key, item in value.items()}
     if isinstance(value, list):
@@ -97,7 +126,7 @@ def _substitute(value: Any, document: Mapping[str, Any]) -> Any:
     return value
 
 
-def _build_node(name: str, settings: dict[str, Any], steps: Mapping[str, type[Step]]) -> Node:
+def _build_node(name: str, settings: dict[str, Any], steps: Mapping[str, type[Step]], family: str) -> Node:
     if not _NAME.fullmatch(str(name)):
         raise RecipeError(f"step name {name!r}: use lower-case letters, digits and '-'")
     kind = settings.pop("step", None)
@@ -111,7 +140,8 @@ def _build_node(name: str, settings: dict[str, Any], steps: Mapping[str, type[St
         raise RecipeError(f"step {name!r}: batch_size must be at least 1")
     if allowances and not isinstance(step, Stage):
         raise RecipeError(f"step {name!r}: only map stages have {' and '.join(allowances)}")
-    return Node(name, step, **{key: _allowance(name, key, value) for key, value in allowances.items()})
+    allowed = {key: _allowance(name, key, value) for key, value in allowances.items()}
+    return Node(name, step, **allowed, family=family if family != name else "")
 
 
 def _allowance(name: str, key: str, settings: Any) -> Any:
