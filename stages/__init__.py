@@ -16,6 +16,7 @@ KINDS = {
     "pack": "dap_engine.stages.pack:Pack",
     "train": "dap_engine.stages.training.train:Train",
     "train-discriminator": "dap_engine.stages.training.train_discriminator:TrainDiscriminator",
+    "train-critic": "dap_engine.stages.training.train_critic:TrainCritic",
     "train-horizon": "dap_engine.stages.training.train_horizon:TrainHorizon",
     "fit-measure": "dap_engine.stages.fit_measure:FitMeasure",
     "rank-quality": "dap_engine.stages.rank_quality:RankQuality",

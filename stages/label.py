@@ -38,7 +38,7 @@ class Label(Stage):
     """
 
     name: ClassVar[str] = "label"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     model: AssetUri = EMBEDDED  # a folder, `run:models/NAME`, the small one that comes along, or hf:ID, python:M:F
     round: int = 1

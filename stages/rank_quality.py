@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
@@ -12,13 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..engine.records.column import Column, FolderColumn
-from ..engine.steps.asset_settings import AssetUri
+from ..engine.steps.asset_settings import AssetUri, without_assets
 from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
 from ..models.data.depth_png import decode_depth_png, encode_depth_png
 from ..models.datasets.base import Labelled
 from ..models.drawing.ranking import top_ratios_png
-from ..models.inference.embedded import check_model_folder
-from ..models.inference.predictor import QualityScorer
 from ..models.labelers.load import (
     Labeler,
     check_labeler,
@@ -30,25 +27,19 @@ from ..models.labelers.load import (
 from ..models.labelers.outputs import check_metric
 from ..models.metrics.depth import depth_metrics
 from ..models.ranking.consistency import Agreement, Views, agreements, confidence
-from ..models.ranking.quality import Judged, format_table, rank_quality, top_ratios
+from ..models.ranking.quality import Judged, format_table, mean_ranks, rank_quality, top_ratios
 from .evaluate import decode_labelled, held_out
-from .score import RankerKind, check_ranker
+from .ranking.ranker import Ranker, Scorer
 
-_LABELER = "labeler"
-
-
-@dataclass(frozen=True)
-class Ranker:
-    """As the step `score` takes them; the labeler whose consistency is asked is that of the labels."""
-
-    ranker: RankerKind = "patchgan"
-    model: AssetUri | None = None
-    views: Views | None = None
+_LABELER, _COMBINED = "labeler", "combined"
 
 
 @dataclass
 class RankQuality(Barrier):
     """A labeler's labels of a labelled column, ranked: rank-quality.json, table.txt, ranking.png in `reports/<report>`.
+
+    Rankers are those of the step `score`; consistency is that of the labeler. Of several, `combined` is measured, too:
+    the mean of their ranks within a scene, as `select` takes it.
 
     The labels are what the step `label` makes of the split's images with the same `views`; the truth is only compared
     with. Errors are by solid angle, of the distances where the truth is within the range, as `evaluate` measures them.
@@ -69,12 +60,12 @@ class RankQuality(Barrier):
     def __post_init__(self) -> None:
         if not self.rankers:
             raise ValueError("rank-quality: needs a ranker at least")
-        if taken := {_LABELER, "oracle", "random"} & set(self.rankers):
+        if taken := {_LABELER, _COMBINED, "oracle", "random"} & set(self.rankers):
             raise ValueError(f"rank-quality: a ranker cannot be named {min(taken)!r}")
         if self.batch_size < 1:
             raise ValueError("rank-quality: batch_size must be at least 1")
         for name, one in self.rankers.items():
-            check_ranker(f"rank-quality: {name}", one.ranker, one.model, one.views)
+            one.check_settings(f"rank-quality: {name}")
             if one.ranker == "consistency" and one.model:
                 raise ValueError(f"rank-quality: {name}: consistency is that of the labeler, and takes no model")
 
@@ -92,22 +83,22 @@ class RankQuality(Barrier):
 
     def assets(self) -> dict[str, str]:
         labeler = weights_of(self.labeler)
-        judges = {name: one.model for name, one in self.rankers.items() if one.model}
+        judges = {f"{name}.{asset}": uri for name, one in self.rankers.items() for asset, uri in one.assets()}
         return ({_LABELER: labeler} if labeler else {}) | judges
 
     def check(self) -> None:
         check_metric(self.labeler, check_labeler(self.labeler))
         function_hashes([self.labeler])
         for one in self.rankers.values():
-            if one.model:
-                check_model_folder(one.model)
+            one.check()
 
     def settings(self) -> dict[str, Any]:
-        rankers = {name: {**dataclasses.asdict(one), "model": None} for name, one in self.rankers.items()}
+        rankers = {name: {**without_assets(one), **one.schemes()} for name, one in self.rankers.items()}
         return {**super().settings(), "labeler": split_reference(self.labeler)[0], "rankers": rankers}
 
     def external(self) -> dict[str, Any]:
-        return function_hashes([self.labeler])
+        hashes = {name: functions for name, one in self.rankers.items() if (functions := one.functions())}
+        return {**function_hashes([self.labeler]), **hashes}
 
     def shards(self, context: BarrierContext) -> Sequence[str]:
         return [self.report]
@@ -130,8 +121,9 @@ class RankQuality(Barrier):
             context.commit(self.report, folder, samples, samples)
 
     def _judged(self, rows: list[tuple[Any, ...]]) -> Judged:
-        _, abs_rel, delta1, *scores = (np.array(values) for values in zip(*rows, strict=True))
-        return Judged(abs_rel, delta1, dict(zip(self.rankers, scores, strict=True)))
+        _, abs_rel, delta1, *columns = (np.array(values) for values in zip(*rows, strict=True))
+        scores = dict(zip(self.rankers, columns, strict=True))
+        return Judged(abs_rel, delta1, {**scores, _COMBINED: mean_ranks(columns)} if len(scores) > 1 else scores)
 
     def _judged_rows(self, context: BarrierContext) -> dict[str, list[tuple[Any, ...]]]:
         """By scene, for every panorama: key, AbsRel, delta1 and the score of every ranker."""
@@ -143,20 +135,22 @@ class RankQuality(Barrier):
                 found.setdefault(item.scene, []).append(row)
         return found
 
-    def _load(self, context: BarrierContext) -> tuple[Labeler, dict[str, QualityScorer]]:
+    def _load(self, context: BarrierContext) -> tuple[Labeler, dict[str, Scorer]]:
         try:
             labeler = make_labeler(
                 self.labeler, weights=context.assets.get(_LABELER), device=self.device, batch_size=self.batch_size
             )
             check_metric(self.labeler, labeler.output)
+            scorers = {
+                name: one.load(_assets_of(name, context.assets), self.device, self.batch_size)
+                for name, one in self.rankers.items()
+                if one.ranker != "consistency"
+            }
         except ValueError as error:
             raise BarrierError(str(error)) from error
-        judges = {name: context.assets[name] for name, one in self.rankers.items() if one.model}
-        return labeler, {name: QualityScorer(folder, self.device) for name, folder in judges.items()}
+        return labeler, scorers
 
-    def _rows(
-        self, items: list[Labelled], labeler: Labeler, scorers: dict[str, QualityScorer]
-    ) -> list[tuple[Any, ...]]:
+    def _rows(self, items: list[Labelled], labeler: Labeler, scorers: dict[str, Scorer]) -> list[tuple[Any, ...]]:
         rgbs = [item.rgb for item in items]
         seen: dict[Views, list[Agreement]] = {
             views: agreements(labeler.estimate, rgbs, views) for views in sorted(self._views(), key=repr)
@@ -176,6 +170,12 @@ class RankQuality(Barrier):
         """All that have to be predicted: those of the labels, and those that rankers compare."""
         asked = {one.views or Views() for one in self.rankers.values() if one.ranker == "consistency"}
         return asked | ({self.views} if self.views else set())
+
+
+def _assets_of(ranker: str, assets: Mapping[str, str]) -> dict[str, str]:
+    """Those of one ranker, by its own names."""
+    found = (name for name in assets if name.startswith(f"{ranker}."))
+    return {name.removeprefix(f"{ranker}."): assets[name] for name in found}
 
 
 def _errors(values_m: np.ndarray, item: Labelled) -> tuple[float, float]:

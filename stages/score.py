@@ -1,10 +1,10 @@
-"""Scores pseudo-labels: by a PatchGAN discriminator, as DAP (arXiv 2512.16913), or by the labeler's consistency."""
+"""Scores pseudo-labels: by a PatchGAN discriminator, as DAP (arXiv 2512.16913), or by another ranker."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -13,47 +13,45 @@ from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.step import Stage, StageContext
 from ..models.data.depth_png import decode_depth_png
-from ..models.inference.embedded import check_model_folder
-from ..models.inference.predictor import QualityScorer
-from ..models.labelers.load import check_labeler, function_hashes, make_labeler, split_reference, weights_of
-from ..models.labelers.outputs import check_metric
-from ..models.ranking.consistency import Views, agreements, confidence
+from ..models.ranking.consistency import Views, confidence
 from .batches.decoding import decode_images
 from .batches.model_failure import model_failures_end_the_run
-
-RankerKind = Literal["patchgan", "consistency"]
-
-
-def check_ranker(where: str, ranker: RankerKind, model: str | None, views: Views | None) -> None:
-    """Raises ValueError with one line for settings that a ranker does not have, or lacks."""
-    if ranker == "patchgan" and not model:
-        raise ValueError(f"{where}: patchgan needs a model, the discriminator")
-    if ranker == "patchgan" and views:
-        raise ValueError(f"{where}: views are for consistency; patchgan scores the label as it is")
+from .ranking.columns import scores_column
+from .ranking.ranker import Ranker, RankerKind
 
 
 @dataclass
 class Score(Stage):
     """Frames and labels to `scores-<round>`: higher is the better label.
 
-    `ranker` patchgan: how much a label looks like ground truth to the discriminator `model`. consistency: how far the
-    label lies from what the labeler `model` says under `views`; without a model, what the label's JSON says of that
-    already, if its step had views. `models.ranking` says what each can see.
+    `ranker`, `model`, `teachers` and `views` say who judges (`stages.ranking.ranker`). Consistency without a model
+    takes what the label's JSON says of it already, if its step had views. Several rankers of one run need a `variant`
+    each: the column is `scores-<round>-<variant>` then, and `select` takes one of them, or several.
     """
 
     name: ClassVar[str] = "score"
 
     model: AssetUri | None = None
     ranker: RankerKind = "patchgan"
-    views: Views | None = None  # of consistency with a model; by default four turns and their mirror images
+    teachers: dict[str, AssetUri] = field(default_factory=dict)
+    views: Views | None = None
     round: int = 1
+    variant: str = ""
     batch_size: int = 8
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        check_ranker("score", self.ranker, self.model, self.views)
-        if self.views and not self.model:
+        self._ranker.check_settings("score")
+        if self.views and not self._asks_networks:
             raise ValueError("score: views need a model, the labeler; without one the views of the label count")
+
+    @property
+    def _ranker(self) -> Ranker:
+        return Ranker(self.ranker, self.model, self.teachers, self.views)
+
+    @property
+    def _asks_networks(self) -> bool:
+        return bool(self.model or self.teachers)
 
     @property
     def _labels(self) -> str:
@@ -61,57 +59,39 @@ class Score(Stage):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return ("frames", self._labels) if self.model else (self._labels,)
+        return ("frames", self._labels) if self._asks_networks else (self._labels,)
 
     @property
     def writes(self) -> Column:
-        return ParquetColumn(f"scores-{self.round}", pa.schema([("score", pa.float64())]))
+        return ParquetColumn(scores_column(self.round, self.variant), pa.schema([("score", pa.float64())]))
 
     def assets(self) -> dict[str, str]:
-        if self.ranker == "patchgan" or not self.model:
-            return super().assets()
-        weights = weights_of(self.model)
-        return {"model": weights} if weights else {}
+        return dict(self._ranker.assets())
 
     def check(self) -> None:
-        if self.ranker == "consistency" and self.model:
-            check_metric(self.model, check_labeler(self.model))
-            function_hashes([self.model])
-        elif self.model:
-            check_model_folder(self.model)
+        self._ranker.check()
 
     def settings(self) -> dict[str, Any]:
-        scheme = split_reference(self.model)[0] if self.model and self.ranker == "consistency" else ""
-        return {**super().settings(), **({"model": scheme} if scheme else {})}
+        return {**super().settings(), **self._ranker.schemes()}
 
     def external(self) -> dict[str, Any]:
-        return function_hashes([self.model]) if self.model and self.ranker == "consistency" else {}
+        return self._ranker.functions()
 
     def setup(self, context: StageContext) -> None:
-        weights = context.assets.get("model")
-        if self.ranker == "patchgan":
-            self._scorer = QualityScorer(context.assets["model"], self.device)
-        elif self.model:
-            self._labeler = make_labeler(self.model, weights=weights, device=self.device, batch_size=self.batch_size)
-            check_metric(self.model, self._labeler.output)
+        if self._asks_networks:
+            self._scorer = self._ranker.load(context.assets, self.device, self.batch_size)
 
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
-        if not self.model:
+        if not self._asks_networks:
             yield from (Row(sample.key, {"score": confidence(self._spread(sample))}) for sample in batch)
             return
         samples, rgbs, drops = decode_images(batch, "frames")
         yield from drops
         labels_m = [decode_depth_png(sample[self._labels]["depth.png"]).depth_m for sample in samples]
         with model_failures_end_the_run():
-            scores = self._scores(rgbs, labels_m)
+            scores = self._scorer.score(rgbs, labels_m)
         for sample, score in zip(samples, scores, strict=True):
             yield Row(sample.key, {"score": score})
-
-    def _scores(self, rgbs: list[Any], labels_m: list[Any]) -> list[float]:
-        if self.ranker == "patchgan":
-            return self._scorer.score(rgbs, labels_m)
-        found = agreements(self._labeler.estimate, rgbs, self.views or Views())
-        return [confidence(one.spread(label_m)) for one, label_m in zip(found, labels_m, strict=True)]
 
     def _spread(self, sample: Sample) -> float | None:
         info = sample[self._labels]["json"]

@@ -107,26 +107,27 @@ class DepthPredictor:
 
 
 class QualityScorer:
-    """Scores labels with the discriminator of `folder`: the higher, the more they look like ground truth."""
+    """Scores labels with the discriminator or critic of `folder`, which its `judges` tells: the higher, the better."""
 
     def __init__(self, folder: str | Path, device: str = "auto", *, batch_size: int = 16):
         self.device = choose_device(device)
         self.batch_size = batch_size
         self.name = str(folder)
         self.model = Discriminator.from_folder(folder, self.device)
+        self.judges = self.model.config.judges
 
-    def score(self, rgbs: list[np.ndarray], depths_m: list[np.ndarray]) -> list[float]:
+    def score(self, rgbs: list[np.ndarray], labels_m: list[np.ndarray]) -> list[float]:
         """Scores in (0, 1) of panoramas (H, W, 3) uint8 with distances (H, W): inf beyond range, nan or 0 missing."""
-        if len(rgbs) != len(depths_m):
-            raise ValueError(f"{len(rgbs)} images but {len(depths_m)} depth maps")
+        if len(rgbs) != len(labels_m):
+            raise ValueError(f"{len(rgbs)} images but {len(labels_m)} depth maps")
         parts = (slice(start, start + self.batch_size) for start in range(0, len(rgbs), self.batch_size))
-        return [score for part in parts for score in self._score(rgbs[part], depths_m[part])]
+        return [score for part in parts for score in self._score(rgbs[part], labels_m[part])]
 
     @torch.inference_mode()
-    def _score(self, rgbs: list[np.ndarray], depths_m: list[np.ndarray]) -> list[float]:
+    def _score(self, rgbs: list[np.ndarray], labels_m: list[np.ndarray]) -> list[float]:
         height, width = self.model.config.image_size
         pixels = pixel_values([resize_rgb(rgb, height, width) for rgb in rgbs]).to(self.device)
-        nearest = [cv2.resize(d, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) for d in depths_m]
+        nearest = [cv2.resize(d, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) for d in labels_m]
         scores = self.model.score(pixels, torch.from_numpy(np.stack(nearest)).to(self.device)).tolist()
         check_numbers(self.name, np.array(scores))
         return scores

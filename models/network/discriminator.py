@@ -1,12 +1,16 @@
-"""PatchGAN (arXiv 1611.07004) that tells true depth from predicted depth, given the image: it scores labels."""
+"""PatchGAN (arXiv 1611.07004): patch by patch, what a depth map of an image is worth as a label.
+
+It tells true depth from predicted depth, or, as a critic, says how far the depth is off.
+"""
 
 import math
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..geometry.equirectangular import solid_angle
 from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before transformers, which imports torchvision where it is installed
@@ -16,12 +20,15 @@ from transformers import initialization as init  # noqa: E402
 
 from .pretrained import StrictPreTrainedModel  # noqa: E402
 
+ERROR_FLOOR = 0.02  # of ln distance, so that a patch without error has a logarithm
+
 
 class DiscriminatorConfig(PreTrainedConfig):
     """`channels` of every layer, each of which halves the grid; `image_height`: native input height.
 
-    ln distance is averaged over squares of `depth_cell` pixels first: as many as a patch has, and truth and labels are
-    equally sharp.
+    `judges`: what a patch's output is. "realism": the logit of being ground truth. "error": ln of (mean |Δ ln distance|
+    + ERROR_FLOOR) of the patch. ln distance is averaged over squares of `depth_cell` pixels first: as many as a patch
+    has, and truth and labels are equally sharp.
     """
 
     model_type = "dap_discriminator"
@@ -31,6 +38,7 @@ class DiscriminatorConfig(PreTrainedConfig):
     max_depth_m: float = 100.0
     image_height: int = 512
     depth_cell: int = 1
+    judges: Literal["realism", "error"] = "realism"
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -52,7 +60,7 @@ class WrappedConv(nn.Conv2d):
 
 
 class Discriminator(StrictPreTrainedModel):
-    """Patch logits of an image and a depth map of it: positive where the depth looks like ground truth."""
+    """What patches of a depth map are worth, given the image: see `judges` of its configuration."""
 
     config_class = DiscriminatorConfig
     config: DiscriminatorConfig
@@ -75,7 +83,7 @@ class Discriminator(StrictPreTrainedModel):
         self.post_init()
 
     def forward(self, pixel_values: Tensor, depth_m: Tensor) -> Tensor:
-        """Logits (B, h, w) of patches, from pixel values (B, 3, H, W) and ray distance (B, H, W).
+        """Outputs (B, h, w) of patches, from pixel values (B, 3, H, W) and ray distance (B, H, W).
 
         inf is beyond the range; nan or 0 is missing, and should be missing alike in what is compared.
         """
@@ -83,8 +91,15 @@ class Discriminator(StrictPreTrainedModel):
         return self.output(self.features(stacked)).float()[:, 0]
 
     def score(self, pixel_values: Tensor, depth_m: Tensor) -> Tensor:
-        """Mean probability of a patch to be ground truth, (B,): the higher, the better the label."""
-        return torch.sigmoid(self(pixel_values, depth_m)).mean(dim=(1, 2))
+        """Scores in [0, 1], (B,): the higher, the better the label.
+
+        Realism: the mean probability of a patch to be ground truth. Error: exp(−mean error), the mean by solid angle.
+        """
+        patches = self(pixel_values, depth_m)
+        if self.config.judges == "realism":
+            return torch.sigmoid(patches).mean(dim=(1, 2))
+        area = solid_angle(*patches.shape[-2:]).to(patches)
+        return torch.exp(-(patches.exp() * area).sum(dim=(1, 2)) / area.expand_as(patches[0]).sum())
 
     def _normalised(self, depth_m: Tensor) -> Tensor:
         """ln d from the middle of the range on, so that a doubling weighs like a clear edge in the image."""

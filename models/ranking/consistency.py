@@ -11,14 +11,14 @@ whole scene.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ..geometry.equirectangular import solid_angle
-from ..labelers.load import Estimate
+from ..labelers.load import Estimate, Labeler
 from ..metrics.table import BEYOND_RANGE_M
 
 
@@ -85,12 +85,11 @@ class Agreement:
     def spread(self, label_m: np.ndarray) -> float:
         """How far the views lie from a label (H, W) in metres: Σ Ω·√(mean over views of (ln dᵥ − ln d)²) / Σ Ω.
 
-        Ω is the solid angle; of the mean of the views it is their standard deviation. inf counts as 100 m in both, so
-        that views that disagree about the sky are far apart. nan if no pixel has a distance in both.
+        Ω is the solid angle; of the mean of the views it is their standard deviation. The sums are over the pixels that
+        have a distance in the label; a view that sees the sky there counts as 100 m. nan if there is no such pixel.
         """
-        label_m = _within(label_m)
-        squares = self._masked.mean_square_from(label_m)
-        known = (label_m > 0) & (self._masked.count > 0)
+        known = (label_m > 0) & (label_m < np.inf) & (self._masked.count > 0)
+        squares = self._masked.mean_square_from(np.where(known, label_m, 1))
         if not known.any():
             return float("nan")
         area = solid_angle(*label_m.shape, dtype=torch.float64).numpy()
@@ -131,12 +130,43 @@ def agreements(
 ) -> list[Agreement]:
     """What a labeler says of panoramas (H, W, 3) uint8 of any sizes under the views, one after another."""
     found = [Agreement() for _ in rgbs]
+    add_views(found, estimate, rgbs, views)
+    return found
+
+
+def add_views(
+    found: list[Agreement],
+    estimate: Callable[[list[np.ndarray]], list[Estimate]],
+    rgbs: list[np.ndarray],
+    views: Views | None,
+) -> None:
+    """Adds what a labeler says of every panorama under the views; without any, of the panorama as it is."""
+    if views is None:
+        for agreement, one in zip(found, estimate(rgbs), strict=True):
+            agreement.add(one)
+        return
     turns = zip(*(views.turns(rgb.shape[1]) for rgb in rgbs), strict=True)
     for of_each in turns:
         seen = [see(rgb, *turn) for rgb, turn in zip(rgbs, of_each, strict=True)]
         for agreement, one, turn in zip(found, estimate(seen), of_each, strict=True):
             agreement.add(turned_back(one, *turn))
-    return found
+
+
+class AgreementRanker:
+    """Scores labels by how far labelers contradict them: one under several views, or several as they are.
+
+    All of them give metric depth. Without `views` each predicts once.
+    """
+
+    def __init__(self, labelers: Sequence[Labeler], views: Views | None):
+        self._labelers, self._views = labelers, views
+
+    def score(self, rgbs: list[np.ndarray], labels_m: list[np.ndarray]) -> list[float]:
+        """Scores in [0, 1] of panoramas (H, W, 3) uint8 with distances (H, W): inf beyond range, nan or 0 missing."""
+        found = [Agreement() for _ in rgbs]
+        for labeler in self._labelers:
+            add_views(found, labeler.estimate, rgbs, self._views)
+        return [confidence(one.spread(label_m)) for one, label_m in zip(found, labels_m, strict=True)]
 
 
 def turned_back(view: Estimate, columns: int, flip: bool) -> Estimate:

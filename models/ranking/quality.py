@@ -6,7 +6,7 @@ All labels of a call are of one scene type, as selections are. Intervals are 95 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,12 @@ def spearman(one: np.ndarray, other: np.ndarray) -> float:
     0 where either is the same everywhere: it ranks nothing.
     """
     return _rank_correlation(_places(one), _places(other))
+
+
+def mean_ranks(scores: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
+    """Several rankings of the same labels, (N,) each, as one: the mean of their ranks, 0 to 1; ties share a rank."""
+    ranks = np.average([_mean_ranks(_places(one)) for one in scores], axis=0, weights=weights)
+    return (ranks - 1) / max(1, len(ranks) - 1)
 
 
 def _places(values: np.ndarray) -> np.ndarray:

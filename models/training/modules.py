@@ -1,4 +1,4 @@
-"""Lightning modules: the depth network, and the discriminator that scores labels."""
+"""The Lightning module of the depth network."""
 
 import copy
 import math
@@ -18,14 +18,10 @@ register_missing_operators()  # before lightning, which imports torchvision wher
 
 from lightning.pytorch import LightningModule  # noqa: E402
 
-from ..data.depth_png import UNITS_PER_METRE  # noqa: E402
-from ..losses.losses import hinge_loss  # noqa: E402
 from ..losses.objective import LossWeights, RangeMaskKind, Target, dap_loss, distortion_map  # noqa: E402
 from ..losses.relative import feature_alignment_loss  # noqa: E402
 from ..metrics.depth import DepthMetrics  # noqa: E402
-from ..metrics.table import BEYOND_RANGE_M  # noqa: E402
 from ..network.dap import DapModel  # noqa: E402
-from ..network.discriminator import Discriminator  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -159,57 +155,3 @@ def _is_number_on_all_ranks(loss: Tensor) -> bool:
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(finite, distributed.ReduceOp.MIN)
     return bool(finite)
-
-
-@torch.no_grad()
-def masked_depth_m(model: DapModel, pixel_values: Tensor) -> Tensor:
-    """Predicted distances (B, H, W) with inf where the range is more probably exceeded than not."""
-    output = model(pixel_values)
-    if not model.config.masks_the_range:
-        return output.predicted_depth
-    return torch.where(output.beyond_range > 0.5, torch.inf, output.predicted_depth)
-
-
-def as_stored_m(depth_m: Tensor) -> Tensor:
-    """Distances (…) as the depth PNG of a label gives them back: whole units, inf beyond the range, 0 where missing."""
-    units = (depth_m * UNITS_PER_METRE).round().clamp_min(1) / UNITS_PER_METRE
-    return torch.where(depth_m > 0, torch.where(depth_m > BEYOND_RANGE_M, torch.inf, units), 0.0)
-
-
-class DiscriminatorTraining(LightningModule):
-    """Trains a discriminator to tell ground truth from a labeler's predictions of the very same images.
-
-    Both depth maps of an image are missing in the same pixels, and both are rounded as a stored label is, so neither
-    image, nor gaps, nor fine digits give the answer away.
-
-    What it learns is not the size of an error. On the demo's 80 field panoramas (errors by solid angle, labels of
-    labeler 1 averaged over eight views) a discriminator of 150 steps, from before the rounding, has a Spearman
-    correlation with −AbsRel of −0.65 indoors (95 % from −0.82 to −0.40) and +0.08 outdoors (−0.25 to +0.39): it takes
-    the worse rooms. The labeler's consistency has +0.66 and +0.20. Sharpness has a part in it: of labels predicted
-    once, after 80 steps of one seed, it has −0.49 and +0.09, and with rounded fakes and a `depth_cell` of 8 +0.03 and
-    −0.09, which is chance. The same network taught the size of the labeler's errors has +0.11 and +0.02 then.
-    The step `rank-quality` measures it for any run.
-    """
-
-    def __init__(self, discriminator: Discriminator, labeler: DapModel, *, lr: float = 2e-4):
-        super().__init__()
-        self.discriminator = discriminator.train()
-        self.labeler = [labeler.eval().requires_grad_(False)]  # in a list: no part of this module or its checkpoints
-        self.lr = lr
-
-    def on_fit_start(self) -> None:
-        nn.Module.to(self.labeler[0], self.device)
-
-    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        real_m = torch.where(batch["beyond_range"], torch.inf, batch["depth_m"])
-        known = batch["valid"] | batch["beyond_range"]
-        fake_m = torch.where(known, as_stored_m(masked_depth_m(self.labeler[0], batch["pixel_values"])), 0.0)
-        real_logits = self.discriminator(batch["pixel_values"], real_m)
-        fake_logits = self.discriminator(batch["pixel_values"], fake_m)
-        loss = hinge_loss(real_logits, fake_logits)
-        told_apart = (real_logits.mean(dim=(1, 2)) > fake_logits.mean(dim=(1, 2))).float().mean()
-        self.log_dict({"train/hinge": loss.detach(), "train/accuracy": told_apart}, batch_size=len(real_m))
-        return loss
-
-    def configure_optimizers(self) -> Any:
-        return AdamW(self.discriminator.parameters(), lr=self.lr, betas=(0.5, 0.999))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from ...engine.steps.asset_settings import AssetUri
 from ...models.network.dap import DapModel
 from ...models.network.discriminator import Discriminator, DiscriminatorConfig
-from ...models.training.modules import DiscriminatorTraining
+from ...models.training.discriminator import DiscriminatorTraining
 from .fit import DataConfig, Hardware
 from .training import Training
 

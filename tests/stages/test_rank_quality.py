@@ -13,7 +13,8 @@ from dap_engine.engine.records.sample import Row
 from dap_engine.models.data.depth_png import encode_depth_png
 from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
 from dap_engine.models.ranking.consistency import Views
-from dap_engine.stages.rank_quality import Ranker, RankQuality
+from dap_engine.stages.rank_quality import RankQuality
+from dap_engine.stages.ranking.ranker import Ranker
 from tests.runs import Bring, failure, finished
 
 H, W = 16, 32
@@ -128,7 +129,10 @@ def test_a_split_without_panoramas_is_one_line(tmp_path):
         ({"rankers": {}}, "needs a ranker"),
         ({"rankers": {"oracle": Ranker("consistency")}}, "cannot be named 'oracle'"),
         ({"rankers": {"a": Ranker("patchgan")}}, "rank-quality: a: patchgan needs a model"),
-        ({"rankers": {"a": Ranker("patchgan", "x", Views())}}, "rank-quality: a: views are for consistency"),
+        (
+            {"rankers": {"a": Ranker("patchgan", "x", views=Views())}},
+            "rank-quality: a: patchgan scores the label as it is",
+        ),
         ({"rankers": {"a": Ranker("consistency", "x")}}, "consistency is that of the labeler"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
     ],

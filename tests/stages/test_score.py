@@ -108,6 +108,37 @@ def test_a_label_that_the_labeler_would_not_give_scores_less(tmp_path, labeler):
     assert all(own[key] > noise[key] for key in KEYS)
 
 
+def three_metres(rgb: np.ndarray) -> np.ndarray:
+    return np.full(rgb.shape[:2], 3.0)
+
+
+def four_metres(rgb: np.ndarray) -> np.ndarray:
+    return np.full(rgb.shape[:2], 4.0)
+
+
+def test_teachers_that_say_the_same_as_a_label_speak_for_it(tmp_path):
+    teachers = {name: f"python:{__name__}:{name}_metres" for name in ("three", "four")}
+    flat = Label(model=teachers["three"])
+    by_one = Score(ranker="teachers", teachers={"one": teachers["three"]}, variant="one")
+    by_both = Score(ranker="teachers", teachers=teachers, variant="both")
+    run = finished(tmp_path, frames(), flat, by_one, by_both)
+    assert {row["score"] for row in rows_of(run, "scores-1-one").values()} == {1.0}
+    found = [row["score"] for row in rows_of(run, "scores-1-both").values()]
+    assert found == pytest.approx([np.exp(-np.log(4 / 3) / np.sqrt(2))] * 3, rel=1e-3)
+
+
+def test_a_critic_and_a_discriminator_are_not_taken_for_each_other(tmp_path, model):
+    config = DiscriminatorConfig.tiny(image_height=32, judges="error")
+    Discriminator.new(config, seed=1).save_pretrained(tmp_path / "critic")
+    critic = str(tmp_path / "critic")
+    assert "is no critic: it judges realism" in failure(
+        tmp_path / "a", frames(), labels(), Score(ranker="critic", model=model)
+    )
+    assert "is no patchgan: it judges error" in failure(tmp_path / "b", frames(), labels(), Score(model=critic))
+    scored = finished(tmp_path / "c", frames(), labels(), Score(ranker="critic", model=critic))
+    assert all(0 < row["score"] < 1 for row in rows_of(scored, "scores-1").values())
+
+
 def test_a_label_without_a_spread_fails_with_what_to_do(tmp_path):
     assert "labels-1 has no spread: give views to the step that labels" in failure(
         tmp_path, labels(), Score(ranker="consistency")
@@ -117,9 +148,13 @@ def test_a_label_without_a_spread_fails_with_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "score: patchgan needs a model, the discriminator"),
-        ({"model": "a", "views": VIEWS}, "score: views are for consistency"),
+        ({}, "score: patchgan needs a model, which train-discriminator makes"),
+        ({"model": "a", "views": VIEWS}, "score: patchgan scores the label as it is"),
         ({"ranker": "consistency", "views": VIEWS}, "score: views need a model, the labeler"),
+        ({"ranker": "critic"}, "score: critic needs a model, which train-critic makes"),
+        ({"ranker": "teachers"}, "score: teachers are the labelers"),
+        ({"ranker": "consistency", "teachers": {"one": "a"}}, "score: teachers are the labelers"),
+        ({"ranker": "teachers", "model": "b", "teachers": {"one": "a"}}, "takes no model"),
     ],
 )
 def test_settings_of_one_ranker_are_refused_for_another(settings, message):

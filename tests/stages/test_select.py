@@ -24,7 +24,7 @@ SAMPLES = st.dictionaries(
 Samples = dict[str, tuple[str, float]]
 
 
-def columns(shards: dict[str, Samples], round: int = 1) -> tuple[Bring, Bring]:
+def columns(shards: dict[str, Samples], round: int | str = 1) -> tuple[Bring, Bring]:
     """Tags and scores of {shard: {key: (scene, score)}}."""
     scores = ParquetColumn(f"scores-{round}", pa.schema([("score", pa.float64())]))
     rows = {shard: sorted(samples.items()) for shard, samples in shards.items()}
@@ -115,3 +115,32 @@ def test_another_round_reads_its_own_scores(tmp_path):
 def test_wrong_quotas_are_refused(top):
     with pytest.raises(ValueError, match="top"):
         Select(top=top)
+
+
+def two_scores() -> tuple[Bring, Bring, Bring]:
+    """Two rankers that agree on the best one, and not on the next; their scores are of different sizes."""
+    by_one = {"a": ("indoor", 0.9), "b": ("indoor", 0.8), "c": ("indoor", 0.1), "d": ("outdoor", 0.5)}
+    by_other = {"a": ("indoor", 0.03), "b": ("indoor", 0.01), "c": ("indoor", 0.02), "d": ("outdoor", 0.9)}
+    tags, one = columns({"000000": by_one}, round="1-one")
+    return tags, one, columns({"000000": by_other}, round="1-other")[1]
+
+
+def test_of_several_scores_the_mean_of_the_ranks_counts(tmp_path):
+    both = Select(scores={"one": 1, "other": 3}, variant="both", top={"indoor": 2, "outdoor": 1})
+    rows = rows_of(finished(tmp_path, *two_scores(), both), "selection-1-both")
+    assert {key: (row["rank"], row["score"]) for key, row in rows.items()} == {
+        "a": (1, 1.0),
+        "c": (2, 0.75 * 0.5),
+        "d": (1, 0.0),  # alone in its scene
+    }
+
+
+def test_a_variant_is_selected_by_its_own_scores(tmp_path):
+    run = finished(tmp_path, *two_scores(), *(Select(variant=v, top={"indoor": 2}) for v in ("one", "other")))
+    assert list(rows_of(run, "selection-1-one")) == ["a", "b"]
+    assert list(rows_of(run, "selection-1-other")) == ["a", "c"]
+
+
+def test_a_weight_is_above_nothing():
+    with pytest.raises(ValueError, match="weight"):
+        Select(scores={"one": 0.0})

@@ -8,16 +8,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png
 from dap_engine.models.data.loader import PanoramaDataModule
 from dap_engine.models.losses.objective import PUBLISHED
-from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
 from dap_engine.models.training.modules import (
     DapTraining,
-    DiscriminatorTraining,
     TrainSettings,
-    as_stored_m,
-    masked_depth_m,
     warmup_cosine,
 )
 from tests.models.network.test_dap import small
@@ -173,30 +168,3 @@ def test_feature_alignment_holds_the_backbone_to_its_start(data: PanoramaDataMod
     assert any(parameter.grad is not None for parameter in aligned.model.backbone.parameters())
     assert all(parameter.grad is None for parameter in aligned.frozen[0].parameters())
     assert _same(aligned.frozen[0].state_dict(), frozen)
-
-
-def test_the_discriminator_learns_to_tell_truth_from_predictions(data: PanoramaDataModule, tmp_path: Path) -> None:
-    labeler = small()
-    before = {name: weight.clone() for name, weight in labeler.state_dict().items()}
-    discriminator = Discriminator.new(DiscriminatorConfig.tiny(image_height=HEIGHT))
-    module = DiscriminatorTraining(discriminator, labeler, lr=2e-3)
-    assert not any(name.startswith("labeler") for name in module.state_dict())
-    trainer = _fit(module, data, tmp_path, max_steps=40, enable_checkpointing=False)
-    assert trainer.callback_metrics["train/accuracy"] > 0.9
-    assert all(torch.equal(weight, before[name]) for name, weight in labeler.state_dict().items())
-    batch = next(iter(data.loader(training=False)))
-    truth_m = torch.where(batch["beyond_range"], math.inf, batch["depth_m"])
-    predicted_m = labeler(batch["pixel_values"]).predicted_depth
-    scores = [discriminator.score(batch["pixel_values"], depth_m) for depth_m in (truth_m, predicted_m)]
-    assert (scores[0] > scores[1]).all()
-
-
-def test_a_labeler_is_asked_without_a_trace_for_gradients(data: PanoramaDataModule) -> None:
-    pixel_values = next(iter(data.loader(training=False)))["pixel_values"]
-    assert not masked_depth_m(small(), pixel_values).requires_grad
-
-
-def test_what_the_discriminator_learns_from_is_rounded_as_a_stored_label() -> None:
-    depth_m = torch.tensor([[1.2345678, 0.0001, 99.99951, 100.0, 100.01, math.inf, 0.0, math.nan]])
-    stored_m = torch.from_numpy(decode_depth_png(encode_depth_png(depth_m.numpy())).depth_m)
-    assert torch.equal(as_stored_m(depth_m), stored_m.nan_to_num(0.0, posinf=math.inf))
