@@ -12,6 +12,7 @@ KINDS = {
     "tag": "dap_engine.stages.tag:Tag",
     "label": "dap_engine.stages.label:Label",
     "score": "dap_engine.stages.score:Score",
+    "score-control": "dap_engine.stages.score_control:ScoreControl",
     "select": "dap_engine.stages.select:Select",
     "pack": "dap_engine.stages.pack:Pack",
     "train": "dap_engine.stages.training.train:Train",
@@ -20,6 +21,7 @@ KINDS = {
     "train-horizon": "dap_engine.stages.training.train_horizon:TrainHorizon",
     "fit-measure": "dap_engine.stages.fit_measure:FitMeasure",
     "rank-quality": "dap_engine.stages.rank_quality:RankQuality",
+    "compare": "dap_engine.stages.compare:Compare",
     "evaluate": "dap_engine.stages.evaluate:Evaluate",
 }
 """What a recipe calls each kind of step, and where its class is."""

@@ -25,10 +25,10 @@ from ..models.labelers.load import (
     weights_of,
 )
 from ..models.labelers.outputs import check_metric
-from ..models.metrics.depth import depth_metrics
 from ..models.ranking.consistency import Agreement, Views, agreements, confidence
 from ..models.ranking.quality import Judged, format_table, mean_ranks, rank_quality, top_ratios
 from .evaluate import decode_labelled, held_out
+from .ranking.errors import label_errors
 from .ranking.ranker import Ranker, Scorer
 
 _LABELER, _COMBINED = "labeler", "combined"
@@ -163,7 +163,7 @@ class RankQuality(Barrier):
             else [confidence(a.spread(m)) for a, m in zip(seen[one.views or Views()], labels_m, strict=True)]
             for name, one in self.rankers.items()
         ]
-        errors = [_errors(one.values, item) for one, item in zip(estimates, items, strict=True)]
+        errors = [label_errors(one.values, item.depth_m) for one, item in zip(estimates, items, strict=True)]
         return [(item.key, *error, *of) for item, error, *of in zip(items, errors, *scores, strict=True)]
 
     def _views(self) -> set[Views]:
@@ -176,12 +176,6 @@ def _assets_of(ranker: str, assets: Mapping[str, str]) -> dict[str, str]:
     """Those of one ranker, by its own names."""
     found = (name for name in assets if name.startswith(f"{ranker}."))
     return {name.removeprefix(f"{ranker}."): assets[name] for name in found}
-
-
-def _errors(values_m: np.ndarray, item: Labelled) -> tuple[float, float]:
-    """AbsRel and delta1 by solid angle, where the truth is within the range."""
-    figures = depth_metrics(values_m, item.depth_m, np.isfinite(item.depth_m))["spherical"]
-    return figures["abs_rel"], figures["delta1"]
 
 
 def _lines(judged: Judged) -> dict[str, np.ndarray]:

@@ -18,8 +18,9 @@ from dap_engine.models.training.discriminator import (
     masked_depth_m,
     patch_errors,
 )
+from tests.models.network.test_dap import small
 from tests.models.panoramas import HEIGHT, write_shard
-from tests.models.training.test_modules import _fit, small
+from tests.models.training.test_modules import _fit
 
 
 @pytest.fixture(scope="module")

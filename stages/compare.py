@@ -1,0 +1,146 @@
+"""Compares the arms of an experiment: models of several seeds each, on the same panoramas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..engine.records.column import Column, FolderColumn
+from ..engine.steps.asset_settings import AssetUri
+from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
+from ..models.drawing.comparison import differences_png
+from ..models.evaluation.comparison import compare_arms, format_comparison
+from ..models.inference.embedded import check_model_folder
+from ..models.inference.predictor import DepthPredictor
+from .evaluate import decode_labelled, held_out
+from .ranking.errors import label_errors
+
+_FIGURES = ("abs_rel", "delta1")
+
+
+@dataclass
+class Compare(Barrier):
+    """Models to comparison.json, table.txt and differences.png in `reports/<report>`.
+
+    A model's name ends with its arm and its seed, `<anything>-<arm>-<seed>`, as `each: {arm: …, seed: …}` makes them;
+    every arm has the same seeds. Differences are from the arm `control`.
+    """
+
+    name: ClassVar[str] = "compare"
+
+    models: dict[str, AssetUri]
+    data: dict[str, str]
+    control: str
+    split: str = "test"
+    report: str = "comparison"
+    seed: int = 0  # of the bootstrap
+    batch_size: int = 8
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        arms = self._arms()
+        if self.control not in arms:
+            raise ValueError(f"compare: the control {self.control!r} is none of the arms {sorted(arms)}")
+        if len({tuple(sorted(seeds)) for seeds in arms.values()}) > 1:
+            raise ValueError("compare: the arms have different seeds")
+
+    def _arms(self) -> dict[str, dict[str, str]]:
+        """The name of the model by arm and seed; what all names begin with is left out."""
+        common = _common_words([name.split("-")[:-1] for name in self.models])
+        arms: dict[str, dict[str, str]] = {}
+        for name in self.models:
+            *words, seed = name.split("-")
+            arms.setdefault("-".join(words[common:]), {})[seed] = name
+        return arms
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.data.values()))
+
+    @property
+    def writes(self) -> Column:
+        return FolderColumn("reports")
+
+    @property
+    def produces(self) -> str:
+        return f"reports/{self.report}"
+
+    def check(self) -> None:
+        for model in self.models.values():
+            check_model_folder(model)
+
+    def shards(self, context: BarrierContext) -> Sequence[str]:
+        return [self.report]
+
+    def run(self, context: BarrierContext) -> None:
+        measured = {data: self._measure(context, column) for data, column in self.data.items()}
+        figures = {
+            "control": self.control,
+            "seeds": sorted(next(iter(self._arms().values()))),
+            "data": {data: self._compared(*of) for data, of in measured.items()},
+        }
+        table = format_comparison(figures)
+        for line in table.splitlines():
+            context.log(line)
+        samples = sum(len(scenes) for scenes, _ in measured.values())
+        with context.scratch() as scratch:
+            folder = scratch / "report"
+            folder.mkdir()
+            (folder / "comparison.json").write_text(json.dumps(figures, indent=1) + "\n")
+            (folder / "table.txt").write_text(table + "\n")
+            (folder / "differences.png").write_bytes(differences_png(figures))
+            context.commit(self.report, folder, samples, samples)
+
+    def _measure(self, context: BarrierContext, column: str) -> tuple[list[str], dict[str, np.ndarray]]:
+        """The scene of every panorama (N,), and by model the figures (2, N): AbsRel and delta1 by solid angle."""
+        scenes = [item.scene for batch in self._batches(context, column) for item in batch]
+        if not scenes:
+            raise BarrierError(f"{column} has no panorama of the split {self.split!r} with a truth within the range")
+        found = {}
+        for name in self.models:
+            predictor = DepthPredictor(context.assets[name], self.device, batch_size=self.batch_size)
+            errors = [
+                label_errors(one.depth_m, item.depth_m)
+                for batch in self._batches(context, column)
+                for item, one in zip(batch, predictor.predict([item.rgb for item in batch]), strict=True)
+            ]
+            found[name] = np.array(errors).T
+        return scenes, found
+
+    def _batches(self, context: BarrierContext, column: str) -> Iterator[list[Any]]:
+        rows = held_out(context, column, self.split)
+        while batch := [decode_labelled(row) for row in islice(rows, self.batch_size)]:
+            yield [item for item in batch if np.isfinite(item.depth_m).any()]
+
+    def _compared(self, scenes: list[str], found: dict[str, np.ndarray]) -> dict[str, Any]:
+        parts = {"all": np.arange(len(scenes))}
+        if len(set(scenes)) > 1:
+            parts |= {scene: np.flatnonzero(np.array(scenes) == scene) for scene in sorted(set(scenes))}
+        return {
+            scene: {"n": len(members)}
+            | {
+                figure: compare_arms(
+                    {
+                        arm: np.stack([found[models[seed]][row][members] for seed in sorted(models)])
+                        for arm, models in self._arms().items()
+                    },
+                    self.control,
+                    self.seed,
+                )
+                for row, figure in enumerate(_FIGURES)
+            }
+            for scene, members in parts.items()
+        }
+
+
+def _common_words(names: list[list[str]]) -> int:
+    """How many words all names begin with, of which each keeps one at least."""
+    count = 0
+    while all(len(words) > count + 1 for words in names) and len({words[count] for words in names}) == 1:
+        count += 1
+    return count
