@@ -1,6 +1,7 @@
 """Selection: the best of each scene over the whole run, whatever the shards, and the same every time."""
 
 import math
+from collections import Counter
 
 import pyarrow as pa
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 
 from dap_engine.engine.records.column import ParquetColumn
 from dap_engine.engine.records.sample import Row
+from dap_engine.stages.ranking.choice import Candidate, Chooser, Diversity, Strata
 from dap_engine.stages.select import Select, top_ranked
-from tests.runs import Bring, finished, hashes, rows_of
+from tests.runs import FRAMES, Bring, failure, finished, hashes, rows_of
 
 TAGS = ParquetColumn("tags", pa.schema([("scene", pa.string())]))
 SCENES = ("indoor", "outdoor", "unsure")
@@ -144,3 +146,79 @@ def test_a_variant_is_selected_by_its_own_scores(tmp_path):
 def test_a_weight_is_above_nothing():
     with pytest.raises(ValueError, match="weight"):
         Select(scores={"one": 0.0})
+
+
+def frames(facts: dict[str, tuple[int, int, float]]) -> Bring:
+    """Frames of {key: (shot, hash, brightness)}."""
+    rows = [
+        Row(key, {"jpg": b"", "json": {"shot": shot, "hash": f"{value:x}", "quality": {"brightness": brightness}}})
+        for key, (shot, value, brightness) in sorted(facts.items())
+    ]
+    return Bring(FRAMES, {"000000": rows})
+
+
+RANKED = {f"{video}-{n}": ("indoor", 1 - n / 10 - (video == "b") / 100) for n in range(4) for video in "ab"}
+"""a-0, b-0, a-1, b-1, … from the best to the worst."""
+
+
+def chosen(place, *more: Bring, **settings) -> list[str]:
+    """Keys from the best on."""
+    run = finished(place, *columns({"000000": RANKED}), *more, Select(**settings))
+    return [key for key, row in sorted(rows_of(run, "selection-1").items(), key=lambda item: item[1]["rank"])]
+
+
+def test_at_most_so_many_of_a_video(tmp_path):
+    assert chosen(tmp_path, top={"indoor": 5}, diversity=Diversity(max_per_video=2)) == ["a-0", "b-0", "a-1", "b-1"]
+
+
+def test_at_most_so_many_of_a_shot(tmp_path):
+    facts = frames({key: (int(key[-1]) // 2, 0, 0.0) for key in RANKED})
+    keys = chosen(tmp_path, facts, top={"indoor": 5}, diversity=Diversity(max_per_shot=1))
+    assert keys == ["a-0", "b-0", "a-2", "b-2"]
+
+
+def test_near_duplicates_of_better_samples_of_the_whole_run_are_passed_over(tmp_path):
+    facts = frames({key: (0, 0b11 << 20 * int(key[-1]) | (key[0] == "b"), 0.0) for key in RANKED})
+    keys = chosen(tmp_path, facts, top={"indoor": 8}, diversity=Diversity(near_duplicate_bits=2))
+    assert keys == ["a-0", "a-1", "a-2", "a-3"]
+
+
+def test_strata_share_a_quota_evenly_and_leave_what_they_cannot_fill_to_the_best(tmp_path):
+    night = {"a-3", "b-3", "b-2"}
+    facts = frames({key: (0, 0, 20.0 if key in night else 200.0) for key in RANKED})
+    settings = {"strata": Strata("quality.brightness", [60.0])}
+    assert chosen(tmp_path / "a", facts, top={"indoor": 4}, **settings) == ["a-0", "b-0", "b-2", "a-3"]
+    assert chosen(tmp_path / "b", facts, top={"indoor": 8}, **settings) == list(RANKED)
+
+
+def test_a_floor(tmp_path):
+    assert chosen(tmp_path, top={"indoor": 8}, min_score=0.85) == ["a-0", "b-0", "a-1", "b-1"]
+
+
+def test_a_quota_that_cannot_be_filled_is_taken_as_it_is_or_fails_before_anything_is_written(tmp_path):
+    assert len(chosen(tmp_path / "a", top={"indoor": 9})) == 8
+    steps = [*columns({"000000": RANKED}), Select(top={"indoor": 9}, shortfall="fail")]
+    assert "indoor: 9 wanted, 8 there" in failure(tmp_path / "b", *steps)
+    rules = Select(top={"indoor": 5}, shortfall="fail", diversity=Diversity(max_per_video=2))
+    assert "indoor: 5 wanted, 4 left by the rules" in failure(tmp_path / "c", *columns({"000000": RANKED}), rules)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2), st.sampled_from("xyz")), max_size=30),
+    st.integers(0, 20),
+    st.none() | st.integers(1, 4),
+    st.none() | st.integers(1, 4),
+)
+def test_rules_hold_and_nothing_that_could_be_taken_is_left(items, count, per_video, per_shot):
+    candidates = [Candidate(video, shot, 0, stratum) for video, shot, stratum in items]
+    numbers = Chooser(Diversity(per_video, per_shot)).choose(candidates, count)
+    taken = [candidates[number] for number in numbers]
+    videos, shots = Counter(c.video_id for c in taken), Counter((c.video_id, c.shot) for c in taken)
+    assert len(taken) <= count
+    assert max(videos.values(), default=0) <= (per_video or 30)
+    assert max(shots.values(), default=0) <= (per_shot or 30)
+    if len(taken) < count:
+        for number in set(range(len(candidates))) - set(numbers):
+            one = candidates[number]
+            full = videos[one.video_id] >= (per_video or 31) or shots[one.video_id, one.shot] >= (per_shot or 31)
+            assert full
