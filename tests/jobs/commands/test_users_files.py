@@ -1,6 +1,7 @@
 """Files as users have them: odd names, cut pictures, full disks, damaged models. Each is said in one line, by name."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,23 @@ def test_videos_whose_names_are_not_utf8_are_planned_and_read(dap_here, video, t
     kept = {row.fields["json"]["video_id"] for receipt in run.receipts("frames").values() for row in run.rows(receipt)}
     assert len(kept) == 5, drops(tmp_path / "run", "frames")
     assert "Traceback" not in planned.stderr
+
+
+def test_ids_do_not_depend_on_the_locale(dap_here, tmp_path):
+    folder = tmp_path / "vidéos"
+    folder.mkdir()
+    for name in ("日本.mp4", f"{NOT_UTF8}.mp4", "été.mp4"):
+        (folder / name).write_bytes(name.encode(errors="surrogateescape"))
+    (folder / "list.txt").write_bytes("日本.mp4\nété.mp4\n".encode() + b"bal\xe9.mp4\n")
+    options = ["--set", f"videos={folder}", "--set", "executor=in-process", "--until", "plan"]
+    assert dap_here("run", "curate", "--run-dir", tmp_path / "here", *options).returncode == 0
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    options[1] = f"videos={folder / 'list.txt'}"
+    command = [sys.executable, "-m", "dap_engine.jobs", "run", "curate", "--run-dir", str(tmp_path / "there"), *options]
+    done = subprocess.run(command, env=os.environ | ascii_only, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    tables = [pq.read_table(tmp_path / name / "plan" / "000000.parquet") for name in ("here", "there")]
+    assert tables[0].equals(tables[1])
 
 
 def test_a_relative_name_with_a_colon(dap_here, video, picture, tmp_path, monkeypatch):
