@@ -36,7 +36,9 @@ _MODULES = {"try": "try_stage"}  # `try` is a word of the language
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage or recipe, 3 some shards failed."""
-    argv = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        _use_utf8()
+        argv = sys.argv[1:]
     parser = argparse.ArgumentParser(prog="dap", description="Data engine and training of Depth Any Panoramas.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     asked = next((word for word in argv if not word.startswith("-")), "")
@@ -76,6 +78,13 @@ def _run(arguments: argparse.Namespace) -> int:
     except ColumnError as error:
         print(f"dap {arguments.command}: {error} (dap verify tells more)", file=sys.stderr)
         return EXIT_FAILED
+
+
+def _use_utf8() -> None:
+    """Begins anew where the locale has another encoding: names of files, and ids made of them, do not depend on it."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # for the workers, too
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _prepare_streams() -> None:

@@ -16,6 +16,9 @@ from ..engine.execution.runner import Runner, RunResult, check_nodes, save_recip
 from ..engine.planning.graph import Graph, build_graph
 from ..engine.planning.recipe import Node, Recipe, load_recipe
 from ..engine.rundir.rundir import RunDir
+from ..engine.storage.object_store import check_store
+from ..engine.storage.place import Place, without_secrets
+from ..engine.storage.storage import Storage
 from .errors import UsageError
 from .steps import STEPS
 
@@ -60,10 +63,27 @@ def check_run_dir(run_dir: str) -> str:
     """The URI of a run directory, a local one as a whole path; raises UsageError for what can be none."""
     if not run_dir or run_dir.startswith("file:"):
         raise UsageError(f"--run-dir {run_dir!r}: give a folder, s3://… or gs://…")
-    place = run_dir if "://" in run_dir else str(Path(run_dir).resolve())  # workers have working folders of their own
-    if Path(place).is_file():
+    uri = check_place("--run-dir", run_dir)
+    if Path(uri).is_file():
         raise UsageError(f"{run_dir}: is a file, not a run directory")
-    return place
+    return uri
+
+
+def check_place(option: str, text: str) -> str:
+    """The URI of a folder here (whole: workers have working folders of their own), or of a store that answers.
+
+    Raises UsageError for what can be neither, StorageError where nothing answers.
+    """
+    try:
+        place = Place.parse(text).absolute()
+        if not place.is_local:
+            check_store(place)
+    except ValueError as error:
+        raise UsageError(f"{option} {without_secrets(text)}: {error}") from error
+    if place.is_local:
+        return place.path
+    Storage(str(place)).check_answers()
+    return str(place)
 
 
 def _text(data: bytes, place: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,7 +66,7 @@ class Ingest(SourceStage):
 
     def external(self) -> dict[str, Any]:
         listing = "".join(f"{e.image} {e.depth} {e.split} {self._stats(e)}\n" for e in self._entries)
-        return {"dataset": hashlib.sha256(listing.encode()).hexdigest()}
+        return {"dataset": hashlib.sha256(os.fsencode(listing)).hexdigest()}
 
     def shards(self) -> Sequence[str]:
         return [f"{number:06d}" for number in range(-(-len(self._entries) // self.panoramas_per_shard))]

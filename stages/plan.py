@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -42,7 +42,7 @@ class Plan(Barrier):
     `videos` is a folder, a glob pattern, a text or parquet list, an object-store URI, or `run:COLUMN`, footage that an
     earlier step wrote. A shard holds `seconds_per_shard` of footage and `videos_per_shard` videos at most, but for a
     video that is longer by itself. A video is in the split `val` with probability `validation_share`, by a hash of
-    its id.
+    its id; copies of a video under other names are in its split.
     """
 
     name: ClassVar[str] = "plan"
@@ -91,28 +91,34 @@ class Plan(Barrier):
 
     def run(self, context: BarrierContext) -> None:
         found, earlier = self._found(context), _EarlierPlan(context)
-        infos = _video_infos(context, [video for video in found if earlier.info_of(video) is None])
-        assigned = self._assign(found, earlier, infos)
+        known = {video.video_id: earlier.info_of(video) for video in found}
+        read = _video_infos(context, [video for video in found if known[video.video_id] is None])
+        infos = {video_id: info or read.get(video_id, VideoInfo()) for video_id, info in known.items()}
+        assigned, splits = self._assign(found, earlier, infos), self._splits(infos, earlier)
         for note in () if self._in_run else self._search[1]:
             context.log(note)
         context.log(f"{sum(map(len, assigned.values()))} videos in {len(assigned)} shards")
+        if copies := len(infos) - len({info.content or video_id for video_id, info in infos.items()}):
+            context.log(f"{copies} videos have the content of another one: they share its split")
         for shard, videos in assigned.items():
             with context.scratch() as scratch:
                 writer = self.writes.writer(scratch)
                 for video in videos:
-                    info = infos.get(video.video_id) or earlier.info_of(video) or VideoInfo()
-                    writer.add(Row(video.video_id, self._fields(video, info)))
+                    fields = _fields(video, infos[video.video_id], splits[video.video_id])
+                    writer.add(Row(video.video_id, fields))
                 context.commit(shard, writer.finish(), len(videos), len(videos))
-
-    def _fields(self, video: Video, info: VideoInfo) -> dict[str, Any]:
-        size = video.bytes if video.bytes >= 0 else info.bytes
-        split = self.split_of(video.video_id)
-        return {"uri": video.uri, "bytes": size, "split": split, "seconds": info.seconds, "content": info.content}
 
     def split_of(self, video_id: str) -> str:
         """`train` or `val`, fixed for a video and a seed, whatever else is planned."""
         digest = hashlib.sha256(f"{self.seed}:{video_id}".encode()).digest()
         return "val" if int.from_bytes(digest[:8]) < self.validation_share * 2**64 else "train"
+
+    def _splits(self, infos: Mapping[str, VideoInfo], earlier: _EarlierPlan) -> dict[str, str]:
+        """The split of each video. Of the same content, all have that of the first; those planned before come first."""
+        firsts: dict[str, str] = {}
+        for video_id in sorted(infos, key=lambda video_id: (video_id not in earlier.planned, video_id)):
+            firsts.setdefault(infos[video_id].content or video_id, video_id)
+        return {video_id: self.split_of(firsts[info.content or video_id]) for video_id, info in infos.items()}
 
     @property
     def _in_run(self) -> bool:
@@ -158,6 +164,11 @@ class _EarlierPlan:
             entry = written.get(receipt.output.path.removeprefix("plan/"))
             self._rows |= {row["video_id"]: (row, entry.mtime_ns if entry else 0) for row in rows}
 
+    @property
+    def planned(self) -> Collection[str]:
+        """The ids of its videos."""
+        return self._rows.keys()
+
     def info_of(self, video: Video) -> VideoInfo | None:
         """What the plan or its list knows of a video; None if nothing, or if its file may have changed since."""
         row, written_ns = self._rows.get(video.video_id, ({}, 0))
@@ -165,6 +176,11 @@ class _EarlierPlan:
             return VideoInfo(video.seconds, video.bytes, row.get("content", ""))
         unchanged = video.bytes in (-1, row.get("bytes")) and video.mtime_ns < written_ns - _CLOCKS_NS
         return VideoInfo(row["seconds"], row["bytes"], row["content"]) if unchanged and row.get("content") else None
+
+
+def _fields(video: Video, info: VideoInfo, split: str) -> dict[str, Any]:
+    size = video.bytes if video.bytes >= 0 else info.bytes
+    return {"uri": video.uri, "bytes": size, "split": split, "seconds": info.seconds, "content": info.content}
 
 
 def _seconds(video: Video, info: VideoInfo) -> float:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import pyarrow as pa
+
 RETRY_FOR_S = 30.0  # from the first failure of an operation on; one that takes long itself gets three attempts at least
 FIRST_PAUSE_S = 0.5  # doubled from pause to pause
 LONGEST_PAUSE_S = 8.0
@@ -36,6 +38,10 @@ _AWS_TRANSIENT = {
     "SLOW_DOWN",
     "THROTTLING",
 }
+_GOOGLE = re.compile(r"google::cloud::Status\((?P<kind>\w+): (?P<text>.*)", re.S)
+_GOOGLE_TRANSIENT = {"ABORTED", "DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}
+_GOOGLE_AROUND = re.compile(r" error_info=.*|.*(a last message of|error message was:) |\w+\(\) - CURL error \[\d+\]=")
+_AWS_SILENT = {"NETWORK_CONNECTION", "REQUEST_TIMEOUT"}
 _HTTP_TRANSIENT = {"408", "429", "500", "502", "503", "504"}
 _MAX_LINE = 300
 
@@ -54,11 +60,14 @@ class RetryPolicy:
     """Retries transient failures with exponential backoff and jitter, for half a minute.
 
     After one wait in vain it makes a single attempt a call until something succeeds: storage that is gone costs a run
-    of many shards one wait, not one each.
+    of many shards one wait, not one each. Where nobody knows whether the storage is there (`expected` is False) and it
+    does not answer, even the first call makes one attempt, and those of the next seconds none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, expected: bool = True) -> None:
+        self._expected = expected
         self._exhausted = False
+        self._silent_until_s, self._silence = 0.0, ""
 
     def run(self, operation: Callable[[], T], name: str) -> T:
         """The result of an operation on the object of this name.
@@ -68,13 +77,20 @@ class RetryPolicy:
             StorageError: the operation was refused, or failed until there were no retries left.
         """
         first_failure_s, attempts = 0.0, 0
+        if time.monotonic() < self._silent_until_s:
+            raise StorageError(f"{name}: {self._silence}")
         while True:
             try:
                 result = operation()
             except (FileNotFoundError, StorageError):
+                self._expected = True  # it answers
                 raise
-            except OSError as error:
+            except (OSError, pa.ArrowException) as error:
                 attempts += 1
+                self._expected |= not is_silence(error)
+                if not self._expected:
+                    self._silent_until_s, self._silence = time.monotonic() + LONGEST_PAUSE_S, cause(error)
+                    raise StorageError(f"{name}: {self._silence}") from error
                 first_failure_s = first_failure_s or time.monotonic()
                 if not is_transient(error):
                     raise StorageError(f"{name}: {cause(error)}") from error
@@ -82,7 +98,7 @@ class RetryPolicy:
                     tries = f"after {attempts} attempts" if attempts > 1 else "at once, after waiting in vain before"
                     raise StorageError(f"{name}: {cause(error)} (given up {tries})") from error
             else:
-                self._exhausted = False
+                self._exhausted, self._expected = False, True
                 return result
 
     def _wait(self, attempts: int, first_failure_s: float) -> bool:
@@ -96,12 +112,28 @@ class RetryPolicy:
         return True
 
 
-def is_transient(error: OSError) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether another attempt may succeed: the network, throttling, a server in trouble; never a refusal."""
-    if isinstance(error, TransientError | TimeoutError | ConnectionError) or error.errno in _NETWORK_DISK:
+    if isinstance(error, TransientError | TimeoutError | ConnectionError) or _errno(error) in _NETWORK_DISK:
         return True
+    if found := _GOOGLE.search(str(error)):
+        return found["kind"] in _GOOGLE_TRANSIENT
     found = _AWS.search(str(error))
     return bool(found) and (found["kind"] in _AWS_TRANSIENT or found["status"] in _HTTP_TRANSIENT)
+
+
+def is_silence(error: Exception) -> bool:
+    """Whether nothing answered at all."""
+    if isinstance(error, TimeoutError | ConnectionError):
+        return True
+    if found := _GOOGLE.search(str(error)):
+        return "CURL error" in found["text"]
+    found = _AWS.search(str(error))
+    return bool(found) and found["kind"] in _AWS_SILENT
+
+
+def _errno(error: Exception) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
 
 
 def is_full(error: OSError) -> bool:
@@ -124,6 +156,8 @@ def cause(error: Exception) -> str:
         sentence = re.sub(r"^curlCode: \d+, (.*; Details: )?", "", found["text"])
         kind = f"HTTP status {found['status']}" if found["status"] else found["kind"].lower().replace("_", " ")
         text = kind if sentence.startswith("No response body") else f"{kind}: {sentence}"
+    elif found := _GOOGLE.search(text):
+        text = _GOOGLE_AROUND.sub("", found["text"])
     return text[:_MAX_LINE] or type(error).__name__
 
 

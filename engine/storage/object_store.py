@@ -6,12 +6,13 @@ import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 import pyarrow as pa
 from pyarrow import fs
 
-from .faults import RETRY_FOR_S, RetryPolicy, StorageError, TransientError
+from .faults import RetryPolicy, StorageError, TransientError
+from .place import OPTIONS, Place
 
 _CONNECT_S = 3.0
 _SILENCE_S = 10.0  # without a single byte
@@ -21,19 +22,36 @@ _BUFFER_BYTES = 64 << 10
 _FIRST_READ_BYTES, _LONGEST_READ_BYTES = 256 << 10, 8 << 20
 
 
-def open_store(uri: str) -> tuple[ObjectStore, str]:
-    """The store behind a URI, with the URI's own options, and the path in it.
+def open_store(place: Place) -> tuple[ObjectStore, str]:
+    """The store that a place lies in, with the place's own options, and the path in it.
+
+    Raises ValueError for a kind of store that is not read, and for a key that pyarrow cannot name.
 
     pyarrow's client for S3 repeats a request up to thirty times, which takes minutes where a server is silent; here
-    it makes one attempt, and `RetryPolicy` repeats it. The client for GCS keeps its own way, for as long.
+    it makes one attempt, that for GCS attempts of one second, and `RetryPolicy` repeats them.
     """
-    options = dict(parse_qsl(urlsplit(uri, allow_fragments=False).query))
-    if uri.startswith(("gs://", "gcs://")) and "retry_limit_seconds" not in options:
-        uri = f"{uri}{'&' if options else '?'}retry_limit_seconds={RETRY_FOR_S:.0f}"
-    filesystem, path = fs.FileSystem.from_uri(uri.replace("#", "%23"))  # which belongs to the path
+    check_store(place)
+    options = dict(parse_qsl(place.options))
+    if place.scheme in ("gs", "gcs"):
+        options.setdefault("retry_limit_seconds", "1")
+    filesystem, root = fs.FileSystem.from_uri(f"{place.root}/?{urlencode(options)}")
     if isinstance(filesystem, fs.S3FileSystem) and not _ONLY_IN_URIS & set(options):
         filesystem = _with_one_attempt(filesystem)
-    return ObjectStore(filesystem), path.rstrip("/")
+    return ObjectStore(filesystem), f"{root.rstrip('/')}/{place.path}".rstrip("/")
+
+
+def check_store(place: Place) -> None:
+    """ValueError unless a place lies in a kind of store that is read, under a key that can be read."""
+    if place.scheme not in OPTIONS:
+        known = ", ".join(f"{scheme}://" for scheme in OPTIONS)
+        raise ValueError(f"{place.scheme}:// is not read: fetch it to a disk, or to a store that is: {known}")
+    check_key(place.path.rstrip("/"))
+
+
+def check_key(key: str) -> None:
+    """ValueError for a key that pyarrow refuses, or would take for another one."""
+    if key and {"", ".", ".."} & set(key.split("/")):
+        raise ValueError(f"{key!r}: a key with an empty part (//), or with . or .. for one, cannot be read")
 
 
 def _with_one_attempt(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -27,7 +26,8 @@ from pyarrow import fs
 from .faults import RetryPolicy, StorageError, cause
 from .hashing import folder_files, hash_file, hash_folder, hash_local
 from .local_disk import LocalDisk
-from .object_store import ObjectStore, open_store
+from .object_store import ObjectStore, check_key, open_store
+from .place import Place, without_secrets
 from .scratch import scratch_in, sweep
 
 _SCRATCH = ".tmp"
@@ -59,36 +59,46 @@ LISTED = pa.schema([("name", pa.string()), ("bytes", pa.int64()), ("mtime_ns", p
 
 @dataclass(frozen=True)
 class Storage:
-    """Objects below one URI (a local path, s3://, gs://). Pickles as its URI."""
+    """Objects below one URI (a local path, s3://, gs://). Pickles as its URI.
+
+    expected: whether it is known to be there; else one that gives no answer gets one try until it has given one.
+    """
 
     uri: str
+    expected: bool = True
 
     @cached_property
     def _root(self) -> tuple[LocalDisk | ObjectStore, str]:
         try:
-            if "://" not in self.uri:
-                return LocalDisk(), str(Path(self.uri).resolve())
-            return open_store(self.uri)
+            if self._place.is_local:
+                return LocalDisk(), self._place.absolute().path
+            return self._opening.run(lambda: open_store(self._place), self._place.public)
+        except StorageError:
+            raise
         except (OSError, pa.ArrowException, ValueError) as error:
-            raise StorageError(f"{self._public_uri}: cannot be opened: {cause(error)}") from error
+            raise StorageError(f"{without_secrets(self.uri)}: cannot be opened: {cause(error)}") from error
 
     @property
     def _store(self) -> LocalDisk | ObjectStore:
         return self._root[0]
 
     @cached_property
-    def _retry_policy(self) -> RetryPolicy:
-        return RetryPolicy()
+    def _opening(self) -> RetryPolicy:
+        return RetryPolicy(self.expected)  # one of its own: a store that can be opened has not answered yet
 
-    @property
-    def _public_uri(self) -> str:
-        return re.sub("//[^/@]*@", "//", self.uri)  # without keys
+    @cached_property
+    def _retry_policy(self) -> RetryPolicy:
+        return RetryPolicy(self.expected)
+
+    @cached_property
+    def _place(self) -> Place:
+        return Place.parse(self.uri)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"uri": self.uri}
+        return {"uri": self.uri, "expected": self.expected}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        object.__setattr__(self, "uri", state["uri"])
+        self.__dict__.update(state)
 
     @property
     def is_local(self) -> bool:
@@ -102,12 +112,21 @@ class Storage:
             StorageError: the path leads out of the storage.
         """
         if path.startswith("/") or ".." in path.split("/"):
-            raise StorageError(f"{self._public_uri}: {path!r} leads outside of it")
+            raise StorageError(f"{self._place.public}: {path!r} leads outside of it")
+        try:
+            check_key(path.rstrip("/"))
+        except ValueError as error:
+            raise StorageError(f"{self._place.public}: {error}") from error
         return f"{self._root[1]}/{path}"
 
     def address(self, path: str) -> str:
         """The path as another program names it: absolute if local, else a URI that keeps the storage's own options."""
-        return self.locate(path) if self.is_local else _below(self.uri, path)
+        return self.locate(path) if self.is_local else str(self._place.below(path))
+
+    def check_answers(self) -> None:
+        """Raises StorageError, after one try, if nothing answers at all."""
+        if not self.is_local:
+            Storage(self.uri, expected=False).info("run.yaml")
 
     def info(self, path: str) -> Entry | None:
         """Size and time of an object, None if there is none."""
@@ -269,7 +288,7 @@ class Storage:
 
     def _name(self, path: str) -> str:
         """The object's address as messages name it."""
-        return self.locate(path) if self.is_local else _below(self._public_uri, path)
+        return self.locate(path) if self.is_local else self._place.below(path).public
 
 
 def _listed(infos: list[fs.FileInfo], base: int) -> pa.Table:
@@ -277,8 +296,3 @@ def _listed(infos: list[fs.FileInfo], base: int) -> pa.Table:
     files = [info for info in infos if info.is_file]
     names, sizes = [info.path[base:] for info in files], [info.size for info in files]
     return pa.table([names, sizes, [info.mtime_ns for info in files]], schema=LISTED)
-
-
-def _below(uri: str, path: str) -> str:
-    base, question, options = uri.partition("?")
-    return f"{base.rstrip('/')}/{path}{question}{options}"

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ...engine.rundir.rundir import RunDir
 from ..errors import EXIT_DONE, UsageError
+from ..job import check_run_dir
 from ..lineage.model import ModelLineage
 from ..lineage.sample import SampleLineage
 from ..lineage.tree import model_tree, sample_tree
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Prints a tree, or one JSON document."""
-    run = RunDir(arguments.run_dir)
+    run = RunDir(check_run_dir(arguments.run_dir))
     if run.storage.size("run.yaml") is None:
         raise UsageError(f"{run.uri}: no run directory (it has no run.yaml)")
     if arguments.model:

@@ -12,7 +12,7 @@ from ...engine.rundir.retry_marks import RetryMark, mark_for_retry
 from ...engine.rundir.rundir import RunDir
 from ...engine.steps.barrier import Barrier
 from ..errors import EXIT_DONE, UsageError
-from ..job import Job, open_saved_job
+from ..job import Job, check_run_dir, open_saved_job
 from .run import run_job
 
 
@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     What lists the inputs comes before it: a video may have been mended.
     """
-    job = open_saved_job(RunDir(arguments.run_dir))
+    job = open_saved_job(RunDir(check_run_dir(arguments.run_dir)))
     node = _maker(job, arguments.column)
     shards = _mark(job.run, arguments.column, RetryMark.of(arguments.code))
     failed = set(job.run.failures(arguments.column)) if arguments.code is None else set()

@@ -16,13 +16,14 @@ from ...engine.planning.settings import build_settings, override_setting
 from ...engine.rundir.receipts import Basis
 from ...engine.rundir.rundir import RunDir
 from ...engine.steps.fingerprint import basis_of
+from ...engine.storage.place import Place
 from ...engine.storage.storage import Storage
 from ...stages.packing.index import read_index
 from ...stages.training.fit import Resume
 from ...stages.training.train import Train
 from ...stages.training.training import LINEAGE, Task, Training, rank_zero_only, resolve_assets, train, write_lineage
 from ..errors import EXIT_DONE, UsageError
-from ..job import Job, job_from_text, launch_ranks, read_recipe
+from ..job import Job, check_place, job_from_text, launch_ranks, read_recipe
 from .run import run_job
 
 _EPILOG = """
@@ -107,9 +108,8 @@ def _train_alone(arguments: argparse.Namespace) -> int:
 
 def _packed(uri: str) -> tuple[RunDir, str]:
     """The place that a packed column lies in, and its name there."""
-    path, question, options = uri.partition("?") if "://" in uri else (uri, "", "")
-    parent, _, name = (path if "://" in path else str(Path(path).resolve())).rstrip("/").rpartition("/")
-    return RunDir((parent or "/") + question + options), name
+    place = Place.parse(check_place("--data", uri))
+    return RunDir(str(place.parent)), place.name
 
 
 def _read_config(file: str, overrides: list[str], column: str) -> Train:
@@ -147,7 +147,7 @@ def _check(training: Train, data: RunDir) -> Basis:
 
 
 def _open_out(uri: str) -> Storage:
-    out = Storage(uri if "://" in uri else str(Path(uri).resolve()))  # workers have working folders of their own
+    out = Storage(check_place("--out", uri))
     if out.is_local and Path(uri).exists() and not Path(uri).is_dir():
         raise UsageError(f"--out {uri}: is a file, not a folder")
     return out

@@ -18,7 +18,7 @@ from ...engine.planning.recipe import RecipeError
 from ...engine.rundir.rundir import RunDir
 from ...engine.verification.verify import Advance, Verification, verify_run
 from ..errors import EXIT_DONE, EXIT_FAILED
-from ..job import open_saved_job
+from ..job import check_run_dir, open_saved_job
 from ..step_checks import RunStepChecks
 
 LINE_EVERY_S = 10.0
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Prints `ok` or a line per problem; exit code 1 if there are any."""
-    run = RunDir(arguments.run_dir)
+    run = RunDir(check_run_dir(arguments.run_dir))
     graph, damage = _recipe_of(run)
     with _meter() as advance:
         found = verify_run(run, graph, RunStepChecks(run), advance=advance)

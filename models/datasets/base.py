@@ -6,7 +6,9 @@ the two are read. Whatever is wrong with a root, a list or a file is a `DatasetE
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -16,7 +18,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..data.images import resize_rgb
+from ..support.files import list_lines
 
+_SPACES = "names with spaces in double quotes, or with a tab between the two"
 RANGE_M = 100.0
 """What is truly farther counts as beyond the range."""
 
@@ -67,8 +71,8 @@ class PanoramaSet(ABC):
 class FileSet(PanoramaSet):
     """Panoramas as pairs of files. A split is one of the set's own, or a list file.
 
-    A list holds a pair `IMAGE DEPTH` a line, relative to the root. It is looked for in the root, then as a path from
-    here; no file hides a split of the set's own.
+    A list holds a pair `IMAGE DEPTH` a line, relative to the root; names with spaces in double quotes, or with a tab
+    between the two. It is looked for in the root, then as a path from here; no file hides a split of the set's own.
     """
 
     name: str
@@ -132,7 +136,7 @@ def _within_range(depth_m: np.ndarray, sees_far: bool) -> np.ndarray:
 def _key_of(image: PurePosixPath) -> str:
     """A sample key that stays when the root moves: the end of the path in plain letters, and a hash of it all."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", str(image.with_suffix("")))[-80:].strip("-")
-    return f"{name or 'panorama'}-{hashlib.sha256(str(image).encode()).hexdigest()[:10]}"
+    return f"{name or 'panorama'}-{hashlib.sha256(os.fsencode(image)).hexdigest()[:10]}"
 
 
 def _list_file(root: Path, split: str) -> Path | None:
@@ -141,18 +145,26 @@ def _list_file(root: Path, split: str) -> Path | None:
 
 def _listed(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
     try:
-        lines = path.read_text().splitlines()
-    except UnicodeDecodeError as error:
-        raise DatasetError(path, "is no text", "bad_list") from error
+        lines = list_lines(path.read_bytes())
     except OSError as error:
         raise DatasetError(path, f"cannot be read: {error.strerror}", "bad_list") from error
-    for number, line in enumerate(lines, start=1):
-        parts = line.split()
-        if not parts or line.startswith("#"):
-            continue
+    except ValueError as error:
+        raise DatasetError(path, "is no text", "bad_list") from error
+    for number, line in lines:
+        parts = _columns(line)
         if len(parts) != 2:
-            raise DatasetError(f"{path}:{number}", "expected a pair IMAGE DEPTH", "bad_list")
+            raise DatasetError(
+                f"{path}:{number}",
+                "expected a pair IMAGE DEPTH (names with spaces in double quotes, or a tab between the two)",
+                "bad_list",
+            )
         for part in map(PurePosixPath, parts):
             if part.is_absolute() or ".." in part.parts:
                 raise DatasetError(f"{path}:{number}", f"{part} leads out of the root", "bad_list")
         yield PurePosixPath(parts[0]), parts[1]
+
+
+def _columns(line: str) -> list[str]:
+    if "\t" in line:
+        return [part.strip() for part in line.split("\t")]
+    return next(csv.reader([line], delimiter=" ", skipinitialspace=True)) if '"' in line else line.split()

@@ -8,6 +8,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..support.model_checks import pointer_or
+
+_AROUND = ("state_dict", "model_state_dict", "model", "module")  # keys that hold the state dict of a checkpoint
+_BEFORE = ("module.", "model.")  # DistributedDataParallel; Lightning
+_COMPILED = "_orig_mod."  # torch.compile, of the whole or of parts
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -66,9 +72,10 @@ def shortened(names: Iterable[str]) -> str:
 
 
 def read_weights(file: str | Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors or .pth file by name, without a `module.` before them all; never unpickles.
+    """The tensors of a .safetensors or .pth file by name; never unpickles.
 
-    ValueError in one line for what is neither.
+    Taken off are the dictionaries that trainings put around them (`model`, `state_dict`, …), and what wrappers of
+    networks put before their names (`module.`, `_orig_mod.`, …). ValueError in one line for what is neither.
     """
     file = Path(file)
     try:
@@ -79,9 +86,14 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
     except OSError:
         raise
     except Exception as error:  # damaged pickles fail in every way
-        raise ValueError(f"{file} is no file of weights: damaged, or of more than tensors") from error
+        why = pointer_or(file, "damaged, or of more than tensors")
+        raise ValueError(f"{file} is no file of weights: {why}") from error
+    inner = weights
+    while isinstance(inner, dict):
+        weights, inner = inner, next((inner[key] for key in _AROUND if isinstance(inner.get(key), dict)), None)
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise ValueError(f"{file} is no state dict: it holds other things than named tensors")
-    if all(name.startswith("module.") for name in weights):
-        return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+    weights = {name.replace(_COMPILED, ""): tensor for name, tensor in weights.items()}
+    while prefix := next((prefix for prefix in _BEFORE if weights and all(n.startswith(prefix) for n in weights)), ""):
+        weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     return weights

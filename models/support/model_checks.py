@@ -31,7 +31,7 @@ def check_model_folder(folder: str | Path) -> None:
     try:
         described = json.loads(config.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{config}: is no JSON: {_pointer_or(config, str(error))}") from None
+        raise ValueError(f"{config}: is no JSON: {pointer_or(config, str(error))}") from None
     if not isinstance(described, dict):
         raise ValueError(f"{config}: describes no model")
     check_weights(folder)
@@ -68,12 +68,13 @@ def check_safetensors(file: Path) -> None:
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise ValueError(f"{file}: is no safetensors file: {_pointer_or(file, str(error))}") from None
+        raise ValueError(f"{file}: is no safetensors file: {pointer_or(file, str(error))}") from None
     if missing := 8 + length + max(ends, default=0) - size:
         raise ValueError(f"{file}: is cut: {missing} bytes are missing" if missing > 0 else f"{file}: is too long")
 
 
-def _pointer_or(file: Path, otherwise: str) -> str:
+def pointer_or(file: Path, otherwise: str) -> str:
+    """What is wrong with a damaged file: that it is a pointer of Git LFS, or what is said otherwise."""
     with file.open("rb") as stream:
         is_pointer = stream.read(len(_POINTER)) == _POINTER
     return "it is a pointer of Git LFS: fetch the file itself with `git lfs pull`" if is_pointer else otherwise

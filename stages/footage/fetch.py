@@ -1,4 +1,4 @@
-"""Bringing objects that a plan names to where a decoder can open them."""
+"""Opening what a plan names, wherever it lies, and bringing it to where a decoder can read it."""
 
 from __future__ import annotations
 
@@ -7,36 +7,34 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from typing import IO
-from urllib.parse import unquote_to_bytes, urlsplit
-
-import pyarrow.fs
 
 from ...engine.steps.assets import RUN_SCHEME
+from ...engine.storage.place import Place
+from ...engine.storage.storage import Storage
 from ...models.video.file import VideoError
 
 
 def resolved(uri: str, run_uri: str) -> str:
     """A path or URI as it is; `run:NAME` as the URI of an object in the run directory at `run_uri`."""
-    if not uri.startswith(RUN_SCHEME):
-        return uri
-    if "://" not in run_uri:
-        return f"{run_uri.rstrip('/')}/{uri.removeprefix(RUN_SCHEME)}"
-    base, question, options = run_uri.partition("?")  # options of the storage, such as its endpoint
-    return f"{base.rstrip('/')}/{uri.removeprefix(RUN_SCHEME)}{question}{options}"
+    return str(Place.parse(run_uri).below(uri.removeprefix(RUN_SCHEME))) if uri.startswith(RUN_SCHEME) else uri
 
 
-def local_path(uri: str) -> str | None:
-    """The path of a file of this machine, given as a path or a file URI; None for an object elsewhere."""
-    if "://" not in uri:
-        return uri
-    parts = urlsplit(uri)
-    return os.fsdecode(unquote_to_bytes(parts.path)) if parts.scheme == "file" else None
+def store_of(place: Place) -> Storage:
+    """The bucket that a place lies in. A process has one of each, which remembers whether it answers."""
+    return _bucket(str(replace(place, path="")))
 
 
-def open_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The file system behind a URI and the path in it; a `#` belongs to the path. Raises OSError or ValueError."""
-    return pyarrow.fs.FileSystem.from_uri(uri.replace("#", "%23"))
+@cache
+def _bucket(uri: str) -> Storage:
+    return Storage(uri, expected=False)
+
+
+def open_place(place: Place) -> IO[bytes]:
+    """A readable, seekable stream; raises OSError."""
+    return open(place.path, "rb") if place.is_local else store_of(place).open(place.path)
 
 
 @contextmanager
@@ -45,23 +43,21 @@ def local_copy(uri: str, run_uri: str) -> Iterator[str]:
 
     Raises VideoError: `missing_file` or `unreachable`.
     """
-    uri = resolved(uri, run_uri)
-    if (path := local_path(uri)) is not None:
-        yield path
+    place = Place.parse(resolved(uri, run_uri))
+    if place.is_local:
+        yield place.path
         return
-    suffix = os.path.splitext(urlsplit(uri).path)[1]
-    with tempfile.NamedTemporaryFile(suffix=suffix) as copy:
-        _download(uri, copy)
+    with tempfile.NamedTemporaryFile(suffix=os.path.splitext(place.name)[1]) as copy:
+        _download(place, copy)
         copy.flush()
         yield copy.name
 
 
-def _download(uri: str, copy: IO[bytes]) -> None:
+def _download(place: Place, copy: IO[bytes]) -> None:
     try:
-        filesystem, path = open_filesystem(uri)
-        with filesystem.open_input_stream(path) as stream:
+        with open_place(place) as stream:
             shutil.copyfileobj(stream, copy, 1 << 22)
     except FileNotFoundError as error:
-        raise VideoError("missing_file", uri) from error
-    except (OSError, ValueError) as error:  # the latter for a scheme that is not known
-        raise VideoError("unreachable", f"{uri}: {str(error).splitlines()[0]}") from error
+        raise VideoError("missing_file", place.public) from error
+    except OSError as error:
+        raise VideoError("unreachable", str(error)) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import glob
 import hashlib
 import math
@@ -13,15 +12,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import Any
-from urllib.parse import quote
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from ...engine.steps.step import UnreachableError
-from .fetch import open_filesystem
+from ...engine.storage.place import Place, is_uri, without_secrets
+from ...models.support.files import list_lines
+from .fetch import open_place, store_of
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts"))
 _LIST_SUFFIXES = frozenset({".txt", ".list"})
@@ -55,12 +54,13 @@ class Video:
 
 
 def find_videos(source: str, notes: list[str] | None = None) -> list[Video]:
-    """All videos of a folder, glob pattern, text or parquet list, or object-store URI, sorted by id.
+    """All videos of a folder, glob pattern, text or parquet list, here or in an object store, sorted by id.
 
     `notes` takes a line for what lies there and is left out: files that are no videos, folders that cannot be read.
 
     Folders are searched to their depth, linked folders too; a link that leads back to where it came from is left out.
     A parquet list has a column `uri`, and may have `seconds` and `bytes`, which are used where they make sense.
+    What is named twice, also through a link, is one video.
 
     Raises:
         UnreachableError: a URI that cannot be listed from here.
@@ -69,28 +69,36 @@ def find_videos(source: str, notes: list[str] | None = None) -> list[Video]:
     try:
         found = _find(source, [] if notes is None else notes)
     except (OSError, ValueError) as error:
-        kind = UnreachableError if "://" in source else ValueError
-        raise kind(f"videos: {source}: {' '.join(str(error).split())[:200]}") from error
+        is_elsewhere = is_uri(source) and not source.startswith("file:")
+        kind = UnreachableError if is_elsewhere else ValueError
+        text = str(error).removeprefix(f"{source}: ")
+        raise kind(f"videos: {without_secrets(source)}: {' '.join(text.split())[:300]}") from error
     if not found:
         raise ValueError(f"videos: {source}: holds no video ({' '.join(sorted(VIDEO_SUFFIXES))})")
-    by_id = {video.video_id: video for video in found}
-    return [by_id[video_id] for video_id in sorted(by_id)]
+    shortest_last = sorted(found, key=lambda video: (len(video.relative), video.relative), reverse=True)
+    once = {video.uri: video for video in shortest_last}
+    return sorted(once.values(), key=lambda video: video.video_id)
 
 
 def _find(source: str, notes: list[str]) -> list[Video]:
-    path = Path(source)
-    if "://" in source:
-        return _at_uri(source)
-    if path.suffix in _LIST_SUFFIXES:
-        return _text_list(_text(path.read_bytes()), path.parent)
-    if path.suffix == ".parquet":
-        return _parquet_list(path)
-    if path.is_dir():
-        return _below(path, notes)
-    if path.suffix.lower() in _NO_LISTS:
+    place = Place.parse(source)
+    if place.is_local and Path(place.path).is_dir():
+        return _below(Path(place.path), notes)
+    suffix = PurePosixPath(place.path).suffix
+    if suffix in _LIST_SUFFIXES:
+        with open_place(place) as stream:
+            return _text_list(stream.read(), place)
+    if suffix == ".parquet":
+        with open_place(place) as stream:
+            return _parquet_list(stream, place)
+    if suffix.lower() in _NO_LISTS:
         raise ValueError(f"is no video, and no list: lists are {', '.join(sorted(_LIST_SUFFIXES))} or .parquet")
-    if path.is_file():
-        return [_local(path, path.name)]
+    return _on_disk(place.path) if place.is_local else _in_store(place, notes)
+
+
+def _on_disk(source: str) -> list[Video]:
+    if Path(source).is_file():
+        return [_local(Path(source), Path(source).name)]
     if glob.has_magic(source):
         if found := _matching(source):
             return found
@@ -104,11 +112,15 @@ def _below(folder: Path, notes: list[str]) -> list[Video]:
         if _is_video(path):
             found.append(_local(path, path.relative_to(folder).as_posix()))
         else:
-            others[path.suffix.lower() or "without a suffix"] += 1
-    if others:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
-        notes.append(f"{folder}: {others.total()} files are no videos, or of kinds that are not read: {kinds}")
+            others[path.suffix.lower()] += 1
+    _note_others(others, str(folder), notes)
     return found
+
+
+def _note_others(others: Counter[str], folder: str, notes: list[str]) -> None:
+    if others:
+        kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common())
+        notes.append(f"{folder}: {others.total()} files are no videos, or of kinds that are not read: {kinds}")
 
 
 def _files(folder: Path, above: tuple[Path, ...], notes: list[str]) -> Iterator[Path]:
@@ -137,58 +149,42 @@ def _matching(pattern: str) -> list[Video]:
     return [_local(path, path.relative_to(root).as_posix()) for path in paths if _is_video(path)]
 
 
+def _names_video(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
+
+
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    return _names_video(path.name) and path.is_file()
 
 
 def _local(path: Path, relative: str) -> Video:
+    uri = str(Place("", str(path)).absolute())
     if not path.is_file():
-        return Video(_address(path), relative, -1)
+        return Video(uri, relative, -1)
     status = path.stat()
-    return Video(_address(path), relative, status.st_size, status.st_mtime_ns)
+    return Video(uri, relative, status.st_size, status.st_mtime_ns)
 
 
-def _address(path: Path) -> str:
-    """The absolute path; as a file URI where it is no text, which a plan could not hold."""
-    path = path.resolve()
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return path.as_uri()
-    return str(path)
-
-
-def _at_uri(uri: str) -> list[Video]:
-    """Videos below a URI, or the one that it names."""
-    filesystem, root = open_filesystem(uri)
-    base, question, options = uri.partition("?")
-    if PurePosixPath(root).suffix.lower() in VIDEO_SUFFIXES:
-        info = filesystem.get_file_info(root)
-        if info.type == fs.FileType.File:
-            return [Video(uri, PurePosixPath(root).name, info.size, info.mtime_ns or 0)]
-    found = []
-    for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True)):
-        relative = info.path[len(root.rstrip("/")) + 1 :]
-        if info.type == fs.FileType.File and PurePosixPath(relative).suffix.lower() in VIDEO_SUFFIXES:
-            video_uri = f"{base.rstrip('/')}/{quote(relative)}{question}{options}"
-            found.append(Video(video_uri, relative, info.size, info.mtime_ns or 0))
+def _in_store(place: Place, notes: list[str]) -> list[Video]:
+    """Videos below a place of an object store, or the one that it names."""
+    if _names_video(place.path) and (info := store_of(place).info(place.path)):
+        return [Video(str(place), place.name, info.bytes, info.mtime_ns)]
+    found, others = [], Counter[str]()
+    for name, entry in store_of(place).entries(place.path.rstrip("/")).items():
+        if _names_video(name):
+            found.append(Video(str(place.below(name)), name, entry.bytes, entry.mtime_ns))
+        else:
+            others[PurePosixPath(name).suffix.lower()] += 1
+    _note_others(others, place.public, notes)
     return found
 
 
-def _text(data: bytes) -> str:
-    """The text of a list, in UTF-8 or, with a byte-order mark, UTF-16; bytes that are no text stay what they are."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16")
-    return data.removeprefix(codecs.BOM_UTF8).decode(errors="surrogateescape")
+def _text_list(data: bytes, place: Place) -> list[Video]:
+    return [_entry(line, place, number) for number, line in list_lines(data)]
 
 
-def _text_list(text: str, base: Path) -> list[Video]:
-    lines = (line.strip() for line in text.split("\n"))
-    return [_entry(line, base) for line in lines if line and not line.startswith("#")]
-
-
-def _parquet_list(path: Path) -> list[Video]:
-    table = pq.read_table(path)
+def _parquet_list(stream: IO[bytes], place: Place) -> list[Video]:
+    table = pq.read_table(stream)
     if "uri" not in table.column_names:
         raise ValueError(f"has no column 'uri', only {table.column_names}")
     kind = table.schema.field("uri").type
@@ -196,19 +192,26 @@ def _parquet_list(path: Path) -> list[Video]:
     if not any(is_kind(kind) for is_kind in _TEXT_KINDS):
         raise ValueError(f"its column 'uri' holds {kind}, not text")
     known = [name for name in ("uri", "seconds", "bytes") if name in table.column_names]
-    return [_reported(row, path.parent) for row in table.select(known).to_pylist() if row["uri"]]
+    rows = enumerate(table.select(known).to_pylist(), start=1)
+    return [_reported(row, place, number) for number, row in rows if row["uri"]]
 
 
-def _reported(row: Mapping[str, Any], base: Path) -> Video:
+def _reported(row: Mapping[str, Any], place: Place, number: int) -> Video:
     """An entry with length and size from its list, as far as they are possible values."""
-    video, seconds, size = _entry(os.fsdecode(row["uri"]), base), row.get("seconds"), row.get("bytes")
+    video, seconds, size = _entry(os.fsdecode(row["uri"]), place, number), row.get("seconds"), row.get("bytes")
     if isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0:
         video = replace(video, seconds=float(seconds))
-    if isinstance(size, int) and size >= 0 and "://" in video.uri:
+    if isinstance(size, int) and size >= 0 and not Place.parse(video.uri).is_local:
         video = replace(video, bytes=size)
     return video
 
 
-def _entry(entry: str, base: Path) -> Video:
-    """An entry of a list: a URI as it is, a path relative to the list. What is not there stays in, to be dropped."""
-    return Video(entry, entry, -1) if "://" in entry else _local(base / entry, entry)
+def _entry(entry: str, of_list: Place, number: int) -> Video:
+    """An entry of a list: a URI, or a path relative to the list. What is not there stays in, to be dropped."""
+    try:
+        place = Place.parse(entry)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from error
+    if not is_uri(entry) and not entry.startswith("/"):
+        place = of_list.parent.below(entry)
+    return _local(Path(place.path), entry) if place.is_local else Video(str(place), entry, -1)

@@ -23,8 +23,9 @@ from ...engine.child_process import ChildError, ChildProcess, Parent
 from ...engine.records.column import Column, ParquetColumn
 from ...engine.records.sample import Row, Sample
 from ...engine.steps.step import SourceStage, StageContext
+from ...engine.storage.place import Place
 from ...models.video.file import VIDEO_FORMATS
-from .fetch import local_path, open_filesystem, resolved
+from .fetch import open_place, resolved
 
 _SAMPLES, _SAMPLE_BYTES = 3, 64 << 10  # at the beginning, in the middle, at the end: what a new recording changes
 _AT_ONCE = 16  # mostly they wait for storage
@@ -46,10 +47,10 @@ class VideoInfo:
 def read_video_info(uri: str) -> VideoInfo:
     """Opens a path or URI. Of what cannot be read nothing is known: extraction will give the reason."""
     try:
-        with _open(uri) as file:
+        with open_place(Place.parse(uri)) as file:
             size = file.seek(0, 2)
             return VideoInfo(_seconds(file), size, _content(file, size))
-    except (OSError, ValueError):  # pyarrow's errors are both
+    except OSError:
         return VideoInfo()
 
 
@@ -75,13 +76,6 @@ def read_video_infos_in_child(uris: Sequence[str]) -> list[VideoInfo]:
 
 def _send_all(parent: Parent, uris: Sequence[str]) -> None:
     parent.send([asdict(info) for info in read_video_infos(uris)])
-
-
-def _open(uri: str) -> IO[bytes]:
-    if (path := local_path(uri)) is not None:
-        return open(path, "rb")
-    filesystem, path = open_filesystem(uri)
-    return filesystem.open_input_file(path)  # type: ignore[return-value] - reads, seeks and closes like a file
 
 
 def _seconds(file: IO[bytes]) -> float | None:

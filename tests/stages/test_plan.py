@@ -227,3 +227,21 @@ def test_a_folder_that_was_written_anew_with_the_same_files_leaves_the_plan_as_i
     shutil.rmtree(clips)
     (tmp_path / "copy").rename(clips)
     assert hashes(finished(tmp_path / "run", Plan(videos=str(clips))), "plan") == before
+
+
+def test_copies_under_other_names_are_in_one_split_and_what_is_planned_keeps_its_own(tmp_path):
+    """Half of all videos are held out: ten copies would fall into both splits."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    plan = {"videos": str(folder), "validation_share": 0.5}
+    for number in range(8):
+        (folder / f"{number}.mp4").write_bytes(bytes([number]) * 9)
+    before = rows_of(finished(tmp_path / "run", Plan(**plan)), "plan")
+    assert {row["split"] for row in before.values()} == {"train", "val"}
+    for number in range(8):
+        for copy in range(5):
+            shutil.copy(folder / f"{number}.mp4", folder / f"{copy} of {number}.mp4")
+    after = rows_of(finished(tmp_path / "run", Plan(**plan)), "plan")
+    assert {key: after[key]["split"] for key in before} == {key: row["split"] for key, row in before.items()}
+    splits = {(row["content"], row["split"]) for row in after.values()}
+    assert (len(after), len(splits)) == (48, 8)

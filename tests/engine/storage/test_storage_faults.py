@@ -116,7 +116,7 @@ def test_what_lasts_is_one_line_that_names_the_object_and_the_cause(faulty, prox
         OPERATIONS[name](faulty)
     with proxy.down(), pytest.raises(StorageError) as refused:
         OPERATIONS[name](Storage(faulty.uri))
-    place = {"list": "/run/?", "write_bytes": "/run/new?"}.get(name, "/run/x?")
+    place = {"list": "/run?", "write_bytes": "/run/new?"}.get(name, "/run/x?")
     for error, words in [(throttled, "503|slow down: Please reduce"), (refused, "Could not connect")]:
         assert "\n" not in str(error.value)
         assert place in str(error.value)

@@ -40,6 +40,33 @@ def test_predict_takes_what_convert_made(official: Path, tmp_path: Path) -> None
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"hall.depth.png", "hall.colour.png", "hall.ply"}
 
 
+def _renamed(weights: dict, before: str) -> dict:
+    return {name.replace("module.", before): tensor for name, tensor in weights.items()}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: {"model": weights, "optimizer": {"step": 3}, "epoch": 2},
+        lambda weights: {"state_dict": _renamed(weights, "model."), "pytorch-lightning_version": "2.6"},
+        lambda weights: {"model_state_dict": _renamed(weights, "_orig_mod.module.")},
+        lambda weights: {"model": {"state_dict": _renamed(weights, "module._orig_mod.")}},
+    ],
+)
+def test_what_trainings_wrap_around_a_checkpoint_is_taken_off(wrap, official: Path, tmp_path: Path) -> None:
+    torch.save(wrap(torch.load(official, weights_only=True)), tmp_path / "wrapped.pth")
+    for file in (official, tmp_path / "wrapped.pth"):
+        assert main(["convert", str(file), "--out", str(tmp_path / file.stem)]) == 0
+    one, other = (tmp_path / name / "model.safetensors" for name in ("official", "wrapped"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_pointer_in_place_of_a_checkpoint_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dap.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    assert main(["convert", str(tmp_path / "dap.pth"), "--out", str(tmp_path / "dap")]) == 2
+    assert "it is a pointer of Git LFS" in capsys.readouterr().err
+
+
 def _missing(weights: dict) -> None:
     del weights["module.core.mask_head.projects.0.bias"]
 

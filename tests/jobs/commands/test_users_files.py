@@ -1,9 +1,11 @@
 """Files as users have them: odd names, cut pictures, full disks, damaged models. Each is said in one line, by name."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 
 import numpy as np
@@ -14,6 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.storage.place import Place
+from dap_engine.engine.storage.storage import Storage
 from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
 from tests.footage import panorama, write_video
 
@@ -65,6 +69,23 @@ def test_videos_whose_names_are_not_utf8_are_planned_and_read(dap_here, video, t
     kept = {row.fields["json"]["video_id"] for receipt in run.receipts("frames").values() for row in run.rows(receipt)}
     assert len(kept) == 5, drops(tmp_path / "run", "frames")
     assert "Traceback" not in planned.stderr
+
+
+def test_ids_do_not_depend_on_the_locale(dap_here, tmp_path):
+    folder = tmp_path / "vidéos"
+    folder.mkdir()
+    for name in ("日本.mp4", f"{NOT_UTF8}.mp4", "été.mp4"):
+        (folder / name).write_bytes(name.encode(errors="surrogateescape"))
+    (folder / "list.txt").write_bytes("日本.mp4\nété.mp4\n".encode() + b"bal\xe9.mp4\n")
+    options = ["--set", f"videos={folder}", "--set", "executor=in-process", "--until", "plan"]
+    assert dap_here("run", "curate", "--run-dir", tmp_path / "here", *options).returncode == 0
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    options[1] = f"videos={folder / 'list.txt'}"
+    command = [sys.executable, "-m", "dap_engine.jobs", "run", "curate", "--run-dir", str(tmp_path / "there"), *options]
+    done = subprocess.run(command, env=os.environ | ascii_only, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    tables = [pq.read_table(tmp_path / name / "plan" / "000000.parquet") for name in ("here", "there")]
+    assert tables[0].equals(tables[1])
 
 
 def test_a_relative_name_with_a_colon(dap_here, video, picture, tmp_path, monkeypatch):
@@ -282,6 +303,57 @@ def test_lists_as_people_save_them(dap_here, video, tmp_path):
     (tmp_path / "list.csv").write_text("uri\na.mp4\n")
     done = dap_here("run", "curate", "--run-dir", tmp_path / "run", "--set", f"videos={tmp_path / 'list.csv'}")
     one_line(done, 2, "list.csv", "no list")
+
+
+def test_footage_of_a_store_under_odd_keys(dap_here, video, s3_uri, tmp_path):
+    """A list that lies on S3, of keys that want no escaping; the run lies there, too, under such a key."""
+    place = Place.parse(s3_uri)
+    names = ["with space.mp4", "ünï.mp4", "50%25.mp4", "what?.mp4", "a#b+c.mp4"]
+    for name in names:
+        Storage(s3_uri).write_bytes(f"my videos/{name}", video.read_bytes())
+    lines = [*names[:2], *(str(place.below(f"my videos/{name}")) for name in names[2:])]
+    Storage(s3_uri).write_bytes("my videos/list.txt", "\n".join(lines).encode())
+    run_dir = str(place.below("run of 50% #1?"))
+    options = ["--set", "executor=in-process", "--until", "extract", *SHARP]
+    for source in ("my videos/list.txt", "my videos"):
+        done = dap_here("run", "curate", "--run-dir", run_dir, "--set", f"videos={place.below(source)}", *options)
+        assert done.returncode == 0, done.stderr
+        run = RunDir(run_dir)
+        kept = {row.fields["json"]["video_id"] for part in run.receipts("frames").values() for row in run.rows(part)}
+        assert len(kept) == 5
+    assert dap_here("verify", "--run-dir", run_dir).returncode == 0
+    assert Storage(s3_uri).list("run of 50% #1?")
+
+
+def test_places_that_are_not_read_are_told_before_any_work(dap_here, video, tmp_path):
+    options = ["--set", "executor=in-process"]
+    for uri in (
+        "https://example.org/a.mp4",
+        "ftp://example.org/a.mp4",
+        "hf://datasets/a/b.mp4",
+        "s3://b/a//b.mp4?region=eu",
+    ):
+        done = dap_here("run", "curate", "--run-dir", tmp_path / "run", "--set", f"videos={uri}", *options)
+        one_line(done, 2, uri.partition("?")[0], "read")
+        done = dap_here("run", "curate", "--run-dir", uri, "--set", f"videos={video.parent}", *options)
+        one_line(done, 2, uri.partition("?")[0], "read")
+    (tmp_path / "list.txt").write_text(f"{video}\n\ns3://\n")
+    done = dap_here(
+        "run", "curate", "--run-dir", tmp_path / "run", "--set", f"videos={tmp_path / 'list.txt'}", *options
+    )
+    one_line(done, 2, "list.txt: line 3: s3://: names no bucket")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_store_that_cannot_be_reached_is_one_quick_line(dap_here, video, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.setenv(name, "true")  # else they are asked for on the network
+    for uri in ("s3://b/run?", "gs://anonymous@b/run?"):
+        place = f"{uri}scheme=http&endpoint_override=127.0.0.1:9"
+        for command in (["status"], ["verify"], ["run", "curate", "--set", f"videos={video.parent}"]):
+            began_s = time.monotonic()
+            one_line(dap_here(*command, "--run-dir", place), 1, place.partition("?")[0][-5:], "onnect")
+            assert time.monotonic() - began_s < 8
 
 
 def test_what_is_left_out_of_a_folder_is_told(dap_here, video, tmp_path):

@@ -1,6 +1,7 @@
 """Damaged, missing and hostile files and lists: one line that names the file, and a code; nothing is unpickled."""
 
 import io
+import os
 import zipfile
 from contextlib import suppress
 
@@ -165,6 +166,29 @@ def test_lists_of_pairs(tmp_path):
         (entry,) = dataset.find(tmp_path, split)
         np.testing.assert_array_equal(dataset.read(tmp_path, entry).depth_m, layouts.depth_m(4))
         assert entry in dataset.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "my rooms/a b.png\tmy rooms/a b.npy",
+        '"my rooms/a b.png" "my rooms/a b.npy"',
+        "it's.png\tit's.npy",
+        "it's.png it's.npy",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_names_with_spaces_in_lists_of_pairs(tmp_path, line, encoding):
+    (tmp_path / "few.txt").write_bytes(f"{line}\r\n".encode(encoding))
+    (entry,) = open_dataset("stanford2d3d").find(tmp_path, "few.txt")
+    stem = "it's" if "it's" in line else "my rooms/a b"
+    assert (entry.image, entry.depth) == (f"{stem}.png", f"{stem}.npy")
+
+
+def test_a_pair_whose_names_are_not_utf8(tmp_path):
+    (tmp_path / "few.txt").write_bytes(b"bal\xe9.png bal\xe9.npy\n")
+    (entry,) = open_dataset("stanford2d3d").find(tmp_path, "few.txt")
+    assert os.fsencode(entry.image) == b"bal\xe9.png"
 
 
 def test_no_file_hides_a_split_and_a_list_of_the_root_comes_first(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Finding videos: wherever they are named, with ids that stay when the folder moves."""
 
+import io
 import re
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +12,10 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 from dap_engine.engine.records.keys import check_key
+from dap_engine.engine.steps.step import UnreachableError
+from dap_engine.engine.storage.place import Place
+from dap_engine.engine.storage.storage import Storage, StorageError
+from dap_engine.stages.footage.fetch import open_place
 from dap_engine.stages.footage.listing import Video, find_videos
 
 PATHS = st.lists(st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1), min_size=1, max_size=3)
@@ -125,16 +131,16 @@ def test_videos_in_an_object_store_open_by_their_uri(folder, s3_uri):
     found = find_videos(f"{base}/videos/?{options}")
     assert [video.video_id for video in found] == [video.video_id for video in find_videos(str(folder))]
     for video in found:
-        place, path = fs.FileSystem.from_uri(video.uri)
-        assert place.open_input_stream(path).read() == video.relative.encode()
+        with open_place(Place.parse(video.uri)) as stream:
+            assert stream.read() == video.relative.encode()
 
 
 def test_file_uris_open_whatever_the_name(folder):
     found = find_videos(folder.as_uri())
     assert [video.video_id for video in found] == [video.video_id for video in find_videos(str(folder))]
     for video in found:
-        place, path = fs.FileSystem.from_uri(video.uri)
-        assert place.open_input_stream(path).read() == video.relative.encode()
+        with open_place(Place.parse(video.uri)) as stream:
+            assert stream.read() == video.relative.encode()
 
 
 def test_linked_folders_are_searched_and_a_circle_is_not(folder, tmp_path):
@@ -170,3 +176,74 @@ def test_a_parquet_list_is_believed_as_far_as_it_makes_sense(tmp_path):
     pq.write_table(pa.table(told), tmp_path / "list.parquet")
     found = {video.uri: (video.seconds, video.bytes) for video in find_videos(str(tmp_path / "list.parquet"))}
     assert [found[uri] for uri in uris] == [(12.5, 7), (None, -1), (None, -1), (None, 9)]
+
+
+ODD_KEYS = ["with space.mp4", "ünï/日本.mp4", "a+b.mp4", "50%25.mp4", "what?.mp4", "a#b.mp4", "x?v=1&y=.mp4"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "list.txt", "list.parquet", "relative.txt"])
+def test_keys_of_a_store_are_literal_in_folders_and_in_lists_there(s3_uri, kind):
+    storage, root = Storage(s3_uri), Place.parse(s3_uri)
+    for key in ODD_KEYS:
+        storage.write_bytes(f"videos/{key}", key.encode())
+    source = root.below("videos")
+    if kind != "folder":
+        entries = ODD_KEYS if kind == "relative.txt" else [str(source.below(key)) for key in ODD_KEYS]
+        table = io.BytesIO()
+        pq.write_table(pa.table({"uri": entries}), table)
+        data = table.getvalue() if kind.endswith("parquet") else "\n".join(entries).encode()
+        storage.write_bytes(f"videos/{kind}", data)
+        source = source.below(kind)
+    found = find_videos(str(source))
+    contents = set()
+    for video in found:
+        with open_place(Place.parse(video.uri)) as stream:
+            contents.add(stream.read().decode())
+    assert contents == set(ODD_KEYS)
+    assert len(found) == len(ODD_KEYS)
+
+
+def test_other_files_of_a_store_are_told(s3_uri):
+    for name in ("a.mp4", "b.insv", "c.insv"):
+        Storage(s3_uri).write_bytes(name, b"x")
+    notes = []
+    assert len(find_videos(s3_uri, notes)) == 1
+    assert [note.split(": ", 1)[1] for note in notes] == [
+        "2 files are no videos, or of kinds that are not read: 2 .insv"
+    ]
+
+
+def test_what_is_named_twice_is_one_video(folder):
+    (folder / "link.mp4").symlink_to(folder / "b.mp4")
+    assert relatives(folder) == {"b.mp4", "a.MOV", "deep/er/a.mp4", "my trip #1 (50%).mkv"}
+    names = ["./b.mp4", "b.mp4", "deep/../b.mp4", str(folder / "b.mp4"), (folder / "b.mp4").as_uri(), "link.mp4"]
+    for order in (names, names[::-1]):
+        (folder / "list.txt").write_text("\n".join(order))
+        assert relatives(folder / "list.txt") == {"b.mp4"}
+
+
+@pytest.mark.parametrize("line", ["s3://", "s3://bucket/a.mp4?region=eu&typo=1", "file://elsewhere/a.mp4"])
+def test_an_entry_that_names_nothing_is_told_with_file_and_line(folder, line):
+    (folder / "list.txt").write_text(f"b.mp4\n\n{line}\n")
+    with pytest.raises(ValueError, match=r"^videos: .*list\.txt: line 3: "):
+        find_videos(str(folder / "list.txt"))
+
+
+@pytest.mark.parametrize("scheme", ["https", "ftp", "hf"])
+def test_what_is_not_fetched_here_is_said_at_once(scheme):
+    with pytest.raises(UnreachableError, match=f"{scheme}:// is not read: fetch it"):
+        find_videos(f"{scheme}://example.org/a.mp4")
+
+
+def test_a_store_that_does_not_answer_costs_one_try(monkeypatch):
+    """One attempt for the first, none for those that follow: it is not a wait a file."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.setenv(name, "true")  # else they are asked for on the network
+    began_s = time.monotonic()
+    options = "scheme=http&endpoint_override=127.0.0.1:9"
+    with pytest.raises(UnreachableError, match="onnect"):
+        find_videos(f"s3://bucket/videos?{options}")
+    for number in range(100):
+        with pytest.raises(StorageError, match="onnect"):
+            open_place(Place.parse(f"s3://bucket/{number}.mp4?{options}"))
+    assert time.monotonic() - began_s < 5
