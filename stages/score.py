@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,14 +10,14 @@ import pyarrow as pa
 from ..engine.records.column import Column, ParquetColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
-from ..engine.steps.step import Stage, StageContext
+from ..engine.steps.step import PipelinedStage, StageContext
 from ..models.data.depth_png import decode_depth_png
 from ..models.inference.embedded import check_model_folder
 from ..models.inference.predictor import QualityScorer
 from ..models.labelers.load import check_labeler, function_hashes, make_labeler, split_reference, weights_of
 from ..models.labelers.outputs import check_metric
-from ..models.ranking.consistency import Views, agreements, confidence
-from .batches.decoding import decode_images
+from ..models.ranking.consistency import Views, agreement, confidence, estimate_views
+from .batches.decoding import decode_image
 from .batches.model_failure import model_failures_end_the_run
 
 RankerKind = Literal["patchgan", "consistency"]
@@ -33,7 +32,7 @@ def check_ranker(where: str, ranker: RankerKind, model: str | None, views: Views
 
 
 @dataclass
-class Score(Stage):
+class Score(PipelinedStage):
     """Frames and labels to `scores-<round>`: higher is the better label.
 
     `ranker` patchgan: how much a label looks like ground truth to the discriminator `model`. consistency: how far the
@@ -92,26 +91,32 @@ class Score(Stage):
         if self.ranker == "patchgan":
             self._scorer = QualityScorer(context.assets["model"], self.device)
         elif self.model:
+            self._views = self.views or Views()
             self._labeler = make_labeler(self.model, weights=weights, device=self.device, batch_size=self.batch_size)
             check_metric(self.model, self._labeler.output)
 
-    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+    def decode(self, sample: Sample) -> Any:
+        """Frame and label, (H, W, 3) uint8 and (H, W) metres; without a model the spread of the label."""
         if not self.model:
-            yield from (Row(sample.key, {"score": confidence(self._spread(sample))}) for sample in batch)
-            return
-        samples, rgbs, drops = decode_images(batch, "frames")
-        yield from drops
-        labels_m = [decode_depth_png(sample[self._labels]["depth.png"]).depth_m for sample in samples]
-        with model_failures_end_the_run():
-            scores = self._scores(rgbs, labels_m)
-        for sample, score in zip(samples, scores, strict=True):
-            yield Row(sample.key, {"score": score})
+            return self._spread(sample)
+        rgb = decode_image(sample, "frames")
+        return rgb if isinstance(rgb, Drop) else (rgb, decode_depth_png(sample[self._labels]["depth.png"]).depth_m)
 
-    def _scores(self, rgbs: list[Any], labels_m: list[Any]) -> list[float]:
-        if self.ranker == "patchgan":
-            return self._scorer.score(rgbs, labels_m)
-        found = agreements(self._labeler.estimate, rgbs, self.views or Views())
-        return [confidence(one.spread(label_m)) for one, label_m in zip(found, labels_m, strict=True)]
+    def predict(self, decoded: list[Any]) -> list[Any]:
+        """Scores; with a labeler as the model what is to be compared, its estimates and the label."""
+        if not self.model:
+            return [confidence(spread) for spread in decoded]
+        rgbs, labels_m = map(list, zip(*decoded, strict=True))
+        with model_failures_end_the_run():
+            if self.ranker == "patchgan":
+                return self._scorer.score(rgbs, labels_m)
+            return list(zip(estimate_views(self._labeler.estimate, rgbs, self._views), labels_m, strict=True))
+
+    def encode(self, sample: Sample, result: Any) -> Row:
+        if self.model and self.ranker == "consistency":
+            estimates, label_m = result
+            result = confidence(agreement(estimates, self._views).spread(label_m))
+        return Row(sample.key, {"score": result})
 
     def _spread(self, sample: Sample) -> float | None:
         info = sample[self._labels]["json"]

@@ -11,7 +11,7 @@ whole scene.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,17 +126,28 @@ def _within(depth_m: np.ndarray) -> np.ndarray:
     return np.where(np.isposinf(depth_m), BEYOND_RANGE_M, depth_m)
 
 
+def estimate_views(
+    estimate: Callable[[list[np.ndarray]], list[Estimate]], rgbs: list[np.ndarray], views: Views
+) -> list[list[Estimate]]:
+    """What a labeler says of panoramas (H, W, 3) uint8 of any sizes: of each an estimate a view, as it was seen."""
+    turns = zip(*(views.turns(rgb.shape[1]) for rgb in rgbs), strict=True)
+    by_view = [estimate([see(rgb, *turn) for rgb, turn in zip(rgbs, of_each, strict=True)]) for of_each in turns]
+    return list(map(list, zip(*by_view, strict=True)))
+
+
+def agreement(estimates: Sequence[Estimate], views: Views) -> Agreement:
+    """What the estimates of one panorama, one a view, say together."""
+    found = Agreement()
+    for one, turn in zip(estimates, views.turns(estimates[0].values.shape[1]), strict=True):
+        found.add(turned_back(one, *turn))
+    return found
+
+
 def agreements(
     estimate: Callable[[list[np.ndarray]], list[Estimate]], rgbs: list[np.ndarray], views: Views
 ) -> list[Agreement]:
-    """What a labeler says of panoramas (H, W, 3) uint8 of any sizes under the views, one after another."""
-    found = [Agreement() for _ in rgbs]
-    turns = zip(*(views.turns(rgb.shape[1]) for rgb in rgbs), strict=True)
-    for of_each in turns:
-        seen = [see(rgb, *turn) for rgb, turn in zip(rgbs, of_each, strict=True)]
-        for agreement, one, turn in zip(found, estimate(seen), of_each, strict=True):
-            agreement.add(turned_back(one, *turn))
-    return found
+    """What a labeler says of panoramas (H, W, 3) uint8 of any sizes under the views."""
+    return [agreement(estimates, views) for estimates in estimate_views(estimate, rgbs, views)]
 
 
 def turned_back(view: Estimate, columns: int, flip: bool) -> Estimate:
