@@ -1,9 +1,13 @@
 """Panoramas as networks take them."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..geometry.equirectangular import remembered
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -23,9 +27,46 @@ def resize_rgb(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def pixel_values(rgbs: list[np.ndarray]) -> Tensor:
+def pixel_values(rgbs: Sequence[np.ndarray]) -> Tensor:
     """uint8 images of one size (H, W, 3) to float32 (B, 3, H, W), normalised by ImageNet's mean and std."""
-    return normalise(torch.from_numpy(np.stack(rgbs)).permute(0, 3, 1, 2).float() / 255)
+    values = np.empty((len(rgbs), *rgbs[0].shape), np.float32)
+    for number, rgb in enumerate(rgbs):
+        cv2.LUT(rgb, _PIXEL_VALUES, dst=values[number])
+    return torch.from_numpy(values).permute(0, 3, 1, 2)
+
+
+def pixel_values_on(device: torch.device, rgbs: Sequence[np.ndarray], height: int, width: int) -> Tensor:
+    """`pixel_values` of images of any sizes, resized to one, on a device.
+
+    An accelerator gets bytes, and makes them smaller and normalises them itself.
+    """
+    if device.type == "cpu":
+        return pixel_values([resize_rgb(rgb, height, width) for rgb in rgbs])
+    resized = [shrink(torch.from_numpy(_grown(rgb, height, width)).to(device), height, width) for rgb in rgbs]
+    return normalise(torch.stack(resized).permute(0, 3, 1, 2).float() / 255)
+
+
+def shrink(rgb: Tensor, height: int, width: int) -> Tensor:
+    """A uint8 image (h, w, 3) to (H, W, 3), neither side larger, as `resize_rgb` does but for one level in rounding."""
+    if rgb.shape[:2] == (height, width):
+        return rgb
+    rows, columns = (_shares(*sizes, rgb.device) for sizes in zip(rgb.shape[:2], (height, width), strict=True))
+    means = rows @ rgb.permute(2, 0, 1).float() @ columns.T
+    return (means + 0.5).floor().to(torch.uint8).permute(1, 2, 0)
+
+
+@remembered
+def _shares(source: int, target: int, device: torch.device) -> Tensor:
+    """How much of each target pixel is covered by each source pixel, along one axis: (target, source)."""
+    edges = torch.arange(target + 1, dtype=torch.float64)[:, None] * (source / target)
+    pixels = torch.arange(source, dtype=torch.float64)
+    covered = torch.minimum(edges[1:], pixels + 1) - torch.maximum(edges[:-1], pixels)
+    return (covered.clamp(min=0) * target / source).float().to(device)
+
+
+def _grown(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An image that is too small along an axis, resized; it has few bytes then."""
+    return rgb if rgb.shape[0] >= height and rgb.shape[1] >= width else resize_rgb(rgb, height, width)
 
 
 def normalise(rgb_bchw: Tensor) -> Tensor:
@@ -35,3 +76,7 @@ def normalise(rgb_bchw: Tensor) -> Tensor:
 
 def _channels(values: tuple[float, float, float], like: Tensor) -> Tensor:
     return torch.tensor(values, device=like.device, dtype=like.dtype)[:, None, None]
+
+
+_LEVELS = torch.arange(256, dtype=torch.float32)[None, None, :, None].expand(1, 3, 256, 1)
+_PIXEL_VALUES = normalise(_LEVELS / 255)[0].permute(1, 2, 0).contiguous().numpy()  # (256, 1, 3), by byte and channel
