@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry.equirectangular import remembered
+from .area_resize import shrink
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -38,30 +38,16 @@ def pixel_values(rgbs: Sequence[np.ndarray]) -> Tensor:
 def pixel_values_on(device: torch.device, rgbs: Sequence[np.ndarray], height: int, width: int) -> Tensor:
     """`pixel_values` of images of any sizes, resized to one, on a device.
 
-    An accelerator gets bytes, and makes them smaller and normalises them itself.
+    An accelerator gets bytes, makes images smaller and normalises them by itself; the values are those of the CPU.
     """
     if device.type == "cpu":
         return pixel_values([resize_rgb(rgb, height, width) for rgb in rgbs])
+    return _from_bytes(device, rgbs, height, width)
+
+
+def _from_bytes(device: torch.device, rgbs: Sequence[np.ndarray], height: int, width: int) -> Tensor:
     resized = [shrink(torch.from_numpy(_grown(rgb, height, width)).to(device), height, width) for rgb in rgbs]
-    return normalise(torch.stack(resized).permute(0, 3, 1, 2).float() / 255)
-
-
-def shrink(rgb: Tensor, height: int, width: int) -> Tensor:
-    """A uint8 image (h, w, 3) to (H, W, 3), neither side larger, as `resize_rgb` does but for one level in rounding."""
-    if rgb.shape[:2] == (height, width):
-        return rgb
-    rows, columns = (_shares(*sizes, rgb.device) for sizes in zip(rgb.shape[:2], (height, width), strict=True))
-    means = rows @ rgb.permute(2, 0, 1).float() @ columns.T
-    return (means + 0.5).floor().to(torch.uint8).permute(1, 2, 0)
-
-
-@remembered
-def _shares(source: int, target: int, device: torch.device) -> Tensor:
-    """How much of each target pixel is covered by each source pixel, along one axis: (target, source)."""
-    edges = torch.arange(target + 1, dtype=torch.float64)[:, None] * (source / target)
-    pixels = torch.arange(source, dtype=torch.float64)
-    covered = torch.minimum(edges[1:], pixels + 1) - torch.maximum(edges[:-1], pixels)
-    return (covered.clamp(min=0) * target / source).float().to(device)
+    return normalise(torch.stack(resized).permute(0, 3, 1, 2) / torch.tensor(255.0, device=device))
 
 
 def _grown(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
