@@ -5,7 +5,7 @@ from .records.sample import Drop, Row, Sample
 from .steps.asset_settings import AssetUri
 from .steps.barrier import Barrier, BarrierContext, BarrierError
 from .steps.function import stage
-from .steps.step import SourceStage, Stage, StageContext
+from .steps.step import PipelinedStage, SourceStage, Stage, StageContext
 
 __all__ = [
     "AssetUri",
@@ -16,6 +16,7 @@ __all__ = [
     "Drop",
     "FolderColumn",
     "ParquetColumn",
+    "PipelinedStage",
     "Row",
     "Sample",
     "SourceStage",

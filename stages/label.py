@@ -6,8 +6,8 @@ The model is ours, or one of others with metric depth under its scheme (`models.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,14 +15,21 @@ import numpy as np
 from ..engine.records.column import Column, TarColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
-from ..engine.steps.step import Stage, StageContext
+from ..engine.steps.step import PipelinedStage, StageContext
 from ..models.data.depth_png import encode_depth_png, summarise_depth
 from ..models.inference.embedded import EMBEDDED
 from ..models.labelers.fusion import Patches
-from ..models.labelers.load import check_labeler, function_hashes, make_labeler, split_reference, weights_of
+from ..models.labelers.load import (
+    Estimate,
+    check_labeler,
+    function_hashes,
+    make_labeler,
+    split_reference,
+    weights_of,
+)
 from ..models.labelers.outputs import OutputSetting, check_metric
-from ..models.ranking.consistency import Views, agreements
-from .batches.decoding import decode_images
+from ..models.ranking.consistency import Views, agreement, estimate_views
+from .batches.decoding import decode_image
 from .batches.model_failure import model_failures_end_the_run
 
 _FIRST = 100
@@ -30,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass
-class Label(Stage):
+class Label(PipelinedStage):
     """Frames to depth maps of the same size: `labels-<round>`.
 
     With `views`, a label is the mean of what the model says of the frame turned and mirrored, and its JSON has the
@@ -76,7 +83,7 @@ class Label(Stage):
         return function_hashes([self.model])
 
     def setup(self, context: StageContext) -> None:
-        self._labels = self._labels_without_distance = 0
+        self._labels, self._labels_without_distance, self._counting = 0, 0, Lock()
         self._labeler = make_labeler(
             self.model,
             weights=context.assets.get("model"),
@@ -87,31 +94,33 @@ class Label(Stage):
         )
         check_metric(self.model, self._labeler.output)
 
-    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
-        samples, rgbs, drops = decode_images(batch, "frames")
-        yield from drops
-        for sample, (depth_m, info) in zip(samples, self._labelled(rgbs), strict=True):
-            summary = summarise_depth(depth_m)
-            self._watch(summary["beyond_range"])
-            yield Row(sample.key, {"depth.png": encode_depth_png(depth_m), "json": {**summary, **info}})
+    def decode(self, sample: Sample) -> np.ndarray | Drop:
+        return decode_image(sample, "frames")
 
-    def _labelled(self, rgbs: list[np.ndarray]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-        """Distances (H, W) in metres, inf beyond the range, and what else is known of each label."""
-        if self.views is None:
-            with model_failures_end_the_run():
-                estimates = self._labeler.estimate(rgbs)
-            yield from ((estimate.masked(), {}) for estimate in estimates)
-            return
+    def predict(self, decoded: list[np.ndarray]) -> list[list[Estimate]]:
+        """Of each frame an estimate a view, or just one."""
         with model_failures_end_the_run():
-            found = agreements(self._labeler.estimate, rgbs, self.views)
-        for one in found:
-            depth_m = one.mean().masked()
-            spread = one.spread(depth_m)
-            yield depth_m, {"spread": round(spread, 6) if spread == spread else None}
+            if self.views:
+                return estimate_views(self._labeler.estimate, decoded, self.views)
+            return [[estimate] for estimate in self._labeler.estimate(decoded)]
+
+    def encode(self, sample: Sample, result: list[Estimate]) -> Row:
+        if self.views:
+            found = agreement(result, self.views)
+            depth_m = found.mean().masked()
+            spread = found.spread(depth_m)
+            info = {"spread": round(spread, 6) if spread == spread else None}
+        else:
+            depth_m, info = result[0].masked(), {}
+        summary = summarise_depth(depth_m)
+        self._watch(summary["beyond_range"])
+        return Row(sample.key, {"depth.png": encode_depth_png(depth_m), "json": {**summary, **info}})
 
     def _watch(self, beyond_range: float) -> None:
         """Says so once if the first labels of a worker hold no distance at all."""
-        self._labels += 1
-        self._labels_without_distance += beyond_range == 1
-        if self._labels == self._labels_without_distance == _FIRST:
+        with self._counting:
+            self._labels += 1
+            self._labels_without_distance += beyond_range == 1
+            is_odd = self._labels == self._labels_without_distance == _FIRST
+        if is_odd:
             _LOG.warning("the first %d labels of %s are beyond the range throughout", _FIRST, self.model)

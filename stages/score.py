@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,17 +10,17 @@ import pyarrow as pa
 from ..engine.records.column import Column, ParquetColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
-from ..engine.steps.step import Stage, StageContext
+from ..engine.steps.step import PipelinedStage, StageContext
 from ..models.data.depth_png import decode_depth_png
 from ..models.ranking.consistency import Views, confidence
-from .batches.decoding import decode_images
+from .batches.decoding import decode_image
 from .batches.model_failure import model_failures_end_the_run
 from .ranking.columns import scores_column
 from .ranking.ranker import Ranker, RankerKind
 
 
 @dataclass
-class Score(Stage):
+class Score(PipelinedStage):
     """Frames and labels to `scores-<round>`: higher is the better label.
 
     `ranker`, `model`, `teachers` and `views` say who judges (`stages.ranking.ranker`). Consistency without a model
@@ -81,17 +80,23 @@ class Score(Stage):
         if self._asks_networks:
             self._scorer = self._ranker.load(context.assets, self.device, self.batch_size)
 
-    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+    def decode(self, sample: Sample) -> Any:
+        """Frame and label, (H, W, 3) uint8 and (H, W) metres; where no network is asked the spread of the label."""
         if not self._asks_networks:
-            yield from (Row(sample.key, {"score": confidence(self._spread(sample))}) for sample in batch)
-            return
-        samples, rgbs, drops = decode_images(batch, "frames")
-        yield from drops
-        labels_m = [decode_depth_png(sample[self._labels]["depth.png"]).depth_m for sample in samples]
+            return self._spread(sample)
+        rgb = decode_image(sample, "frames")
+        return rgb if isinstance(rgb, Drop) else (rgb, decode_depth_png(sample[self._labels]["depth.png"]).depth_m)
+
+    def predict(self, decoded: list[Any]) -> list[float]:
+        """The scores."""
+        if not self._asks_networks:
+            return [confidence(spread) for spread in decoded]
+        rgbs, labels_m = map(list, zip(*decoded, strict=True))
         with model_failures_end_the_run():
-            scores = self._scorer.score(rgbs, labels_m)
-        for sample, score in zip(samples, scores, strict=True):
-            yield Row(sample.key, {"score": score})
+            return self._scorer.score(rgbs, labels_m)
+
+    def encode(self, sample: Sample, result: float) -> Row:
+        return Row(sample.key, {"score": result})
 
     def _spread(self, sample: Sample) -> float | None:
         info = sample[self._labels]["json"]

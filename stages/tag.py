@@ -1,26 +1,26 @@
 """Tags every frame as indoor, outdoor or unsure, so that later stages can select per domain."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
 
 from ..engine.records.column import Column, ParquetColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
-from ..engine.steps.step import Stage, StageContext
+from ..engine.steps.step import PipelinedStage, StageContext
 from ..models.support.model_checks import check_model_folder
-from ..models.tagging.tagger import DEFAULT_PROMPT, EMBEDDED, check_threshold, make_tagger
-from .batches.decoding import decode_images
+from ..models.tagging.tagger import DEFAULT_PROMPT, EMBEDDED, SceneTag, check_threshold, make_tagger
+from .batches.decoding import decode_image
 from .batches.model_failure import model_failures_end_the_run
 
 _SCHEMA = pa.schema([("scene", pa.string()), ("p_indoor", pa.float32()), ("model", pa.string())])
 
 
 @dataclass
-class Tag(Stage):
+class Tag(PipelinedStage):
     """Frames to tags: with the embedded tagger, or a Qwen2-VL of a folder or hub id, which alone uses the prompt."""
 
     name: ClassVar[str] = "tag"
@@ -63,10 +63,12 @@ class Tag(Stage):
             max_pixels=self.max_pixels,
         )
 
-    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
-        samples, rgbs, drops = decode_images(batch, "frames")
-        yield from drops
+    def decode(self, sample: Sample) -> np.ndarray | Drop:
+        return decode_image(sample, "frames")
+
+    def predict(self, decoded: list[np.ndarray]) -> list[SceneTag]:
         with model_failures_end_the_run():
-            tags = self._tagger.tag(rgbs)
-        for sample, (scene, p_indoor) in zip(samples, tags, strict=True):
-            yield Row(sample.key, {"scene": scene, "p_indoor": p_indoor, "model": self._tagger.name})
+            return self._tagger.tag(decoded)
+
+    def encode(self, sample: Sample, result: SceneTag) -> Row:
+        return Row(sample.key, {"scene": result.scene, "p_indoor": result.p_indoor, "model": self._tagger.name})

@@ -6,7 +6,7 @@ import pickle
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
 from types import MappingProxyType
@@ -23,10 +23,13 @@ from ..steps.assets import Asset, AssetCache
 from ..steps.fingerprint import basis_of
 from ..steps.limits import Limits, Pool
 from ..steps.outcome import Outcome, failed
-from ..steps.step import BrokenStageError, SourceStage, Stage, StageContext
+from ..steps.step import BrokenStageError, PipelinedStage, SourceStage, Stage, StageContext
 from ..storage.faults import RetryPolicy, StorageError, TransientError, is_full
+from .pipeline import read_ahead
 from .redo import redo
 from .samples import NO_ISOLATION, Isolation, ShardWork
+
+_FEWEST_THREADS = 2  # of a pipelined stage: one may decode while another encodes
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,10 @@ class ShardRunner:
         self,
         spec: StageSpec,
         run: RunDir,
-        in_flight: Callable[[Sequence[str]], None] = lambda _: None,
+        in_flight: Callable[[Sequence[Sequence[str]]], None] = lambda _: None,
         home: RunDir | None = None,
     ) -> None:
-        """`in_flight` is told the keys that the stage is about to work on.
+        """`in_flight` is told the keys that the stage is working on, batch by batch.
 
         `home`: the run that holds assets, and objects that samples name, if that is not the one to write to.
         """
@@ -124,6 +127,7 @@ class ShardRunner:
             again=(done, mark) if done and mark else None,
             isolation=isolation,
             in_flight=self._in_flight,
+            threads=max(_FEWEST_THREADS, int(self._spec.pool.num_cpus)),
         )
         clear_retry_mark(self._run, column, shard)
         return self._outcome(receipt, "done")
@@ -160,19 +164,22 @@ def run_shard(
     inputs: Mapping[str, Receipt],
     again: tuple[Receipt, RetryMark] | None = None,
     isolation: Isolation = NO_ISOLATION,
-    in_flight: Callable[[Sequence[str]], None] = lambda _: None,
+    in_flight: Callable[[Sequence[Sequence[str]]], None] = lambda _: None,
+    threads: int = _FEWEST_THREADS,
 ) -> Receipt:
     """Puts the shard's samples through a stage that is set up, and commits its rows and drops; the receipt comes last.
 
-    `again`: the shard is done, and only the batches with marked drops are done again.
+    `again`: the shard is done, and only the batches with marked drops are done again. `threads`: of a pipelined stage.
     """
     started_s = time.monotonic()
     with ExitStack() as stack:
         scratch = stack.enter_context(run.storage.scratch())
-        work = ShardWork(stage, stage.writes.writer(scratch), isolation, in_flight)
-        stack.callback(work.writer.close)
+        work = ShardWork(stage, stage.writes.writer(scratch), isolation, in_flight, threads)
+        stack.callback(work.close)
         samples = stage.source(shard) if isinstance(stage, SourceStage) else run.samples(list(inputs.values()))
         batches = _batched(samples, stage.batch_size)
+        if isinstance(stage, PipelinedStage):
+            batches = stack.enter_context(closing(read_ahead(batches, idle=work.flush)))
         if again and not isinstance(stage.writes, FolderColumn):  # the rows of a folder cannot be read back
             redo(work, batches, run, *again)
         else:

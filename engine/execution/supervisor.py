@@ -27,7 +27,7 @@ class Supervisor:
         """`log` takes what the stage prints."""
         self._spec, self._run, self._log = spec, run, log
         self._child: ChildProcess | None = None
-        self._in_flight: Sequence[str] = ()
+        self._in_flight: Sequence[Sequence[str]] = ()  # keys, by batch
 
     def run(self, shard: str) -> Outcome:
         """Brings a shard up to date; samples that keep killing children are dropped, retryable.
@@ -59,7 +59,7 @@ class Supervisor:
         )
         self._child.send((shard, isolation))
         while True:
-            limit_s = self._spec.sample_limit_s * len(self._in_flight) if self._in_flight else None
+            limit_s = self._spec.sample_limit_s * sum(map(len, self._in_flight)) or None
             message = self._child.receive(limit_s)
             if isinstance(message, dict):
                 return Outcome(**message)
@@ -82,6 +82,7 @@ class _History:
     """The deaths of children over one shard, and what follows from them for its samples."""
 
     attempts: int
+    _apart: set[str] = field(default_factory=set)
     _alone: set[str] = field(default_factory=set)
     _left_out: dict[str, Drop] = field(default_factory=dict)
     _deaths: Counter[str] = field(default_factory=Counter)  # by sample
@@ -90,18 +91,23 @@ class _History:
 
     def isolation(self) -> Isolation:
         """What the next child should know."""
-        return Isolation(frozenset(self._alone), dict(self._left_out))
+        return Isolation(frozenset(self._apart), frozenset(self._alone), dict(self._left_out))
 
-    def record_death(self, death: ChildError, keys: Sequence[str]) -> str:
-        """Takes a death over some samples into account; returns why the shard is given up, empty if it is not.
+    def record_death(self, death: ChildError, in_flight: Sequence[Sequence[str]]) -> str:
+        """Takes a death over some batches into account; returns why the shard is given up, empty if it is not.
 
-        A batch is tried once more as it is, for it may not have been its fault; then its samples go one by one.
+        Of several batches each is tried by itself. A single one is tried once more as it is, for it may not have been
+        its fault; then its samples go one by one.
         """
+        keys = [key for batch in in_flight for key in batch]
         self._in_vain += 1
         self._idle_deaths += not keys
-        self._deaths.update(keys)
         if self._idle_deaths >= self.attempts or self._in_vain >= _MOST_DEATHS or len(self._left_out) >= _MOST_LEFT_OUT:
             return f"workers keep dying, the last {death}{' over ' + keys[0] if keys else ''}"
+        if len(in_flight) > 1:
+            self._apart.update(keys)
+            return ""
+        self._deaths.update(keys)
         hung = death.code == "timed_out"  # trying again would take as long again
         if len(keys) > 1 and (hung or max(self._deaths[key] for key in keys) >= min(2, self.attempts)):
             self._alone.update(keys)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from threading import Event
 
 from ..execution.run_shard import ShardRunner, StageSpec
 from ..records.column import Column, FolderColumn, TarColumn
@@ -17,7 +18,7 @@ from ..records.rows import merge_on_key
 from ..records.sample import Sample
 from ..rundir.receipts import Receipt
 from ..rundir.rundir import RunDir
-from ..steps.step import SourceStage
+from ..steps.step import PipelinedStage, SourceStage
 
 _MOST_SAMPLES = 64  # or two batches, if those are more
 _LONG_ENOUGH_S = 10.0  # then no further batch is begun,
@@ -73,14 +74,19 @@ class Measured:
 
 @dataclass
 class Pace:
-    """Lets a few batches through and keeps time: one is over when the first sample of the next is asked for."""
+    """Lets a few batches through and keeps time: one is over when the first sample of the next is asked for.
+
+    Of a stage that reads ahead, the first batch is over when nothing is in flight any more.
+    """
 
     batch_size: int = 1
+    reads_ahead: bool = False
     begun_s: list[float] = field(default_factory=list)  # of each batch
     begun_cpu_s: float = 0.0  # when the first one began
     ended_s: float = 0.0
     samples: int = 0
     _source: Iterator[Sample] = field(default_factory=lambda: iter(()))
+    _at_rest: Event = field(default_factory=Event)
 
     def few(self, samples: Iterable[Sample]) -> Iterator[Sample]:
         """The first samples, as many as the time allows."""
@@ -92,10 +98,11 @@ class Pace:
                 self.samples += 1
                 yield sample
 
-    def in_flight(self, keys: Sequence[str]) -> None:
-        """Hears from the engine; no keys: all batches are over."""
-        if not keys:
+    def in_flight(self, batches: Sequence[Sequence[str]]) -> None:
+        """Hears from the engine; none: all batches are over."""
+        if not batches:
             self.ended_s = time.monotonic()
+            self._at_rest.set()
 
     def rest(self) -> int:
         """How many samples were not let through."""
@@ -114,6 +121,8 @@ class Pace:
             return True  # the last batch was not full: there are no more
         if not batches:
             return False
+        if self.reads_ahead and batches == 1:
+            self._at_rest.wait()
         elapsed_s = time.monotonic() - self.begun_s[0]
         if batches == 1:
             return elapsed_s > _TOO_LONG_S
@@ -142,7 +151,7 @@ def measure(spec: ProbeSpec, started_s: float) -> Measured:
         spec.stage, _FewSamples(spec.made.uri, spec.inputs, pace), pace.in_flight, home=spec.home
     )  # fmt: skip
     stage = runner.stage
-    pace.batch_size = stage.batch_size
+    pace.batch_size, pace.reads_ahead = stage.batch_size, isinstance(stage, PipelinedStage)
     if isinstance(stage, SourceStage):
         all_of = stage.source
         stage.source = lambda shard: pace.few(all_of(shard))

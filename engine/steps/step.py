@@ -95,6 +95,44 @@ class Stage(Step):
         """Yields a row or a drop for every sample, keys rising. One sample may fan out into many rows."""
 
 
+class PipelinedStage(Stage):
+    """A stage around a model that never waits: while it predicts a batch, threads decode later ones and encode earlier.
+
+    Each part works on what its arguments hold and changes nothing that another one uses. A drop in the place of what
+    was decoded, or of a result, ends that sample. Batches, their order and their bytes are those of `process`.
+    """
+
+    @abstractmethod
+    def decode(self, sample: Sample) -> Any:
+        """What the model takes of a sample, or a drop. Runs ahead, in several threads at once."""
+
+    @abstractmethod
+    def predict(self, decoded: list[Any]) -> Sequence[Any]:
+        """A result or a drop for each thing decoded, at least one. Runs in the main thread, a batch at a time."""
+
+    @abstractmethod
+    def encode(self, sample: Sample, result: Any) -> Row | Drop:
+        """The row of a sample. Runs behind, in several threads at once."""
+
+    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+        """The three parts one after another."""
+        results = self.predict_decoded([self.decode(sample) for sample in batch])
+        return (self.encode_result(sample, result) for sample, result in zip(batch, results, strict=True))
+
+    def predict_decoded(self, decoded: Sequence[Any]) -> list[Any]:
+        """`predict` of what is no drop; drops stay in their places."""
+        good = [one for one in decoded if not isinstance(one, Drop)]
+        results = self.predict(good) if good else []
+        if len(results) != len(good):
+            raise ValueError(f"{self.name}: predict gave {len(results)} results for {len(good)} samples")
+        following = iter(results)
+        return [one if isinstance(one, Drop) else next(following) for one in decoded]
+
+    def encode_result(self, sample: Sample, result: Any) -> Row | Drop:
+        """`encode`, or the drop that stands for the result."""
+        return result if isinstance(result, Drop) else self.encode(sample, result)
+
+
 class SourceStage(Stage):
     """A stage that reads no column: its shards and their samples follow from its settings alone."""
 

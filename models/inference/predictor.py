@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.images import check_rgb, pixel_values, resize_rgb
+from ..data.images import check_rgb, pixel_values_on
 from ..geometry.equirectangular import resize, roll_yaw
 from ..network.dap import DapModel
 from ..network.discriminator import Discriminator
 from ..support.model_checks import check_numbers
-from .device import Precision, choose_device, choose_precision, in_precision
+from .device import Precision, choose_device, choose_precision, in_precision, to_host
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class DepthPredictor:
 
     @torch.inference_mode()
     def _predict(self, rgbs: list[np.ndarray]) -> list[Prediction]:
-        pixels = pixel_values([resize_rgb(rgb, self.height, 2 * self.height) for rgb in rgbs]).to(self.device)
+        pixels = pixel_values_on(self.device, rgbs, self.height, 2 * self.height)
         maps = self._mean_over_turns(pixels).split(1)
         resized = (resize(map_bchw, rgb.shape[0], rgb.shape[1])[0] for map_bchw, rgb in zip(maps, rgbs, strict=True))
         masks = self.model.config.masks_the_range
-        return [Prediction(*map_chw.cpu().numpy(), masks=masks) for map_chw in resized]
+        return [Prediction(*to_host(map_chw), masks=masks) for map_chw in resized]
 
     def _mean_over_turns(self, pixels: Tensor) -> Tensor:
         """Distances and probabilities, (B, 2, H, W)."""
@@ -126,7 +126,7 @@ class QualityScorer:
     @torch.inference_mode()
     def _score(self, rgbs: list[np.ndarray], labels_m: list[np.ndarray]) -> list[float]:
         height, width = self.model.config.image_size
-        pixels = pixel_values([resize_rgb(rgb, height, width) for rgb in rgbs]).to(self.device)
+        pixels = pixel_values_on(self.device, rgbs, height, width)
         nearest = [cv2.resize(d, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) for d in labels_m]
         scores = self.model.score(pixels, torch.from_numpy(np.stack(nearest)).to(self.device)).tolist()
         check_numbers(self.name, np.array(scores))

@@ -11,8 +11,9 @@ whole scene.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -125,31 +126,37 @@ def _within(depth_m: np.ndarray) -> np.ndarray:
     return np.where(np.isposinf(depth_m), BEYOND_RANGE_M, depth_m)
 
 
-def agreements(
+def estimate_views(
     estimate: Callable[[list[np.ndarray]], list[Estimate]], rgbs: list[np.ndarray], views: Views
-) -> list[Agreement]:
-    """What a labeler says of panoramas (H, W, 3) uint8 of any sizes under the views, one after another."""
-    found = [Agreement() for _ in rgbs]
-    add_views(found, estimate, rgbs, views)
+) -> list[list[Estimate]]:
+    """What a labeler says of panoramas (H, W, 3) uint8 of any sizes: of each an estimate a view, as it was seen."""
+    turns = zip(*(views.turns(rgb.shape[1]) for rgb in rgbs), strict=True)
+    by_view = [estimate([see(rgb, *turn) for rgb, turn in zip(rgbs, of_each, strict=True)]) for of_each in turns]
+    return list(map(list, zip(*by_view, strict=True)))
+
+
+def agreement(estimates: Sequence[Estimate], views: Views) -> Agreement:
+    """What the estimates of one panorama, one a view, say together."""
+    return _added(_upright(estimates, views))
+
+
+def _added(estimates: Iterable[Estimate]) -> Agreement:
+    found = Agreement()
+    for one in estimates:
+        found.add(one)
     return found
 
 
-def add_views(
-    found: list[Agreement],
-    estimate: Callable[[list[np.ndarray]], list[Estimate]],
-    rgbs: list[np.ndarray],
-    views: Views | None,
-) -> None:
-    """Adds what a labeler says of every panorama under the views; without any, of the panorama as it is."""
-    if views is None:
-        for agreement, one in zip(found, estimate(rgbs), strict=True):
-            agreement.add(one)
-        return
-    turns = zip(*(views.turns(rgb.shape[1]) for rgb in rgbs), strict=True)
-    for of_each in turns:
-        seen = [see(rgb, *turn) for rgb, turn in zip(rgbs, of_each, strict=True)]
-        for agreement, one, turn in zip(found, estimate(seen), of_each, strict=True):
-            agreement.add(turned_back(one, *turn))
+def _upright(estimates: Sequence[Estimate], views: Views) -> list[Estimate]:
+    turns = views.turns(estimates[0].values.shape[1])
+    return [turned_back(one, *turn) for one, turn in zip(estimates, turns, strict=True)]
+
+
+def agreements(
+    estimate: Callable[[list[np.ndarray]], list[Estimate]], rgbs: list[np.ndarray], views: Views
+) -> list[Agreement]:
+    """What a labeler says of panoramas (H, W, 3) uint8 of any sizes under the views."""
+    return [agreement(estimates, views) for estimates in estimate_views(estimate, rgbs, views)]
 
 
 class AgreementRanker:
@@ -163,10 +170,16 @@ class AgreementRanker:
 
     def score(self, rgbs: list[np.ndarray], labels_m: list[np.ndarray]) -> list[float]:
         """Scores in [0, 1] of panoramas (H, W, 3) uint8 with distances (H, W): inf beyond range, nan or 0 missing."""
-        found = [Agreement() for _ in rgbs]
-        for labeler in self._labelers:
-            add_views(found, labeler.estimate, rgbs, self._views)
-        return [confidence(one.spread(label_m)) for one, label_m in zip(found, labels_m, strict=True)]
+        by_labeler = [self._ask(labeler, rgbs) for labeler in self._labelers]
+        return [
+            confidence(_added(chain(*estimates)).spread(label_m))
+            for label_m, *estimates in zip(labels_m, *by_labeler, strict=True)
+        ]
+
+    def _ask(self, labeler: Labeler, rgbs: list[np.ndarray]) -> list[list[Estimate]]:
+        if self._views is None:
+            return [[one] for one in labeler.estimate(rgbs)]
+        return [_upright(estimates, self._views) for estimates in estimate_views(labeler.estimate, rgbs, self._views)]
 
 
 def turned_back(view: Estimate, columns: int, flip: bool) -> Estimate:

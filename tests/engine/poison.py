@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 
 from dap_engine.engine.records.column import Column, ParquetColumn
 from dap_engine.engine.records.sample import Drop, Row, Sample
-from dap_engine.engine.steps.step import Stage, StageContext
+from dap_engine.engine.steps.step import PipelinedStage, Stage, StageContext
 from tests.engine.steps import Add, Count, Total
 
 
@@ -54,10 +55,10 @@ class Poison(Stage):
                 file.write(" ".join(map(str, numbers)) + "\n")
         for sample, number in zip(batch, numbers, strict=True):
             if not (self.cure and Path(self.cure).exists()):
-                self._harm(number)
+                self.harm(number)
             yield Row(sample.key, {"product": 2 * number, "batch": len(batch)})
 
-    def _harm(self, number: int) -> None:
+    def harm(self, number: int) -> None:
         if number in self.raises:
             raise RuntimeError(f"cannot double {number}")
         if number in self.hangs:
@@ -72,7 +73,36 @@ class Poison(Stage):
             del hoard
 
 
-STEPS = {"count": Count, "poison": Poison, "add": Add, "total": Total}
+@dataclass
+class PoisonedPart(PipelinedStage, Poison):
+    """The same numbers, and their harm, in one of the parts of a pipelined stage."""
+
+    part: Literal["decode", "predict", "encode"] = "predict"
+
+    def decode(self, sample: Sample) -> int:
+        number = sample["numbers"]["json"]["number"]
+        self._do("decode", [number])
+        return number
+
+    def predict(self, decoded: list[int]) -> list[tuple[int, int]]:
+        if self.log:
+            with Path(self.log).open("a") as file:
+                file.write(" ".join(map(str, decoded)) + "\n")
+        self._do("predict", decoded)
+        return [(number, len(decoded)) for number in decoded]
+
+    def encode(self, sample: Sample, result: tuple[int, int]) -> Row | Drop:
+        number, size = result
+        self._do("encode", [number])
+        return Row(sample.key, {"product": 2 * number, "batch": size})
+
+    def _do(self, part: str, numbers: list[int]) -> None:
+        if part == self.part and not (self.cure and Path(self.cure).exists()):
+            for number in numbers:
+                self.harm(number)
+
+
+STEPS = {"count": Count, "poison": Poison, "poisoned-part": PoisonedPart, "add": Add, "total": Total}
 
 RECIPE = """
 name: poison

@@ -17,7 +17,7 @@ from dap_engine.models.geometry.patches import image_plane
 from dap_engine.models.inference.predictor import DepthPredictor
 from dap_engine.models.labelers.fusion import Patches
 from dap_engine.models.network.dap import DapConfig, DapModel
-from dap_engine.stages.batches.decoding import decode_images
+from dap_engine.stages.batches.decoding import decode_image
 from dap_engine.stages.evaluate import Evaluate, decode_labelled, format_table
 from dap_engine.stages.pack import Pack, Source
 from tests.jobs.packed import TINY
@@ -94,7 +94,7 @@ def test_the_blind_predictor_s_figures_by_hand(run):
 
 def test_a_model_s_figures_by_hand(run, model):
     samples = list(run.samples([run.receipts("labelled-x")["000001"]]))
-    _, rgbs, _ = decode_images(samples, "labelled-x")
+    rgbs = [decode_image(sample, "labelled-x") for sample in samples]
     predictions = DepthPredictor(model, "cpu").predict(rgbs)
     truths = [decode_depth_png(sample["labelled-x"]["depth.png"]) for sample in samples]
     errors, close, both, either = [], [], 0, 0

@@ -11,7 +11,7 @@ from dap_engine.models.inference.predictor import DepthPredictor
 from dap_engine.models.labelers.fusion import Patches
 from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.models.ranking.consistency import Views
-from dap_engine.stages.batches.decoding import decode_images
+from dap_engine.stages.batches.decoding import decode_image
 from dap_engine.stages.label import Label
 from tests.runs import FRAMES, Bring, finished, frame, hashes, rows_of
 
@@ -51,8 +51,7 @@ def test_broken_images_are_dropped_with_a_code(run):
 
 def test_the_map_is_what_the_model_predicts_for_the_picture(run, model):
     (sample,) = run.samples([run.receipts("frames")["000001"]])
-    _, rgbs, _ = decode_images([sample], "frames")
-    (prediction,) = DepthPredictor(model, "cpu").predict(rgbs)
+    (prediction,) = DepthPredictor(model, "cpu").predict([decode_image(sample, "frames")])
     label = decode_depth_png(rows_of(run, "labels-1")["b-00"]["depth.png"])
     assert (label.beyond_range == (prediction.beyond_range > 0.5)).all()
     np.testing.assert_allclose(label.depth_m[label.valid], prediction.depth_m[label.valid], atol=1 / 512, rtol=1e-3)
@@ -162,7 +161,7 @@ def test_with_views_the_label_is_their_mean_and_says_how_they_spread(run, model,
     frames = Bring(FRAMES, {"000000": [GOOD[0]]})
     averaged = finished(tmp_path / "a", frames, Label(model=model, views=Views(yaw=2, flip=True)))
     (sample,) = averaged.samples([averaged.receipts("frames")["000000"]])
-    _, (rgb,), _ = decode_images([sample], "frames")
+    rgb = decode_image(sample, "frames")
     logs, beyond = [], []
     for columns in (1, 35):
         turned = np.roll(rgb, columns, axis=1)

@@ -13,7 +13,7 @@ from typing import Literal
 from dap_engine.engine.records.column import Column, TarColumn
 from dap_engine.engine.records.sample import Drop, Row, Sample
 from dap_engine.engine.steps.asset_settings import AssetUri
-from dap_engine.engine.steps.step import Stage, StageContext
+from dap_engine.engine.steps.step import PipelinedStage, Stage, StageContext
 from tests.engine.steps import STEPS
 
 _HOLD = "import sys, time; held = b'x' * (int(sys.argv[1]) << 20); time.sleep(0.5)"
@@ -56,14 +56,14 @@ class Costly(Stage):
         time.sleep(0 if self._warm else self.warm_up_s)
         self._warm = True
         for sample in batch:
-            self._work()
+            self.work()
             if self.drop_every and int(sample.key[1:7]) % self.drop_every == 0:
                 yield Drop(sample.key, "unlucky")
                 continue
             for row in range(self.rows):
                 yield Row(f"{sample.key}-{row}", {"bin": bytes(self.row_bytes)})
 
-    def _work(self) -> None:
+    def work(self) -> None:
         if self.fails == "raises":
             raise RuntimeError("cannot do it")
         if self.fails == "crashes":
@@ -71,6 +71,24 @@ class Costly(Stage):
         if self.child_mib:
             subprocess.run([sys.executable, "-c", _HOLD, str(self.child_mib)], check=True)
         _pass(3600 if self.fails == "hangs" else self.sample_s, self.busy)
+
+
+@dataclass
+class CostlyModel(PipelinedStage, Costly):
+    """The same cost, in the model of a pipelined stage."""
+
+    def decode(self, sample: Sample) -> str:
+        return sample.key
+
+    def predict(self, decoded: list[str]) -> list[str]:
+        time.sleep(0 if self._warm else self.warm_up_s)
+        self._warm = True
+        for _ in decoded:
+            self.work()
+        return decoded
+
+    def encode(self, sample: Sample, result: str) -> Row:
+        return Row(f"{sample.key}-0", {"bin": bytes(self.row_bytes)})
 
 
 def _pass(seconds: float, busy: bool) -> None:
@@ -82,4 +100,4 @@ def _pass(seconds: float, busy: bool) -> None:
         pass
 
 
-COSTLY_STEPS = {**STEPS, "costly": Costly}
+COSTLY_STEPS = {**STEPS, "costly": Costly, "costly-model": CostlyModel}

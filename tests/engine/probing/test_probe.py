@@ -1,14 +1,17 @@
 """A probe measures stages whose cost is known, writes nothing into the run, and foretells what the run then does."""
 
 import tempfile
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from dap_engine.engine.execution.executor import InProcessExecutor
+from dap_engine.engine.execution.pipeline import read_ahead
 from dap_engine.engine.execution.progress import Progress
 from dap_engine.engine.execution.runner import Runner
+from dap_engine.engine.execution.samples import ShardWork
 from dap_engine.engine.planning.graph import Graph, build_graph
 from dap_engine.engine.planning.recipe import load_recipe
 from dap_engine.engine.probing.forecast import Forecast, forecast
@@ -16,7 +19,9 @@ from dap_engine.engine.probing.measure import Measured, Pace
 from dap_engine.engine.probing.probe import Probe, Probed
 from dap_engine.engine.records.sample import Sample
 from dap_engine.engine.rundir.rundir import RunDir
-from tests.engine.probing.costly_steps import COSTLY_STEPS
+from dap_engine.engine.steps.step import StageContext
+from dap_engine.engine.storage.storage import Storage
+from tests.engine.probing.costly_steps import COSTLY_STEPS, CostlyModel
 
 MIB = 1 << 20
 COUNT = "count: {step: count, total_shards: 5, per_shard: 40}"
@@ -47,8 +52,10 @@ def files(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_time_is_told_apart_into_set_up_warm_up_and_samples(tmp_path):
-    found = measured(tmp_path, COUNT, "costly: {step: costly, set_up_s: 0.5, warm_up_s: 1.0, sample_s: 0.05}")["costly"]
+@pytest.mark.parametrize("step", ["costly", "costly-model"])
+def test_time_is_told_apart_into_set_up_warm_up_and_samples(tmp_path, step):
+    costly = f"costly: {{step: {step}, set_up_s: 0.5, warm_up_s: 1.0, sample_s: 0.05}}"
+    found = measured(tmp_path, COUNT, costly)["costly"]
     assert found.steady
     assert 0.05 <= found.sample_s < 0.1  # with the first batch, and its second of warming up, it would be 0.075 or more
     assert found.set_up_s >= 0.5
@@ -76,6 +83,22 @@ def test_the_slower_a_stage_the_fewer_samples_it_gets(monkeypatch, sample_s, bat
     pace.in_flight(())
     assert (pace.samples, pace.rest()) == (taken, there - taken)
     assert pace.sample_s() == (pytest.approx(sample_s), taken > batch_size)
+
+
+@pytest.mark.parametrize(("batch_size", "samples"), [(2, 2), (50, 40)])
+def test_a_stage_that_reads_ahead_is_stopped_as_early(tmp_path, monkeypatch, batch_size, samples):
+    """Its first batch takes long: no second one is read, though there would be time to while it lasts."""
+    monkeypatch.setattr("dap_engine.engine.probing.measure._TOO_LONG_S", 0.5)
+    pace = Pace(batch_size, reads_ahead=True)
+    stage = CostlyModel(batch_size=batch_size, warm_up_s=1.0)
+    work = ShardWork(stage, stage.writes.writer(tmp_path), in_flight=pace.in_flight)
+    stage.setup(StageContext(Storage("/"), {}))
+    few = pace.few(Sample(f"{number:04d}", {}) for number in range(40))
+    for batch in read_ahead(iter(lambda: list(islice(few, batch_size)), []), work.flush):
+        work.take(batch)
+    work.finish()
+    work.close()
+    assert (pace.samples, work.samples_out) == (samples, samples)
 
 
 def test_work_is_told_from_waiting(tmp_path):
