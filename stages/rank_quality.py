@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
@@ -25,19 +25,22 @@ from ..models.labelers.load import (
     weights_of,
 )
 from ..models.labelers.outputs import check_metric
-from ..models.ranking.consistency import Agreement, Views, agreements, confidence
+from ..models.ranking.consistency import Views, agreements, confidence
+from ..models.ranking.corruption import CORRUPTIONS, LEVELS, corrupted
 from ..models.ranking.quality import Judged, format_table, mean_ranks, rank_quality, top_ratios
 from .evaluate import decode_labelled, held_out
 from .ranking.errors import label_errors
 from .ranking.ranker import Ranker, Scorer
 
 _LABELER, _COMBINED = "labeler", "combined"
+_DAMAGED = 40  # panoramas whose truth is damaged to see what rankers can see
 
 
 @dataclass
 class RankQuality(Barrier):
     """A labeler's labels of a labelled column, ranked: rank-quality.json, table.txt, ranking.png in `reports/<report>`.
 
+    `corruptions`: of true depth that is damaged on purpose, how often a score falls as the damage grows, 0.5 by chance.
     Rankers are those of the step `score`; consistency is that of the labeler. Of several, `combined` is measured, too:
     the mean of their ranks within a scene, as `select` takes it.
 
@@ -104,11 +107,11 @@ class RankQuality(Barrier):
         return [self.report]
 
     def run(self, context: BarrierContext) -> None:
-        table = self._judged_rows(context)
+        table, ordered = self._judged_rows(context)
         if not table:
             raise BarrierError(f"{self.data} has no panorama of the split {self.split!r} with a truth within the range")
         scenes = {scene: self._judged(sorted(rows)) for scene, rows in sorted(table.items())}
-        figures = rank_quality(scenes, self.seed)
+        figures = {**rank_quality(scenes, self.seed), "corruptions": ordered}
         for line in format_table(figures).splitlines():
             context.log(line)
         samples = sum(len(rows) for rows in table.values())
@@ -125,15 +128,24 @@ class RankQuality(Barrier):
         scores = dict(zip(self.rankers, columns, strict=True))
         return Judged(abs_rel, delta1, {**scores, _COMBINED: mean_ranks(columns)} if len(scores) > 1 else scores)
 
-    def _judged_rows(self, context: BarrierContext) -> dict[str, list[tuple[Any, ...]]]:
-        """By scene, for every panorama: key, AbsRel, delta1 and the score of every ranker."""
+    def _judged_rows(
+        self, context: BarrierContext
+    ) -> tuple[dict[str, list[tuple[Any, ...]]], dict[str, dict[str, float]]]:
+        """By scene, for every panorama: key, AbsRel, delta1 and the score of every ranker; and `corruptions`."""
         labeler, scorers = self._load(context)
-        rows, found = held_out(context, self.data, self.split), {}
+        rows, found, falls = held_out(context, self.data, self.split), {}, {}
         while batch := [decode_labelled(row) for row in islice(rows, self.batch_size)]:
             items = [item for item in batch if np.isfinite(item.depth_m).any()]
-            for item, row in zip(items, self._rows(items, labeler, scorers), strict=True):
+            judged = _Batch(self, items, labeler, scorers)
+            for item, row in zip(items, judged.rows(), strict=True):
                 found.setdefault(item.scene, []).append(row)
-        return found
+            if sum(map(len, found.values())) <= _DAMAGED:
+                for place, share in judged.falls():
+                    falls.setdefault(place, []).extend(share)
+        ordered: dict[str, dict[str, float]] = {}
+        for (kind, ranker), values in falls.items():
+            ordered.setdefault(kind, {})[ranker] = float(np.mean(values))
+        return found, ordered
 
     def _load(self, context: BarrierContext) -> tuple[Labeler, dict[str, Scorer]]:
         try:
@@ -150,26 +162,49 @@ class RankQuality(Barrier):
             raise BarrierError(str(error)) from error
         return labeler, scorers
 
-    def _rows(self, items: list[Labelled], labeler: Labeler, scorers: dict[str, Scorer]) -> list[tuple[Any, ...]]:
-        rgbs = [item.rgb for item in items]
-        seen: dict[Views, list[Agreement]] = {
-            views: agreements(labeler.estimate, rgbs, views) for views in sorted(self._views(), key=repr)
-        }
-        estimates = [one.mean() for one in seen[self.views]] if self.views else labeler.estimate(rgbs)
-        labels_m = [decode_depth_png(encode_depth_png(one.masked())).depth_m for one in estimates]
-        scores = [
-            scorers[name].score(rgbs, labels_m)
-            if name in scorers
-            else [confidence(a.spread(m)) for a, m in zip(seen[one.views or Views()], labels_m, strict=True)]
-            for name, one in self.rankers.items()
-        ]
-        errors = [label_errors(one.values, item.depth_m) for one, item in zip(estimates, items, strict=True)]
-        return [(item.key, *error, *of) for item, error, *of in zip(items, errors, *scores, strict=True)]
-
-    def _views(self) -> set[Views]:
+    def all_views(self) -> set[Views]:
         """All that have to be predicted: those of the labels, and those that rankers compare."""
         asked = {one.views or Views() for one in self.rankers.values() if one.ranker == "consistency"}
         return asked | ({self.views} if self.views else set())
+
+
+class _Batch:
+    """Some panoramas with all that the labeler says of them, and the rankers to judge maps of them."""
+
+    def __init__(self, step: RankQuality, items: list[Labelled], labeler: Labeler, scorers: dict[str, Scorer]):
+        self._step, self._items, self._scorers = step, items, scorers
+        self._rgbs = [item.rgb for item in items]
+        self._seen = {v: agreements(labeler.estimate, self._rgbs, v) for v in sorted(step.all_views(), key=repr)}
+        means = [one.mean() for one in self._seen[step.views]] if step.views else None
+        self._estimates = means or labeler.estimate(self._rgbs)
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """key, AbsRel, delta1 and every ranker's score of the labels."""
+        scores = self._scores([decode_depth_png(encode_depth_png(one.masked())).depth_m for one in self._estimates])
+        errors = [
+            label_errors(one.values, item.depth_m) for one, item in zip(self._estimates, self._items, strict=True)
+        ]
+        together = zip(self._items, errors, *scores.values(), strict=True)
+        return [(item.key, *error, *of) for item, error, *of in together]
+
+    def falls(self) -> Iterator[tuple[tuple[str, str], list[bool]]]:
+        """By kind of damage and ranker: whether the score of a panorama's truth falls, at each step to more damage."""
+        for kind in CORRUPTIONS:
+            levels = [
+                self._scores([corrupted(np.nan_to_num(item.depth_m), kind, amount) for item in self._items])
+                for amount in LEVELS
+            ]
+            for name in self._step.rankers:
+                scores = np.array([level[name] for level in levels])
+                yield (kind, name), (np.diff(scores, axis=0) < 0).ravel().tolist()
+
+    def _scores(self, labels_m: list[np.ndarray]) -> dict[str, list[float]]:
+        return {
+            name: self._scorers[name].score(self._rgbs, labels_m)
+            if name in self._scorers
+            else [confidence(a.spread(m)) for a, m in zip(self._seen[one.views or Views()], labels_m, strict=True)]
+            for name, one in self._step.rankers.items()
+        }
 
 
 def _assets_of(ranker: str, assets: Mapping[str, str]) -> dict[str, str]:

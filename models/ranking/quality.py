@@ -135,7 +135,12 @@ def format_table(figures: Mapping[str, Any]) -> str:
             lines.append(
                 f"  {name:<30}{_correlation_text(row)}" + "".join(f"{row[_ratio(n)]:>10.3f}" for n in _TOP_SHARES)
             )
-    return "\n".join([*lines, f"chosen: {figures['chosen']}"])
+    lines.append(f"chosen: {figures['chosen']}")
+    if ordered := figures.get("corruptions"):
+        rankers = list(next(iter(ordered.values())))
+        lines.append(f"{'score falls as truth is damaged':32}" + "".join(f"{name:>14}" for name in rankers))
+        lines += [f"  {kind:<30}" + "".join(f"{row[name]:>14.2f}" for name in rankers) for kind, row in ordered.items()]
+    return "\n".join(lines)
 
 
 def _ratio(name: str) -> str:

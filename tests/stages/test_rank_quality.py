@@ -13,6 +13,7 @@ from dap_engine.engine.records.sample import Row
 from dap_engine.models.data.depth_png import encode_depth_png
 from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
 from dap_engine.models.ranking.consistency import Views
+from dap_engine.models.ranking.corruption import CORRUPTIONS
 from dap_engine.stages.rank_quality import RankQuality
 from dap_engine.stages.ranking.ranker import Ranker
 from tests.runs import Bring, failure, finished
@@ -79,6 +80,15 @@ def test_a_labeler_that_knows_when_it_errs_is_ranked_perfectly_by_its_consistenc
         assert found["spearman_interval"] == pytest.approx([1, 1])
         assert found["top_half_abs_rel_ratio"] == pytest.approx(scene["oracle"]["top_half_abs_rel_ratio"])
         assert -1 <= scene["rankers"]["judge"]["spearman"] < 1
+        assert scene["rankers"]["combined"]["spearman"] < 1, "the judge's part in it is noise"
+
+
+def test_what_a_ranker_can_see_is_told_by_kind_of_damage(run):
+    ordered = figures_of(run)["corruptions"]
+    assert ordered.keys() == CORRUPTIONS.keys()
+    assert ordered["noisy"]["consistency"] == 1
+    assert all(0 <= share <= 1 for row in ordered.values() for share in row.values())
+    assert "with a seam" in run.storage.read_bytes("reports/rank-quality/table.txt").decode()
 
 
 def test_errors_are_those_of_the_labels_by_hand(run):
@@ -98,7 +108,7 @@ def test_labels_of_views_are_their_mean(run, tmp_path):
 
 def test_a_table_and_a_picture_stand_beside_the_figures(run):
     table = run.storage.read_bytes("reports/rank-quality/table.txt").decode()
-    assert table.count("consistency") == 3
+    assert table.count("  consistency  ") == 2
     assert "+1.000" in table
     assert run.storage.read_bytes("reports/rank-quality/ranking.png")[:4] == b"\x89PNG"
 

@@ -1,11 +1,11 @@
 """Consistency: views are undone exactly, their mean and spread are what is written, and damage is seen."""
 
-import cv2
 import numpy as np
 import pytest
 
 from dap_engine.models.labelers.load import Estimate
 from dap_engine.models.ranking.consistency import Agreement, Views, agreements, confidence, see, unsee
+from dap_engine.models.ranking.corruption import CORRUPTIONS, corrupted
 from tests.runs import noise_depth_m
 
 H, W = 32, 64
@@ -122,31 +122,27 @@ def test_functions_may_say_inf_and_nan():
     assert np.isnan(agreement.spread(np.full((H, W), np.nan)))
 
 
-def blurred(depth_m: np.ndarray, amount: float) -> np.ndarray:
-    wide = np.hstack([depth_m] * 3)
-    return cv2.GaussianBlur(wide, (0, 0), 4 * amount)[:, W : 2 * W]
-
-
-def scaled_in_patches(depth_m: np.ndarray, amount: float) -> np.ndarray:
-    factors = np.exp(amount * np.random.default_rng(0).normal(0, 0.4, (4, 8)))
-    return depth_m * np.kron(factors, np.ones((H // 4, W // 8)))
-
-
-def with_a_seam(depth_m: np.ndarray, amount: float) -> np.ndarray:
-    return depth_m * np.exp(amount * np.linspace(-0.5, 0.5, W))
-
-
-def noisy(depth_m: np.ndarray, amount: float) -> np.ndarray:
-    return depth_m * np.exp(amount * np.random.default_rng(0).normal(0, 0.3, depth_m.shape))
-
-
-@pytest.mark.parametrize("corrupt", [blurred, scaled_in_patches, with_a_seam, noisy])
-def test_the_more_a_label_is_damaged_the_lower_its_score(corrupt):
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_the_more_a_label_is_damaged_the_lower_its_score(kind):
     views = unsure_views()
-    scores = [confidence(spread_of(corrupt(room_m(), amount), *views)) for amount in (0.1, 0.3, 0.6, 1.0)]
-    assert confidence(spread_of(room_m(), *views)) > scores[0]
+    box = np.s_[12:22, 20:26]
+    for view_m in [truth_m := room_m(), *views]:
+        view_m[box] *= 0.4  # an object, which can be left out
+    scores = [confidence(spread_of(corrupted(truth_m, kind, amount), *views)) for amount in (0.2, 0.4, 0.7, 1.0)]
+    assert confidence(spread_of(truth_m, *views)) > scores[0]
     assert scores == sorted(scores, reverse=True)
-    assert len(set(scores)) == 4
+    assert len(set(scores)) >= (2 if kind == "without objects" else 4)  # an object is left out whole
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_what_has_no_distance_is_not_damaged(kind):
+    depth_m = room_m()
+    depth_m[:4], depth_m[-2:] = np.inf, 0
+    damaged_m = corrupted(depth_m, kind, 1.0)
+    assert (np.isposinf(damaged_m) == np.isposinf(depth_m)).all()
+    assert ((damaged_m == 0) == (depth_m == 0)).all()
+    assert not np.array_equal(damaged_m, depth_m)
+    assert corrupted(depth_m, kind, 0.0) is depth_m
 
 
 def test_what_is_wrong_alike_in_all_views_is_not_seen():

@@ -17,6 +17,7 @@ from dap_engine.models.training.modules import TrainSettings
 from dap_engine.stages.pack import Pack, Source
 from dap_engine.stages.training.fit import DataConfig, Hardware
 from dap_engine.stages.training.train import Network, Train
+from dap_engine.stages.training.train_critic import TrainCritic
 from dap_engine.stages.training.train_discriminator import TrainDiscriminator
 from tests.jobs.packed import TINY
 from tests.runs import Bring, failure, finished, hashes, jpeg, noise_depth_m
@@ -146,3 +147,15 @@ def test_nothing_to_train_on_is_said(tmp_path):
 def test_no_steps_are_refused_before_any_work(settings):
     with pytest.raises(RecipeError, match="at least 1"):
         check_nodes([Node("train", training(**settings))])
+
+
+def test_a_critic_learns_from_the_labelers_it_names(tmp_path):
+    labelers = {"early": "run:models/a", "late": "run:models/b"}
+    critic = TrainCritic("critic", "train-rooms", labelers, steps=2, batches=DATA, hardware=CPU,
+                         config={"image_height": 32, "channels": [8, 8, 8]})  # fmt: skip
+    run = finished(tmp_path, *rooms(), training("a"), training("b", steps=4), critic)
+    trained = Discriminator.from_folder(tmp_path / "models" / "critic")
+    assert trained.config.judges == "error"
+    assert lineage(run, "critic")["assets"].keys() == {"early", "late"}
+    with pytest.raises(ValueError, match="needs a labeler"):
+        TrainCritic("critic", "train-rooms", {}, steps=2)
