@@ -12,6 +12,7 @@ from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.step import PipelinedStage, StageContext
 from ..models.data.depth_png import decode_depth_png
+from ..models.labelers.fusion import Patches
 from ..models.ranking.consistency import Views, confidence
 from .batches.decoding import decode_image
 from .batches.model_failure import model_failures_end_the_run
@@ -34,6 +35,7 @@ class Score(PipelinedStage):
     ranker: RankerKind = "patchgan"
     teachers: dict[str, AssetUri] = field(default_factory=dict)
     views: Views | None = None
+    patches: Patches | None = None
     round: int = 1
     variant: str = ""
     batch_size: int = 8
@@ -46,7 +48,7 @@ class Score(PipelinedStage):
 
     @property
     def _ranker(self) -> Ranker:
-        return Ranker(self.ranker, self.model, self.teachers, self.views)
+        return Ranker(self.ranker, self.model, self.teachers, self.views, self.patches)
 
     @property
     def _asks_networks(self) -> bool:

@@ -11,48 +11,74 @@ whole scene.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ..geometry.equirectangular import solid_angle
+from ..geometry.equirectangular import rotate, rotation_matrix, solid_angle
 from ..labelers.load import Estimate, Labeler
 from ..metrics.table import BEYOND_RANGE_M
 
 
 @dataclass(frozen=True)
 class Views:
-    """`yaw` turns spread over the circle, each as it is and, with `flip`, mirrored, too: so many predictions."""
+    """`yaw` turns spread over the circle, each as it is and, with `flip`, mirrored, too: so many predictions.
+
+    With `tilt_deg`, all but the first also look up or down by so much, in turn, as a camera that is not level does.
+    """
 
     yaw: int = 4
     flip: bool = True
+    tilt_deg: float = 0.0
 
     def __post_init__(self) -> None:
         if self.yaw < 1 or len(self) < 2:
             raise ValueError("views: two at least are needed to agree, such as yaw 2, or yaw 1 with flip")
+        if not 0 <= self.tilt_deg <= 30:
+            raise ValueError("views: tilt_deg must be 0 to 30")
 
     def __len__(self) -> int:
         return self.yaw * (1 + self.flip)
 
-    def turns(self, width: int) -> Iterator[tuple[int, bool]]:
-        """Columns to turn by, and whether to mirror then. The columns are odd: never whole patches of a network."""
-        for turn in range(self.yaw):
-            columns = (width * turn // self.yaw + 2 * turn) | 1
-            yield from ((columns, flip) for flip in ((False, True) if self.flip else (False,)))
+    def of(self, width: int) -> list[View]:
+        """The views of a panorama of a width. The columns are odd: never whole patches of a network."""
+        turns = [(width * turn // self.yaw + 2 * turn) | 1 for turn in range(self.yaw)]
+        seen = [(columns, flip) for columns in turns for flip in ((False, True) if self.flip else (False,))]
+        tilts_deg = [0.0, *(self.tilt_deg * (-1) ** number for number in range(1, len(seen)))]
+        return [View(*one, tilt_deg) for one, tilt_deg in zip(seen, tilts_deg, strict=True)]
 
 
-def see(values: np.ndarray, columns: int, flip: bool) -> np.ndarray:
-    """A picture or map (H, W, …) turned to the right by whole columns, then mirrored."""
-    turned = np.roll(values, columns, axis=1)
-    return np.ascontiguousarray(turned[:, ::-1] if flip else turned)
+@dataclass(frozen=True)
+class View:
+    """A panorama turned to the right by whole columns, then tilted, then mirrored."""
+
+    columns: int
+    flip: bool = False
+    tilt_deg: float = 0.0
+
+    def see(self, rgb: np.ndarray) -> np.ndarray:
+        """An image (H, W, 3) uint8 in this view."""
+        turned = np.roll(rgb, self.columns, axis=1)
+        if self.tilt_deg:
+            tilted = _tilted(torch.from_numpy(turned).permute(2, 0, 1).float(), self.tilt_deg, "bilinear")
+            turned = tilted.permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
+        return np.ascontiguousarray(turned[:, ::-1] if self.flip else turned)
+
+    def unsee(self, seen: np.ndarray) -> np.ndarray:
+        """A map (H, W) of this view, turned back; after a tilt the nearest pixels of it."""
+        turned = seen[:, ::-1] if self.flip else seen
+        if self.tilt_deg:
+            turned = _tilted(torch.from_numpy(np.ascontiguousarray(turned))[None], -self.tilt_deg, "nearest")[0].numpy()
+        return np.roll(turned, -self.columns, axis=1)
 
 
-def unsee(values: np.ndarray, columns: int, flip: bool) -> np.ndarray:
-    """What `see` was given."""
-    return np.roll(values[:, ::-1] if flip else values, -columns, axis=1)
+def _tilted(values: Tensor, pitch_deg: float, mode: str) -> Tensor:
+    """A map (C, H, W) as a camera that looks up by so much sees it."""
+    return rotate(values[None], rotation_matrix(pitch_deg=pitch_deg), mode=mode)[0]
 
 
 class Agreement:
@@ -130,8 +156,8 @@ def estimate_views(
     estimate: Callable[[list[np.ndarray]], list[Estimate]], rgbs: list[np.ndarray], views: Views
 ) -> list[list[Estimate]]:
     """What a labeler says of panoramas (H, W, 3) uint8 of any sizes: of each an estimate a view, as it was seen."""
-    turns = zip(*(views.turns(rgb.shape[1]) for rgb in rgbs), strict=True)
-    by_view = [estimate([see(rgb, *turn) for rgb, turn in zip(rgbs, of_each, strict=True)]) for of_each in turns]
+    by_number = zip(*(views.of(rgb.shape[1]) for rgb in rgbs), strict=True)
+    by_view = [estimate([view.see(rgb) for view, rgb in zip(of_each, rgbs, strict=True)]) for of_each in by_number]
     return list(map(list, zip(*by_view, strict=True)))
 
 
@@ -148,8 +174,8 @@ def _added(estimates: Iterable[Estimate]) -> Agreement:
 
 
 def _upright(estimates: Sequence[Estimate], views: Views) -> list[Estimate]:
-    turns = views.turns(estimates[0].values.shape[1])
-    return [turned_back(one, *turn) for one, turn in zip(estimates, turns, strict=True)]
+    of_width = views.of(estimates[0].values.shape[1])
+    return [turned_back(one, view) for one, view in zip(estimates, of_width, strict=True)]
 
 
 def agreements(
@@ -182,10 +208,10 @@ class AgreementRanker:
         return [_upright(estimates, self._views) for estimates in estimate_views(labeler.estimate, rgbs, self._views)]
 
 
-def turned_back(view: Estimate, columns: int, flip: bool) -> Estimate:
-    """An estimate of what `see` gave, as one of what it was given."""
-    beyond = None if view.beyond_range is None else unsee(view.beyond_range, columns, flip)
-    return Estimate(unsee(view.values, columns, flip), beyond, view.nearer_m)
+def turned_back(seen: Estimate, view: View) -> Estimate:
+    """An estimate of what was seen in a view, as one of the panorama."""
+    beyond = None if seen.beyond_range is None else view.unsee(seen.beyond_range)
+    return Estimate(view.unsee(seen.values), beyond, seen.nearer_m)
 
 
 def confidence(spread: float | None) -> float:

@@ -21,6 +21,7 @@ import numpy as np
 from ...engine.steps.asset_settings import AssetUri
 from ...models.inference.embedded import check_model_folder
 from ...models.inference.predictor import QualityScorer
+from ...models.labelers.fusion import Patches
 from ...models.labelers.load import (
     Labeler,
     check_labeler,
@@ -52,6 +53,7 @@ class Ranker:
     model: AssetUri | None = None
     teachers: dict[str, AssetUri] = field(default_factory=dict)
     views: Views | None = None  # of consistency, by default four turns and their mirror images; of teachers, none
+    patches: Patches | None = None  # models of others see perspective views of these, fused, not the whole panorama
 
     def check_settings(self, where: str) -> None:
         """ValueError with one line for settings that the ranker does not have, or lacks."""
@@ -105,7 +107,8 @@ class Ranker:
                 raise ValueError(f"{self.model}: is no {self.ranker}: it judges {scorer.judges}")
             return scorer
         labelers = [
-            _load_labeler(labeler, weights.get(name), device, batch_size) for name, labeler in self._labelers().items()
+            _load_labeler(labeler, weights.get(name), device, batch_size, self.patches)
+            for name, labeler in self._labelers().items()
         ]
         return AgreementRanker(labelers, self.views or (Views() if self.ranker == "consistency" else None))
 
@@ -113,7 +116,8 @@ class Ranker:
 _TRAINED_BY = {"patchgan": "discriminator", "critic": "critic"}
 
 
-def _load_labeler(model: str, weights: str | None, device: str, batch_size: int) -> Labeler:
-    labeler = make_labeler(model, weights=weights, device=device, batch_size=batch_size)
+def _load_labeler(model: str, weights: str | None, device: str, batch_size: int, patches: Patches | None) -> Labeler:
+    seen_in = patches if split_reference(model)[0] else None  # ours see whole panoramas
+    labeler = make_labeler(model, weights=weights, device=device, batch_size=batch_size, patches=seen_in)
     check_metric(model, labeler.output)
     return labeler

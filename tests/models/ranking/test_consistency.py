@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dap_engine.models.labelers.load import Estimate
-from dap_engine.models.ranking.consistency import Agreement, Views, agreements, confidence, see, unsee
+from dap_engine.models.ranking.consistency import Agreement, View, Views, agreements, confidence
 from dap_engine.models.ranking.corruption import CORRUPTIONS, corrupted
 from tests.runs import noise_depth_m
 
@@ -32,18 +32,36 @@ def unsure_views(count: int = 8) -> list[np.ndarray]:
     return [room_m() * np.float32(1 + 0.02 * (number - count / 2)) for number in range(count)]
 
 
-@pytest.mark.parametrize("turn", [(0, False), (1, False), (13, True), (63, True)])
-def test_a_view_is_undone_exactly(turn):
+@pytest.mark.parametrize("view", [View(0), View(1), View(13, True), View(63, True)])
+def test_a_view_is_undone_exactly(view):
     depth_m = noise_depth_m(0, H)
-    assert (unsee(see(depth_m, *turn), *turn) == depth_m).all()
+    assert (view.unsee(view.see(depth_m)) == depth_m).all()
+
+
+@pytest.mark.parametrize("view", [View(5, False, 8.0), View(13, True, -12.0)])
+def test_a_tilt_is_undone_to_the_nearest_pixels(view):
+    """What is seen in the picture is found where it was: three bars, at the equator and towards a pole."""
+    rgb = np.zeros((64, 128, 3), np.uint8)
+    for row, column in ((30, 10), (20, 50), (44, 100)):
+        rgb[row : row + 6, column : column + 6] = 200
+    seen = view.see(rgb)
+    assert not np.array_equal(seen, np.roll(rgb, view.columns, axis=1))
+    found = view.unsee(seen[..., 0].astype(np.float32)) > 100
+    assert (found & (rgb[..., 0] > 100)).sum() / (found | (rgb[..., 0] > 100)).sum() > 0.6
+
+
+def test_a_tilt_is_up_and_down_in_turn_and_never_in_the_first_view():
+    assert [view.tilt_deg for view in Views(2, True, 5.0).of(64)] == [0, -5, 5, -5]
+    with pytest.raises(ValueError, match="tilt_deg"):
+        Views(tilt_deg=40.0)
 
 
 @pytest.mark.parametrize(("views", "count"), [(Views(), 8), (Views(4, False), 4), (Views(1, True), 2)])
 @pytest.mark.parametrize("width", [192, 1024])
 def test_turns_are_odd_spread_over_the_circle_and_all_different(views, count, width):
-    turns = list(views.turns(width))
-    assert len(turns) == len(set(turns)) == len(views) == count
-    columns = sorted({columns for columns, _ in turns})
+    seen = views.of(width)
+    assert len(seen) == len(set(seen)) == len(views) == count
+    columns = sorted({view.columns for view in seen})
     assert all(turn % 2 for turn in columns)
     assert np.diff([*columns, columns[0] + width]) == pytest.approx(width / len(columns), abs=2 * len(columns))
 
