@@ -5,7 +5,7 @@ So every rank has equally many batches of equal size, and a place in the epoch i
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -17,13 +17,6 @@ PADDING = -1
 """Number of a sample that only fills up a batch."""
 
 
-class Draw(NamedTuple):
-    """A sample's number in the shard set, and the epoch that it is drawn for (which seeds its augmentation)."""
-
-    number: int
-    epoch: int
-
-
 def shuffled(shard_sizes: Sequence[int], seed: int, epoch: int) -> np.ndarray:
     """A permutation of all sample numbers that visits shards window by window, so that few need to be open."""
     rng = np.random.Generator(np.random.PCG64([seed, epoch]))
@@ -33,7 +26,7 @@ def shuffled(shard_sizes: Sequence[int], seed: int, epoch: int) -> np.ndarray:
     return np.concatenate([rng.permutation(np.concatenate([members[s] for s in window])) for window in windows])
 
 
-class BatchOrder(Sampler[list[Draw]]):
+class BatchOrder(Sampler[list[int]]):
     """The batches of one rank, from a cursor (epoch, batch) on.
 
     In training the order is shuffled anew every epoch, and what does not fill a global batch is left out. In
@@ -61,16 +54,17 @@ class BatchOrder(Sampler[list[Draw]]):
         """Batches of a whole epoch, wherever the cursor stands; equal on all ranks."""
         return self.samples // self.global_batch_size if self.training else -(-self.samples // self.global_batch_size)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        epoch, size = self.epoch, self.batch_size
-        numbers = self._numbers(epoch)
-        for batch in range(self.batch, len(self)):
-            start = batch * self.global_batch_size + self.rank * size
-            yield [Draw(int(number), epoch) for number in numbers[start : start + size]]
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.numbers().tolist())
 
-    def _numbers(self, epoch: int) -> np.ndarray:
+    def numbers(self) -> np.ndarray:
+        """The samples (batches, batch_size) of this rank that are left of the epoch."""
+        whole = self._order()[: len(self) * self.global_batch_size]
+        return whole.reshape(len(self), self.world_size, self.batch_size)[self.batch :, self.rank]
+
+    def _order(self) -> np.ndarray:
         if self.training:
-            return shuffled(self.shard_sizes, self.seed, epoch)
+            return shuffled(self.shard_sizes, self.seed, self.epoch)
         padding = np.full(len(self) * self.global_batch_size - self.samples, PADDING)
         return np.concatenate([np.arange(self.samples), padding])
 

@@ -23,7 +23,7 @@ import lightning.pytorch as pl  # noqa: E402
 from ...engine.steps.limits import Pool  # noqa: E402
 from ...engine.storage.storage import Storage  # noqa: E402
 from ...models.data.loader import PanoramaDataModule  # noqa: E402
-from ...models.data.shards import ShardRef  # noqa: E402
+from ...models.data.shards import ShardRef, ShardSet, scan_shards  # noqa: E402
 from ..packing.index import read_index  # noqa: E402
 
 CHECKPOINTS = "checkpoints"
@@ -84,16 +84,17 @@ class DataConfig:
     def module(self, storage: Storage, column: str, ranks: int = 1) -> PanoramaDataModule:
         """The loaders over a packed column; raises ValueError if it is not packed."""
         entries = read_index(storage, column)
-        shards = {split: _refs(entries, column, split) for split in ("train", "val")}
+        train, validation = (
+            ShardSet(scan_shards(_refs(entries, column, split), storage), storage) for split in ("train", "val")
+        )
         return PanoramaDataModule(
-            shards["train"],
-            shards["val"],
+            train,
+            validation,
             image_height=self.image_height,
             batch_size=self.per_rank(ranks),
             num_workers=self.num_workers,
             seed=self.seed,
             augment=self.augment,
-            opener=storage.open,  # type: ignore[arg-type] - pyarrow's streams are files in all but type
         )
 
 
@@ -151,7 +152,9 @@ def fit(
             default_root_dir=folder,
         )
         trainer.fit(module, datamodule=data, ckpt_path=resume.fetch(Path(folder)), weights_only=True)
-        validate = bool(data.validation) and module.__class__.validation_step is not pl.LightningModule.validation_step
+        validate = (
+            len(data.validation) > 0 and module.__class__.validation_step is not pl.LightningModule.validation_step
+        )
         figures = trainer.validate(module, datamodule=data, verbose=False)[0] if validate else {}
     return {name: round(float(value), 6) for name, value in figures.items()}
 
