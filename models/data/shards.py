@@ -38,8 +38,8 @@ class ShardStorage(Protocol):
         """A seekable stream."""
         ...
 
-    def read_range(self, path: str, offset: int, size: int, /) -> bytes:
-        """Bytes of a file; raises an OSError or EOFError that names it."""
+    def peek(self, path: str, offset: int, size: int, /) -> bytes:
+        """Bytes of a file, fewer where it ends; raises an OSError that names it."""
         ...
 
 
@@ -49,7 +49,7 @@ class LocalFiles:
     def open(self, path: str) -> IO[bytes]:
         return open(path, "rb")
 
-    def read_range(self, path: str, offset: int, size: int) -> bytes:
+    def peek(self, path: str, offset: int, size: int) -> bytes:
         with open(path, "rb") as file:
             file.seek(offset)
             return file.read(size)
@@ -109,11 +109,11 @@ def _place(name: str, member: tarfile.TarInfo | None) -> dict[str, int]:
     return {f"{name}_offset": member.offset_data if member else -1, f"{name}_bytes": member.size if member else -1}
 
 
-def scan_shards(shards: Sequence[ShardRef], storage: ShardStorage | None = None) -> pa.Table:
-    """The index of several shards, each of which is read once; ValueError if one does not hold what it should."""
+def scan_shards(shards: Sequence[ShardRef], storage: ShardStorage | None = None, folder: str = "") -> pa.Table:
+    """The index of shards in a folder, each of which is read once; ValueError if one does not hold what it should."""
     storage, tables = storage or LocalFiles(), [INDEX_SCHEMA.empty_table()]
     for url, samples in shards:
-        with storage.open(url) as stream:
+        with storage.open(folder + url) as stream:
             tables.append(scan_shard(stream, url))
         if len(tables[-1]) != samples:
             raise ValueError(f"shard {url} holds {len(tables[-1])} samples where {samples} were promised")
@@ -139,7 +139,7 @@ class ShardSet:
         self._sources, self._source_names = _figures(source.indices), source.dictionary.to_pylist()
         self._jpg_offset, self._jpg_bytes, self._depth_offset, self._depth_bytes = map(_figures, places)
         changes = np.flatnonzero(np.diff(self._shards)) + 1
-        self.sizes: list[int] = np.diff([0, *changes, len(self)]).tolist() if len(self) else []
+        self.sizes: list[int] = np.diff(np.concatenate([[0], changes, [len(self)]])).tolist() if len(self) else []
         """Samples of each shard."""
 
     def __len__(self) -> int:
@@ -158,7 +158,7 @@ class ShardSet:
         start = min((offset for offset in offsets if offset >= 0), default=_HEADER_BYTES) - _HEADER_BYTES
         end = max(offset + size for offset, size in zip(offsets, sizes, strict=True))
         url = self._folder + self._shard_names[self._shards[number]]
-        data = self.storage.read_range(url, start, max(end - start, 0))
+        data = self.storage.peek(url, start, max(end - start, 0))
         key = self._keys[number].as_py()
         try:
             depth_png, jpg = (_member(data, o - start, s) for o, s in zip(offsets, sizes, strict=True))

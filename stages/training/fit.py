@@ -23,8 +23,7 @@ import lightning.pytorch as pl  # noqa: E402
 from ...engine.steps.limits import Pool  # noqa: E402
 from ...engine.storage.storage import Storage  # noqa: E402
 from ...models.data.loader import PanoramaDataModule  # noqa: E402
-from ...models.data.shards import ShardRef, ShardSet, scan_shards  # noqa: E402
-from ..packing.index import read_index  # noqa: E402
+from ..packing.samples import open_samples  # noqa: E402
 
 CHECKPOINTS = "checkpoints"
 
@@ -83,10 +82,7 @@ class DataConfig:
 
     def module(self, storage: Storage, column: str, ranks: int = 1) -> PanoramaDataModule:
         """The loaders over a packed column; raises ValueError if it is not packed."""
-        entries = read_index(storage, column)
-        train, validation = (
-            ShardSet(scan_shards(_refs(entries, column, split), storage), storage) for split in ("train", "val")
-        )
+        train, validation = (open_samples(storage, column, split) for split in ("train", "val"))
         return PanoramaDataModule(
             train,
             validation,
@@ -228,7 +224,3 @@ def quiet_lightning() -> None:
         *of_ranks,
     ):
         warnings.filterwarnings("ignore", message=message)
-
-
-def _refs(entries: list[dict[str, Any]], column: str, split: str) -> list[ShardRef]:
-    return [ShardRef(f"{column}/{entry['name']}", entry["samples"]) for entry in entries if entry["split"] == split]

@@ -20,7 +20,7 @@ class InMemory:
         self.asked.append(f"open {path}")
         return io.BytesIO(self.content)
 
-    def read_range(self, path: str, offset: int, size: int) -> bytes:
+    def peek(self, path: str, offset: int, size: int) -> bytes:
         self.asked.append(f"range {path}")
         return self.content[offset : offset + size]
 
