@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 from ..engine.records.column import Column, TarColumn
 from ..engine.rundir.receipts import Receipt
 from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
-from .packing.assignment import ASSIGNMENT, BESIDE, INDEX, SAMPLES, assigned, shard_groups, write_assignment
+from .packing.assignment import ASSIGNMENT, BESIDE, INDEX, SAMPLES, make_assignment, shard_groups
 from .packing.index import read_index
 from .packing.samples import write_samples
 from .packing.shard import PackShard
-from .packing.shuffle import RepeatedKeyError, Shuffle
-from .packing.sources import Source, all_rows, origins
+from .packing.shuffle import RepeatedKeyError
+from .packing.sources import Source, origins
 
 
 @dataclass
@@ -75,19 +75,18 @@ class Pack(Barrier):
     def _write_assignment(self, context: BarrierContext) -> None:
         parts = [origin for source in self.sources for origin in origins(context.inputs, source)]
         with context.scratch() as scratch:
-            shuffle, path = Shuffle(scratch, self.seed), scratch / f"{ASSIGNMENT}.parquet"
-            for rows in all_rows(context.run, iter(parts)):
-                shuffle.add(rows)
+            path = scratch / f"{ASSIGNMENT}.parquet"
             try:
-                samples = write_assignment(path, assigned(shuffle, self.splits, self.samples_per_shard), parts)
+                samples, assigned = make_assignment(
+                    context.run, parts, path, splits=self.splits, per_shard=self.samples_per_shard, seed=self.seed
+                )
             except RepeatedKeyError as error:
                 one, other = (parts[number].source for number in error.rows["origin"].to_pylist())
-                raise BarrierError(
-                    f"sample {error.rows['key'][0].as_py()!r} comes from {one} and from {other}"
-                ) from error
-            if not samples:
+                key = error.rows["key"][0].as_py()
+                raise BarrierError(f"sample {key!r} comes from {one} and from {other}") from error
+            if not assigned:
                 raise BarrierError(f"nothing to pack: no sample of the splits {self.splits} in {list(self.reads)}")
-            context.commit(ASSIGNMENT, path, shuffle.rows, samples)
+            context.commit(ASSIGNMENT, path, samples, assigned)
 
     def _write_index(self, context: BarrierContext, shards: Sequence[str]) -> None:
         """The table of samples, then the index: who finds the index finds all that it is about."""

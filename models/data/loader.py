@@ -1,6 +1,6 @@
 """Batches of panoramas with depth from packed shards, for Lightning: seeded, equal on all ranks, resumable."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -102,7 +102,8 @@ class PanoramaLoader:
 class PanoramaDataModule(LightningDataModule):
     """Training and validation loaders over packed shards, for the rank, world and device of the trainer.
 
-    `augment` is the strength of the photometric augmentation; 0 is no augmentation at all, not even turns.
+    `augment` is the strength of the photometric augmentation; 0 is no augmentation at all, not even turns. `mixture`
+    gives each source of the training samples its weight in every batch; without it, they come as they are.
     """
 
     def __init__(
@@ -115,11 +116,13 @@ class PanoramaDataModule(LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         augment: float = 1.0,
+        mixture: Mapping[str, float] | None = None,
     ):
         super().__init__()
         self.train, self.validation = train, validation
         self.image_height, self.batch_size, self.num_workers = image_height, batch_size, num_workers
         self.seed, self.augment = seed, augment
+        self.mixture = train.mixture(mixture) if mixture else None
 
     def train_dataloader(self) -> PanoramaLoader:
         return self.loader(training=True, **self._placement())
@@ -140,6 +143,7 @@ class PanoramaDataModule(LightningDataModule):
             training=training,
             rank=rank,
             world_size=world_size,
+            mixture=self.mixture if training else None,
         )
         return PanoramaLoader(samples, order, recipe, self.num_workers, device)
 

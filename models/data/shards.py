@@ -9,13 +9,15 @@ rank the same count.
 import copy
 import json
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 from webdataset.tariterators import base_plus_ext
+
+from .order import Mixture
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -144,6 +146,14 @@ class ShardSet:
 
     def __len__(self) -> int:
         return len(self._shards)
+
+    def mixture(self, weights: Mapping[str, float]) -> Mixture:
+        """The mixture of these sources; ValueError unless every source of the samples has a weight, and no other."""
+        there = [name for number, name in enumerate(self._source_names) if (self._sources == number).any()]
+        if sorted(weights) != sorted(there) or min(weights.values()) < 0 or not any(weights.values()):
+            raise ValueError(f"mixture {dict(weights)}: needs a weight for each of {sorted(there)}, 0 for none of it")
+        total = sum(weights.values())
+        return Mixture(self._sources, tuple(weights.get(name, 0.0) / total for name in self._source_names))
 
     def reopened(self) -> "ShardSet":
         """The same samples for another process: with connections of its own."""

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from ...engine.rundir.rundir import RunDir
 from .shuffle import Shuffle
-from .sources import PARTS, Origin
+from .sources import PARTS, Origin, all_rows
 
 # Outputs of a packed column beside its shards. In a run directory the assignment is called `deal`: deal.parquet.
 ASSIGNMENT, SAMPLES, INDEX = "deal", "samples", "index"
@@ -60,6 +60,19 @@ def shard_groups(table: pq.ParquetFile) -> dict[str, int]:
     return {name: group for group, name in enumerate(names)}
 
 
+def make_assignment(
+    run: RunDir, origins: Sequence[Origin], path: Path, *, splits: Sequence[str], per_shard: int, seed: int
+) -> tuple[int, int]:
+    """Writes the assignment of all samples of some shards; returns how many there are, and how many are assigned.
+
+    Works in the folder of `path`, in memory that does not grow. Raises RepeatedKeyError.
+    """
+    shuffle = Shuffle(path.parent, seed)
+    for rows in all_rows(run, iter(origins)):
+        shuffle.add(rows)
+    return shuffle.rows, _write(path, assigned(shuffle, splits, per_shard), origins)
+
+
 def assigned(shuffle: Shuffle, splits: Sequence[str], per_shard: int) -> Iterator[tuple[str, pa.Table]]:
     """Rows by shard `<split>-<n>`: each split in the order of the shuffle, in shards as even as can be."""
     counts: Counter[str] = Counter()
@@ -75,8 +88,8 @@ def assigned(shuffle: Shuffle, splits: Sequence[str], per_shard: int) -> Iterato
                 waiting, number, given = [waiting[0].slice(size)], number + 1, given + size
 
 
-def write_assignment(path: Path, shards: Iterator[tuple[str, pa.Table]], origins: Sequence[Origin]) -> int:
-    """Writes the table, with a row group a shard; returns how many samples it holds."""
+def _write(path: Path, shards: Iterator[tuple[str, pa.Table]], origins: Sequence[Origin]) -> int:
+    """Writes a row group a shard; returns the number of samples."""
     sources, samples = pa.array([origin.source for origin in origins], pa.string()), 0
     paths = {part: pa.array([origin.path(part) for origin in origins], pa.string()) for part in PARTS}
     with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:

@@ -7,7 +7,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,7 +65,8 @@ class DataConfig:
     """How batches are made from packed shards.
 
     `batch_size` counts a step's images on all ranks together, so that weights do not depend on where they are trained;
-    `num_workers` is the loader's, per rank; `augment` is the strength, 0 for none.
+    `num_workers` is the loader's, per rank; `augment` is the strength, 0 for none; `mixture` gives each source its
+    weight in every batch, where samples are not to come as often as they are there.
     """
 
     image_height: int = 512
@@ -73,6 +74,7 @@ class DataConfig:
     num_workers: int = 2
     augment: float = 1.0
     seed: int = 0
+    mixture: dict[str, float] = field(default_factory=dict)
 
     def per_rank(self, ranks: int) -> int:
         """A rank's part of a batch; raises ValueError if the ranks cannot share it evenly."""
@@ -91,6 +93,7 @@ class DataConfig:
             num_workers=self.num_workers,
             seed=self.seed,
             augment=self.augment,
+            mixture=self.mixture,
         )
 
 

@@ -156,3 +156,11 @@ def test_a_bad_sample_in_a_worker_is_named(tmp_path: Path) -> None:
     Path(shard.url).write_bytes(data[:at] + bytes(100) + data[at + 100 :])
     with pytest.raises(ValueError, match="sample s-000"):
         list(_module([shard], num_workers=1, batch_size=1).loader(training=False))
+
+
+def test_a_batch_holds_the_mixture_of_its_sources(tmp_path: Path) -> None:
+    shards = [write_shard(tmp_path / f"{name}.tar", 6, seed=0, source=name) for name in ("sim", "labels")]
+    loader = _module(shards, batch_size=4, mixture={"labels": 3, "sim": 1}, num_workers=1).loader(training=True)
+    assert [sorted(batch["source"]) for batch in loader] == [["labels"] * 3 + ["sim"]] * 3
+    with pytest.raises(ValueError, match=r"mixture \{'sim': 1\}: needs a weight for each of \['labels', 'sim'\]"):
+        _module(shards, mixture={"sim": 1})
