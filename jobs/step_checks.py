@@ -9,6 +9,8 @@ from itertools import zip_longest
 from threading import Lock
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from ..engine.planning.recipe import Node
 from ..engine.rundir.receipts import Receipt
 from ..engine.rundir.rundir import RunDir
@@ -16,7 +18,7 @@ from ..engine.steps.step import Step
 from ..engine.verification.inspection import Content, inspect_object, listed
 from ..engine.verification.recipe_check import StepChecks
 from ..stages.pack import Pack
-from ..stages.packing.assignment import ASSIGNMENT, INDEX, first_rows, rows_of_shard
+from ..stages.packing.assignment import ASSIGNMENT, BESIDE, INDEX, SAMPLES, first_rows, rows_of_shard
 from ..stages.packing.index import read_index
 from ..stages.packing.shard import PackShard
 from ..stages.select import Select
@@ -39,7 +41,7 @@ class RunStepChecks(StepChecks):
 
     def maker(self, node: Node, receipt: Receipt) -> Step | None:
         """A packed shard's receipt names the stage that packs one shard, and the assignment that it followed."""
-        if not isinstance(node.step, Pack) or receipt.shard in (ASSIGNMENT, INDEX):
+        if not isinstance(node.step, Pack) or receipt.shard in BESIDE:
             return node.step
         assignment, _ = self._assignment(receipt.column)
         return PackShard(receipt.column, assignment.output.path, assignment.output.sha256) if assignment else None
@@ -54,6 +56,8 @@ class RunStepChecks(StepChecks):
             yield from _index_problems(self._run, receipt)
         elif isinstance(node.step, Pack) and receipt.shard == ASSIGNMENT:
             yield from _misplaced(self._run, receipt)
+        elif isinstance(node.step, Pack) and receipt.shard == SAMPLES:
+            yield from _misplaced_samples(self._run, receipt)
         elif isinstance(node.step, Pack) and self._assignment(receipt.column)[1]:
             yield from _not_as_assigned(self._run, receipt, contents[receipt.column])
 
@@ -114,6 +118,19 @@ def _misplaced(run: RunDir, receipt: Receipt) -> Iterator[str]:
                 return
 
 
+def _misplaced_samples(run: RunDir, receipt: Receipt) -> Iterator[str]:
+    """The first sample of a packed shard that is not where the table of samples says; one of each is looked up."""
+    with run.storage.open(receipt.output.path) as stream:
+        table = pq.ParquetFile(stream)
+        for group in range(table.num_row_groups):
+            for row in table.read_row_group(group).slice(0, 1).to_pylist():
+                path = f"{receipt.column}/{row['shard']}"
+                part = {"path": path, "offset": row["jpg_offset"], "bytes": row["jpg_bytes"]}
+                if not _lies_there(run, part, f"{row['key']}.jpg"):
+                    yield f"{receipt.output.path}: {row['key']}.jpg is not where it says in {path}"
+                    return
+
+
 def _lies_there(run: RunDir, part: Mapping[str, Any], name: str) -> bool:
     """Whether the header before some bytes of a tar names them; where a source is cut or gone, others say so."""
     try:
@@ -129,7 +146,7 @@ def _lies_there(run: RunDir, part: Mapping[str, Any], name: str) -> bool:
 def _index_problems(run: RunDir, receipt: Receipt) -> Iterator[str]:
     """The index lists every packed shard, with what its receipt says."""
     column, path = receipt.column, receipt.output.path
-    receipts = {shard: it for shard, it in run.receipts(column).items() if shard not in (ASSIGNMENT, INDEX)}
+    receipts = {shard: it for shard, it in run.receipts(column).items() if shard not in BESIDE}
     try:
         entries = {entry["name"].removesuffix(".tar"): entry for entry in read_index(run.storage, column)}
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import pyarrow as pa
+
 from ..storage.hashing import canonical_json
 from .keys import ColumnError, RisingKeys, UniqueKeys, check_key
 from .sample import Row
@@ -113,3 +115,47 @@ def index_tar(stream: IO[bytes]) -> Iterator[Member]:
                 yield Member(check_key(key), field, member.offset_data, member.size)
     except tarfile.TarError as error:
         raise ColumnError(f"broken tar: {error}") from error
+
+
+PLACE = pa.struct([("offset", pa.int64()), ("bytes", pa.int64())])
+FACTS = ("split", "scene", "video_id", "source")  # what steps that see whole columns ask of a sample's json
+HEADER_BYTES = 512  # of the header that a member's content follows
+
+
+def tabulate_tar(stream: IO[bytes]) -> pa.Table:
+    """A row a sample: key, the FACTS of its json, and the PLACE of each of its fields, null for what is not there.
+
+    Reads headers and json alone. Raises ColumnError.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    fields: dict[str, None] = {}
+    for member in list(index_tar(stream)):
+        row = rows.setdefault(member.key, {"key": member.key})
+        row[member.field] = {"offset": member.offset, "bytes": member.bytes}
+        fields[member.field] = None
+        if member.field == "json":
+            stream.seek(member.offset)
+            row |= _facts(stream.read(member.bytes))
+    schema = [("key", pa.string()), *((fact, pa.string()) for fact in FACTS), *((field, PLACE) for field in fields)]
+    return pa.Table.from_pylist(list(rows.values()), schema=pa.schema(schema))
+
+
+def _facts(data: bytes) -> dict[str, str]:
+    try:
+        values = json.loads(data)
+    except ValueError:
+        return {}
+    if not isinstance(values, dict):
+        return {}
+    return {fact: values[fact] for fact in FACTS if isinstance(values.get(fact), str)}
+
+
+def content_at(data: bytes, start: int, size: int, name: str) -> bytes:
+    """The content of a member, whose header `data` holds just before `start`; ColumnError if it is another's."""
+    try:
+        header = tarfile.TarInfo.frombuf(data[start - HEADER_BYTES : start], "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        raise ColumnError(f"no {name} lies there: {error}") from error
+    if (header.name, header.size) != (name, size) or len(data) < start + size:
+        raise ColumnError(f"no {name} of {size} bytes lies there")
+    return data[start : start + size]

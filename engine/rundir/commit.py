@@ -7,7 +7,8 @@ protocol of five steps:
    object store has no locks: write a claim, `receipts/<column>/<shard>.claims/<attempt>`, so that others can see it.
 2. Delete the old receipt if its output is about to change. Else a kill after step 3 would leave a receipt that names
    bytes that were replaced.
-3. Publish the output, then the table of drops, each whole or not at all.
+3. Publish the output, then the table of drops, each whole or not at all. (What a tar holds is written down before: that
+   table is named by the content of the tar, so that no other attempt can take it for its own.)
 4. Write the receipt. From here on the shard is done.
 5. On a store, list the claims. Another claim, or a trace of one, means that the two attempts overlapped: read back what
    is stored, and keep the receipt only if the hashes agree; else go back to step 2, three times at most. Then delete
@@ -36,6 +37,7 @@ from ..storage.faults import reported_as
 from ..storage.storage import Storage, hash_local
 from .drops import count_codes, write_drops
 from .listing import claim_path, error_path, is_claim, receipt_path, retry_path
+from .members import forget_members, note_members
 from .receipts import Basis, Receipt
 from .rundir import RunDir
 
@@ -68,6 +70,7 @@ def commit(
         OverlapError: other attempts at the shard kept getting in between; the shard counts as not done.
     """
     sha256 = hash_local(local)
+    note_members(run.storage, column, shard, sha256, local)
     with _exclusive(run, column, shard) as claim:
         before = run.receipt(column, shard)
         attempt = before.attempt + 1 if before else 1
@@ -89,6 +92,8 @@ def commit(
             run.storage.write_bytes(receipt_path(column, shard), receipt.to_bytes())
             if stands := _stored_receipt(run, receipt, claim):
                 clear_failure(run, column, shard)
+                if before and before.output.sha256 != stands.output.sha256:
+                    forget_members(run.storage, before)
                 return stands
             if run.storage.is_local:  # moved, not copied
                 break
@@ -131,6 +136,7 @@ def delete_output(run: RunDir, receipt: Receipt) -> None:
         run.storage.delete(path(receipt.column, receipt.shard))
     for output in filter(None, (receipt.output, receipt.drops_output)):
         run.storage.delete_all(output.path)
+    forget_members(run.storage, receipt)
 
 
 def clean_claims(run: RunDir, column: str) -> None:

@@ -33,6 +33,10 @@ class LocalDisk:
             file.seek(offset)
             return file.read(size)
 
+    def peek(self, location: str, offset: int, size: int | None) -> bytes:
+        """Bytes of a file."""
+        return self.read_part(location, offset, -1 if size is None else size)
+
     def put(self, local: Path, location: str) -> None:
         """Moves a finished file of the same disk to its place, durably."""
         target = Path(location)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import IO
 from urllib.parse import parse_qsl, urlencode
 
@@ -19,6 +20,7 @@ _SILENCE_S = 10.0  # without a single byte
 _ONLY_IN_URIS = {"tls_verify_certificates", "smart_defaults"}  # options that pyarrow takes in no other way
 _UPLOAD_BYTES = 80 << 20  # eight parts of an upload, sent side by side
 _BUFFER_BYTES = 64 << 10
+_KNOWN_OBJECTS = 10_000  # some hundred bytes each
 _FIRST_READ_BYTES, _LONGEST_READ_BYTES = 256 << 10, 8 << 20
 
 
@@ -72,6 +74,8 @@ class ObjectStore:
 
     def __init__(self, filesystem: fs.FileSystem) -> None:
         self.filesystem = filesystem
+        self._known: dict[str, Future[_Version]] = {}
+        self._lock = Lock()
 
     def open(self, location: str, retry_policy: RetryPolicy, name: str) -> IO[bytes]:
         """A readable, seekable stream; raises StorageError when the object is replaced while it is read."""
@@ -84,6 +88,26 @@ class ObjectStore:
     def read_part(self, location: str, offset: int, size: int) -> bytes:
         """Bytes of an object; fewer where it ends."""
         return _Version(self.filesystem, location).read(offset, size)
+
+    def peek(self, location: str, offset: int, size: int | None) -> bytes:
+        """Bytes of an object, in one request once it is known; whether it is still the same is not looked after."""
+        return self._version(location).peek(offset, size)
+
+    def _version(self, location: str) -> _Version:
+        """An object as it was when it was first asked for here; of several threads one asks."""
+        with self._lock:
+            if len(self._known) >= _KNOWN_OBJECTS:
+                self._known.clear()
+            version = Future[_Version]()
+            known = self._known.setdefault(location, version)
+        if known is version:
+            try:
+                version.set_result(_Version(self.filesystem, location))
+            except BaseException as error:  # noqa: BLE001 - all who wait are told
+                with self._lock:
+                    self._known.pop(location, None)
+                version.set_exception(error)
+        return known.result()
 
     def put(self, local: Path, location: str) -> None:
         """Uploads a local file.
@@ -175,19 +199,21 @@ class _Version:
 
     def read(self, offset: int, size: int | None) -> bytes:
         """Bytes from `offset` on: so many, or up to the end of the object."""
-        left = max(self.size - offset, 0)
-        size = left if size is None else min(size, left)
-        if size == 0:
-            return b""
         try:
-            data = self._file.read_at(size, offset)
+            data = self.peek(offset, size)
         except OSError as error:
             if not self._is_current():
                 raise ReplacedError("replaced while it was read") from error
             raise
-        if not self._is_current():
+        if data and not self._is_current():
             raise ReplacedError("replaced while it was read")
         return data
+
+    def peek(self, offset: int, size: int | None) -> bytes:
+        """The same, without a look afterwards."""
+        left = max(self.size - offset, 0)
+        size = left if size is None else min(size, left)
+        return self._file.read_at(size, offset) if size else b""
 
     def _is_current(self) -> bool:
         try:

@@ -183,6 +183,14 @@ class Storage:
             raise EOFError(f"{self._name(path)}: ends {size - len(data)} bytes short of {offset}+{size}")
         return data
 
+    def peek(self, path: str, offset: int = 0, size: int | None = None) -> bytes:
+        """Bytes of an object, fewer where it ends: in one request, after one that an object costs a process once.
+
+        Meanwhile the object may have been replaced: for what never is, or whose content shows it.
+        """
+        location = self.locate(path)
+        return self._try(path, lambda: self._store.peek(location, offset, size))
+
     def read_many(self, paths: list[str]) -> list[bytes]:
         """Small objects, read side by side, in the order asked for."""
         return self._side_by_side(self.read_bytes, paths)

@@ -89,10 +89,13 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
-def decode_units(data: bytes) -> np.ndarray:
-    """The bytes of a PNG to uint16 units (H, W); ValueError if they are not a whole 16-bit gray PNG."""
+def decode_units(data: bytes, out: np.ndarray | None = None) -> np.ndarray:
+    """The bytes of a PNG to uint16 units (H, W); ValueError if they are not a whole 16-bit gray PNG.
+
+    `out` of the same size may be written to, and is what is returned then.
+    """
     _check_header(data)
-    units = _decode_own(data)
+    units = _decode_own(data, out)
     if units is None:
         units = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if units is None or units.dtype != np.uint16 or units.ndim != 2:
@@ -100,7 +103,7 @@ def decode_units(data: bytes) -> np.ndarray:
     return units
 
 
-def _decode_own(data: bytes) -> np.ndarray | None:
+def _decode_own(data: bytes, out: np.ndarray | None) -> np.ndarray | None:
     """Units of a map as `encode_units` writes it: one IDAT, not interlaced, "up" in every row; None for any other."""
     width, height, *_, interlaced = _HEADER.unpack(data[16:29])
     size, kind = struct.unpack(">I4s", data[_HEADER_BYTES : _HEADER_BYTES + 8])
@@ -124,7 +127,9 @@ def _decode_own(data: bytes) -> np.ndarray | None:
     samples = filtered[:, 1:].copy()
     for above, row in pairwise(samples):  # eight times as fast as np.add.accumulate
         np.add(above, row, out=row)
-    return samples.view(">u2").astype(np.uint16)
+    units = out if out is not None and out.shape == (height, width) else np.empty((height, width), np.uint16)
+    np.copyto(units, samples.view(">u2"))
+    return units
 
 
 def decode_depth_png(data: bytes) -> DepthMap:

@@ -5,7 +5,8 @@ So every rank has equally many batches of equal size, and a place in the epoch i
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -17,34 +18,71 @@ PADDING = -1
 """Number of a sample that only fills up a batch."""
 
 
-class Draw(NamedTuple):
-    """A sample's number in the shard set, and the epoch that it is drawn for (which seeds its augmentation)."""
+def shuffled(shard_sizes: Sequence[int], seed: int, epoch: int, again: int = 0) -> np.ndarray:
+    """A permutation of all sample numbers that visits shards window by window, so that few need to be open.
 
-    number: int
-    epoch: int
-
-
-def shuffled(shard_sizes: Sequence[int], seed: int, epoch: int) -> np.ndarray:
-    """A permutation of all sample numbers that visits shards window by window, so that few need to be open."""
-    rng = np.random.Generator(np.random.PCG64([seed, epoch]))
+    `again` counts the permutations of one epoch.
+    """
+    rng = np.random.Generator(np.random.PCG64([seed, epoch, again] if again else [seed, epoch]))
     members = np.split(np.arange(sum(shard_sizes)), np.cumsum(shard_sizes)[:-1])
     shards = rng.permutation(len(shard_sizes)).tolist()
     windows = (shards[at : at + WINDOW] for at in range(0, len(shards), WINDOW))
     return np.concatenate([rng.permutation(np.concatenate([members[s] for s in window])) for window in windows])
 
 
-class BatchOrder(Sampler[list[Draw]]):
+@dataclass(frozen=True)
+class Mixture:
+    """A share for each source: `sources` (samples,) says which one a sample is of, `shares` sum to 1."""
+
+    sources: np.ndarray
+    shares: tuple[float, ...]
+
+    def order(self, length: int, shard_sizes: Sequence[int], seed: int, epoch: int) -> np.ndarray:
+        """`length` sample numbers, of which every stretch holds the shares, to less than two samples of a source.
+
+        Sample j of a source with share w has its turn at (j + ½) / w. A source comes in the order of the shuffle; one
+        that has been seen whole comes again, in another.
+        """
+        turns, numbers = [], []
+        for source, share in enumerate(self.shares):
+            count = int(np.ceil(length * share)) + 1 if share else 0
+            numbers.append(self._repeated(source, count, shard_sizes, seed, epoch))
+            turns.append((np.arange(count) + 0.5) / (share or 1.0))
+        return np.concatenate(numbers)[np.argsort(np.concatenate(turns), kind="stable")][:length]
+
+    def _repeated(self, source: int, count: int, shard_sizes: Sequence[int], seed: int, epoch: int) -> np.ndarray:
+        parts, missing = [np.empty(0, np.int64)], count
+        while missing > 0:
+            whole = shuffled(shard_sizes, seed, epoch, len(parts) - 1)
+            parts.append(whole[self.sources[whole] == source][:missing])
+            missing -= len(parts[-1])
+        return np.concatenate(parts)
+
+
+class BatchOrder(Sampler[list[int]]):
     """The batches of one rank, from a cursor (epoch, batch) on.
 
-    In training the order is shuffled anew every epoch, and what does not fill a global batch is left out. In
-    validation every sample comes exactly once, in order, and the last batches are filled with `PADDING`.
+    In training the order is shuffled anew every epoch, and what does not fill a global batch is left out. With a
+    mixture, an epoch is as long as without, and sources come as often as their shares say. In validation every
+    sample comes exactly once, in order, and the last batches are filled with `PADDING`.
     """
 
-    def __init__(self, shard_sizes: Sequence[int], *, batch_size: int, seed: int, training: bool, rank=0, world_size=1):
+    def __init__(
+        self,
+        shard_sizes: Sequence[int],
+        *,
+        batch_size: int,
+        seed: int,
+        training: bool,
+        rank: int = 0,
+        world_size: int = 1,
+        mixture: Mixture | None = None,
+    ):
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} does not exist in a world of {world_size}")
         self.shard_sizes, self.batch_size = list(shard_sizes), batch_size
         self.seed, self.training, self.rank, self.world_size = seed, training, rank, world_size
+        self.mixture = mixture
         self.epoch = self.batch = 0
         if len(self) == 0:
             raise ValueError(f"{self.samples} samples do not fill one batch of {batch_size} on {world_size} ranks")
@@ -61,16 +99,19 @@ class BatchOrder(Sampler[list[Draw]]):
         """Batches of a whole epoch, wherever the cursor stands; equal on all ranks."""
         return self.samples // self.global_batch_size if self.training else -(-self.samples // self.global_batch_size)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        epoch, size = self.epoch, self.batch_size
-        numbers = self._numbers(epoch)
-        for batch in range(self.batch, len(self)):
-            start = batch * self.global_batch_size + self.rank * size
-            yield [Draw(int(number), epoch) for number in numbers[start : start + size]]
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.numbers().tolist())
 
-    def _numbers(self, epoch: int) -> np.ndarray:
+    def numbers(self) -> np.ndarray:
+        """The samples (batches, batch_size) of this rank that are left of the epoch."""
+        whole = self._order()[: len(self) * self.global_batch_size]
+        return whole.reshape(len(self), self.world_size, self.batch_size)[self.batch :, self.rank]
+
+    def _order(self) -> np.ndarray:
+        if self.training and self.mixture:
+            return self.mixture.order(self.samples, self.shard_sizes, self.seed, self.epoch)
         if self.training:
-            return shuffled(self.shard_sizes, self.seed, epoch)
+            return shuffled(self.shard_sizes, self.seed, self.epoch)
         padding = np.full(len(self) * self.global_batch_size - self.samples, PADDING)
         return np.concatenate([np.arange(self.samples), padding])
 
@@ -89,5 +130,6 @@ class BatchOrder(Sampler[list[Draw]]):
             raise ValueError(f"cannot resume order {state['order']} with {self._identity()}")
         self.epoch, self.batch = state["epoch"], state["batch"]
 
-    def _identity(self) -> dict[str, int]:
-        return {"seed": self.seed, "samples": self.samples, "global_batch_size": self.global_batch_size}
+    def _identity(self) -> dict[str, Any]:
+        identity = {"seed": self.seed, "samples": self.samples, "global_batch_size": self.global_batch_size}
+        return identity | ({"mixture": list(self.mixture.shares)} if self.mixture else {})

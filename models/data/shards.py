@@ -1,31 +1,60 @@
 """Random access to the samples of WebDataset shards.
 
-A shard is a tar whose members KEY.jpg, KEY.depth.png, KEY.json stand side by side. Its index (where each member's
-bytes lie) is read from the tar headers alone; after that any sample is one seek away, so that shuffling is a
-permutation of numbers, and skipping to the middle of an epoch reads nothing. webdataset's own pipeline streams: it
-can neither skip nor resume, nor give every rank the same count.
+A shard is a tar whose members KEY.jpg, KEY.depth.png, KEY.json stand side by side. An index says where the bytes of
+each sample lie, so that any sample is one range read away, shuffling is a permutation of numbers, and skipping to the
+middle of an epoch reads nothing. webdataset's own pipeline streams: it can neither skip nor resume, nor give every
+rank the same count.
 """
 
+import copy
 import json
 import tarfile
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import accumulate
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any, NamedTuple, Protocol
 
+import numpy as np
+import pyarrow as pa
 from webdataset.tariterators import base_plus_ext
 
-Opener = Callable[[str], BinaryIO]
-"""Opens a shard's URL as a seekable binary stream; must pickle, since it goes to worker processes."""
+from .order import Mixture
 
-OPEN_SHARDS = 32
-"""Shards that a process keeps open, with their indices; an order of samples should stay within about as many."""
+INDEX_SCHEMA = pa.schema(
+    [
+        ("key", pa.large_string()),
+        ("shard", pa.dictionary(pa.int32(), pa.string())),  # the name of the tar
+        ("source", pa.dictionary(pa.int32(), pa.string())),
+        *((name, pa.int64()) for name in ("jpg_offset", "jpg_bytes", "depth_offset", "depth_bytes")),
+    ]
+)
+"""One row a sample, shard by shard: where its image and its depth PNG lie in the tar; −1 for what it lacks."""
+
+_HEADER_BYTES = 512
+_DEFAULT_SOURCE = "labelled"
 
 
-def open_local(url: str) -> BinaryIO:
-    return open(url, "rb")
+class ShardStorage(Protocol):
+    """Where shards lie. It is copied for every process that reads, so that no connection is shared."""
+
+    def open(self, path: str, /) -> IO[bytes]:
+        """A seekable stream."""
+        ...
+
+    def peek(self, path: str, offset: int, size: int, /) -> bytes:
+        """Bytes of a file, fewer where it ends; raises an OSError that names it."""
+        ...
+
+
+class LocalFiles:
+    """Shards that are named by their paths on this machine."""
+
+    def open(self, path: str) -> IO[bytes]:
+        return open(path, "rb")
+
+    def peek(self, path: str, offset: int, size: int) -> bytes:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
 
 
 class ShardRef(NamedTuple):
@@ -35,79 +64,132 @@ class ShardRef(NamedTuple):
     samples: int
 
 
-class Span(NamedTuple):
-    """Where a member's bytes lie in its tar."""
-
-    offset: int
-    size: int
-
-
 @dataclass(frozen=True)
-class IndexedShard:
-    """An open shard: samples by number, members by extension."""
+class Stored:
+    """A sample as it is stored: the bytes of its image and of its depth PNG, None for what it lacks."""
 
-    stream: BinaryIO
-    keys: tuple[str, ...]
-    spans: tuple[Mapping[str, Span], ...]
-
-    def read(self, number: int) -> dict[str, Any]:
-        """{"__key__": KEY, "jpg": bytes, "depth.png": bytes, "json": dict} of one sample."""
-        sample: dict[str, Any] = {"__key__": self.keys[number]}
-        for extension, span in self.spans[number].items():
-            self.stream.seek(span.offset)
-            sample[extension] = self.stream.read(span.size)
-        return sample | {"json": json.loads(sample["json"]) if "json" in sample else {}}
+    key: str
+    source: str
+    jpg: bytes | None
+    depth_png: bytes | None
 
 
-def index_shard(stream: BinaryIO, name: str) -> IndexedShard:
-    """Reads the headers of a tar; ValueError naming it if it is damaged."""
+def scan_shard(stream: IO[bytes], name: str) -> pa.Table:
+    """The index of a tar from its headers and its json; raises ValueError naming it if it is damaged."""
+    samples: dict[str, dict[str, Any]] = {}
     try:
         with tarfile.open(fileobj=stream, mode="r:") as tar:
-            members = [(member.name, Span(member.offset_data, member.size)) for member in tar if member.isreg()]
+            for member in tar:
+                key, extension = base_plus_ext(member.name)
+                if member.isreg() and key is not None and extension is not None:
+                    fields = samples.setdefault(key, {"source": _DEFAULT_SOURCE})
+                    if extension == "json":
+                        fields["source"] = _source(tar.extractfile(member))
+                    fields[extension] = member
     except tarfile.TarError as error:
         raise ValueError(f"shard {name} is no readable tar: {error}") from error
-    samples = _group(members)
-    return IndexedShard(stream, tuple(samples), tuple(samples.values()))
+    rows = [
+        {
+            "key": key,
+            "shard": name,
+            "source": fields["source"],
+            **_place("jpg", fields.get("jpg")),
+            **_place("depth", fields.get("depth.png")),
+        }
+        for key, fields in samples.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)
 
 
-def _group(members: Iterable[tuple[str, Span]]) -> dict[str, dict[str, Span]]:
-    samples: dict[str, dict[str, Span]] = {}
-    for name, span in members:
-        key, extension = base_plus_ext(name)
-        if key is not None and extension is not None:
-            samples.setdefault(key, {})[extension] = span
-    return samples
+def _source(content: IO[bytes] | None) -> str:
+    assert content is not None  # a regular member
+    facts = json.load(content)
+    return str(facts.get("source", _DEFAULT_SOURCE)) if isinstance(facts, dict) else _DEFAULT_SOURCE
 
 
-@dataclass
+def _place(name: str, member: tarfile.TarInfo | None) -> dict[str, int]:
+    return {f"{name}_offset": member.offset_data if member else -1, f"{name}_bytes": member.size if member else -1}
+
+
+def scan_shards(shards: Sequence[ShardRef], storage: ShardStorage | None = None, folder: str = "") -> pa.Table:
+    """The index of shards in a folder, each of which is read once; ValueError if one does not hold what it should."""
+    storage, tables = storage or LocalFiles(), [INDEX_SCHEMA.empty_table()]
+    for url, samples in shards:
+        with storage.open(folder + url) as stream:
+            tables.append(scan_shard(stream, url))
+        if len(tables[-1]) != samples:
+            raise ValueError(f"shard {url} holds {len(tables[-1])} samples where {samples} were promised")
+    return merged(tables)
+
+
+def merged(tables: Iterable[pa.Table]) -> pa.Table:
+    """One table of one chunk, as an index has to be, so that its figures are read where they lie."""
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+
+
 class ShardSet:
-    """The samples of several shards, numbered through. Opens lazily and pickles, open files left behind."""
+    """The samples of several shards by number, from an index that all processes of a node share: forks do not copy it.
 
-    shards: Sequence[ShardRef]
-    opener: Opener = open_local
-    _ends: list[int] = field(init=False)
+    `folder` goes before the names of the shards.
+    """
 
-    def __post_init__(self) -> None:
-        self._ends = list(accumulate(shard.samples for shard in self.shards))
-        self._open = lru_cache(maxsize=OPEN_SHARDS)(self._open_shard)
+    def __init__(self, index: pa.Table, storage: ShardStorage | None = None, folder: str = ""):
+        """`index` has `INDEX_SCHEMA`, is sorted by shard, and may be mapped from a file."""
+        self.storage, self._folder = storage or LocalFiles(), folder
+        self._keys, shard, source, *places = (_chunk(column) for column in index.columns)
+        self._shards, self._shard_names = _figures(shard.indices), shard.dictionary.to_pylist()
+        self._sources, self._source_names = _figures(source.indices), source.dictionary.to_pylist()
+        self._jpg_offset, self._jpg_bytes, self._depth_offset, self._depth_bytes = map(_figures, places)
+        changes = np.flatnonzero(np.diff(self._shards)) + 1
+        self.sizes: list[int] = np.diff(np.concatenate([[0], changes, [len(self)]])).tolist() if len(self) else []
+        """Samples of each shard."""
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return len(self._shards)
 
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        """The sample of a number in [0, len), as `IndexedShard.read` gives it."""
-        shard = bisect_right(self._ends, number)
-        return self._open(shard).read(number - self._ends[shard] + self.shards[shard].samples)
+    def mixture(self, weights: Mapping[str, float]) -> Mixture:
+        """The mixture of these sources; ValueError unless every source of the samples has a weight, and no other."""
+        there = [name for number, name in enumerate(self._source_names) if (self._sources == number).any()]
+        if sorted(weights) != sorted(there) or min(weights.values()) < 0 or not any(weights.values()):
+            raise ValueError(f"mixture {dict(weights)}: needs a weight for each of {sorted(there)}, 0 for none of it")
+        total = sum(weights.values())
+        return Mixture(self._sources, tuple(weights.get(name, 0.0) / total for name in self._source_names))
 
-    def _open_shard(self, shard: int) -> IndexedShard:
-        url, samples = self.shards[shard]
-        indexed = index_shard(self.opener(url), url)
-        if len(indexed.keys) != samples:
-            raise ValueError(f"shard {url} holds {len(indexed.keys)} samples where {samples} were promised")
-        return indexed
+    def reopened(self) -> "ShardSet":
+        """The same samples for another process: with connections of its own."""
+        other = copy.copy(self)
+        other.storage = copy.copy(self.storage)
+        return other
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"shards": self.shards, "opener": self.opener}
+    def read(self, number: int) -> Stored:
+        """The sample of a number in [0, len), in one range read. ValueError if the tar is not what the index says."""
+        offsets = [int(self._depth_offset[number]), int(self._jpg_offset[number])]
+        sizes = [int(self._depth_bytes[number]), int(self._jpg_bytes[number])]
+        start = min((offset for offset in offsets if offset >= 0), default=_HEADER_BYTES) - _HEADER_BYTES
+        end = max(offset + size for offset, size in zip(offsets, sizes, strict=True))
+        url = self._folder + self._shard_names[self._shards[number]]
+        data = self.storage.peek(url, start, max(end - start, 0))
+        key = self._keys[number].as_py()
+        try:
+            depth_png, jpg = (_member(data, o - start, s) for o, s in zip(offsets, sizes, strict=True))
+        except tarfile.TarError as error:
+            raise ValueError(f"sample {key}: {url} is not what its index says: {error}") from error
+        return Stored(key, self._source_names[self._sources[number]], jpg, depth_png)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)
+
+def _chunk(column: pa.ChunkedArray) -> Any:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _figures(array: pa.Array) -> np.ndarray:
+    return array.to_numpy(zero_copy_only=True)
+
+
+def _member(data: bytes, start: int, size: int) -> bytes | None:
+    """A member's content, if the header before it says so: a tar that was replaced would be read at wrong places."""
+    if size < 0:
+        return None
+    stated = tarfile.TarInfo.frombuf(data[start - _HEADER_BYTES : start], "utf-8", "surrogateescape").size
+    if stated != size or len(data) < start + size:
+        raise tarfile.ReadError(f"a member of {size} bytes is one of {stated}")
+    return data[start : start + size]

@@ -1,17 +1,30 @@
 """The assignment of a packed column: which sample is in which training shard, and where its parts come from."""
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions when it is imported)
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...engine.rundir.rundir import RunDir
+from .shuffle import Shuffle
+from .sources import PARTS, Origin, all_rows
 
 # Outputs of a packed column beside its shards. In a run directory the assignment is called `deal`: deal.parquet.
-ASSIGNMENT, INDEX = "deal", "index"
+ASSIGNMENT, SAMPLES, INDEX = "deal", "samples", "index"
+BESIDE = (ASSIGNMENT, SAMPLES, INDEX)
+
+_PART = pa.struct([("path", pa.string()), ("offset", pa.int64()), ("bytes", pa.int64())])
+_SCHEMA = pa.schema(
+    [("key", pa.string()), ("shard", pa.string()), ("source", pa.string()), *[(part, _PART) for part in PARTS]]
+)
 
 
 def packed_columns(run: RunDir) -> list[str]:
@@ -41,14 +54,54 @@ def assigned_rows(run: RunDir, column: str, first: str, last: str) -> list[dict[
     return rows.sort_by("key").to_pylist()
 
 
-def assign_samples(rows: list[dict[str, Any]], per_shard: int, seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Rows by shard `<split>-<n>`: each split in the order of hash(seed, key), in shards as even as can be."""
-    shuffled = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}:{row['key']}".encode()).digest())
-    shards: dict[str, list[dict[str, Any]]] = {}
-    for split in sorted({row["split"] for row in rows}):
-        members = [row for row in shuffled if row["split"] == split]
-        count = -(-len(members) // per_shard)
-        for number in range(count):
-            part = members[number * len(members) // count : (number + 1) * len(members) // count]
-            shards[f"{split}-{number:06d}"] = [{**row, "shard": f"{split}-{number:06d}"} for row in part]
-    return shards
+def shard_groups(table: pq.ParquetFile) -> dict[str, int]:
+    """The row group of every training shard, by the shard's name, in their order."""
+    names = (table.metadata.row_group(group).column(1).statistics.min for group in range(table.num_row_groups))
+    return {name: group for group, name in enumerate(names)}
+
+
+def make_assignment(
+    run: RunDir, origins: Sequence[Origin], path: Path, *, splits: Sequence[str], per_shard: int, seed: int
+) -> tuple[int, int]:
+    """Writes the assignment of all samples of some shards; returns how many there are, and how many are assigned.
+
+    Works in the folder of `path`, in memory that does not grow. Raises RepeatedKeyError.
+    """
+    shuffle = Shuffle(path.parent, seed)
+    for rows in all_rows(run, iter(origins)):
+        shuffle.add(rows)
+    return shuffle.rows, _write(path, assigned(shuffle, splits, per_shard), origins)
+
+
+def assigned(shuffle: Shuffle, splits: Sequence[str], per_shard: int) -> Iterator[tuple[str, pa.Table]]:
+    """Rows by shard `<split>-<n>`: each split in the order of the shuffle, in shards as even as can be."""
+    counts: Counter[str] = Counter()
+    for table in shuffle.tables():
+        counts.update({row["values"]: row["counts"] for row in table["split"].value_counts().to_pylist()})
+    for split in sorted(counts.keys() & set(splits)):
+        samples, waiting, number, given = counts[split], [], 0, 0
+        shards = -(-samples // per_shard)
+        for table in shuffle.tables():
+            waiting = [pa.concat_tables([*waiting, table.filter(pc.equal(table["split"], split))])]
+            while number < shards and len(waiting[0]) >= (size := (number + 1) * samples // shards - given):
+                yield f"{split}-{number:06d}", waiting[0].slice(0, size)
+                waiting, number, given = [waiting[0].slice(size)], number + 1, given + size
+
+
+def _write(path: Path, shards: Iterator[tuple[str, pa.Table]], origins: Sequence[Origin]) -> int:
+    """Writes a row group a shard; returns the number of samples."""
+    sources, samples = pa.array([origin.source for origin in origins], pa.string()), 0
+    paths = {part: pa.array([origin.path(part) for origin in origins], pa.string()) for part in PARTS}
+    with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
+        for shard, rows in shards:
+            rows, samples = rows.combine_chunks(), samples + len(rows)
+            number = rows["origin"]
+            parts = [_part(paths[part].take(number), rows[part]) for part in PARTS]
+            names = pa.repeat(pa.scalar(shard), len(rows))
+            writer.write_table(pa.table([rows["key"], names, sources.take(number), *parts], schema=_SCHEMA))
+    return samples
+
+
+def _part(paths: pa.ChunkedArray, places: pa.ChunkedArray) -> pa.Array:
+    path, place = paths.combine_chunks(), places.combine_chunks()
+    return pa.StructArray.from_arrays([path, *place.flatten()], fields=list(_PART), mask=place.is_null())

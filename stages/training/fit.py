@@ -7,7 +7,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +23,7 @@ import lightning.pytorch as pl  # noqa: E402
 from ...engine.steps.limits import Pool  # noqa: E402
 from ...engine.storage.storage import Storage  # noqa: E402
 from ...models.data.loader import PanoramaDataModule  # noqa: E402
-from ...models.data.shards import ShardRef  # noqa: E402
-from ..packing.index import read_index  # noqa: E402
+from ..packing.samples import open_samples  # noqa: E402
 
 CHECKPOINTS = "checkpoints"
 
@@ -66,7 +65,8 @@ class DataConfig:
     """How batches are made from packed shards.
 
     `batch_size` counts a step's images on all ranks together, so that weights do not depend on where they are trained;
-    `num_workers` is the loader's, per rank; `augment` is the strength, 0 for none.
+    `num_workers` is the loader's, per rank; `augment` is the strength, 0 for none; `mixture` gives each source its
+    weight in every batch, where samples are not to come as often as they are there.
     """
 
     image_height: int = 512
@@ -74,6 +74,7 @@ class DataConfig:
     num_workers: int = 2
     augment: float = 1.0
     seed: int = 0
+    mixture: dict[str, float] = field(default_factory=dict)
 
     def per_rank(self, ranks: int) -> int:
         """A rank's part of a batch; raises ValueError if the ranks cannot share it evenly."""
@@ -83,17 +84,16 @@ class DataConfig:
 
     def module(self, storage: Storage, column: str, ranks: int = 1) -> PanoramaDataModule:
         """The loaders over a packed column; raises ValueError if it is not packed."""
-        entries = read_index(storage, column)
-        shards = {split: _refs(entries, column, split) for split in ("train", "val")}
+        train, validation = (open_samples(storage, column, split) for split in ("train", "val"))
         return PanoramaDataModule(
-            shards["train"],
-            shards["val"],
+            train,
+            validation,
             image_height=self.image_height,
             batch_size=self.per_rank(ranks),
             num_workers=self.num_workers,
             seed=self.seed,
             augment=self.augment,
-            opener=storage.open,  # type: ignore[arg-type] - pyarrow's streams are files in all but type
+            mixture=self.mixture,
         )
 
 
@@ -151,7 +151,9 @@ def fit(
             default_root_dir=folder,
         )
         trainer.fit(module, datamodule=data, ckpt_path=resume.fetch(Path(folder)), weights_only=True)
-        validate = bool(data.validation) and module.__class__.validation_step is not pl.LightningModule.validation_step
+        validate = (
+            len(data.validation) > 0 and module.__class__.validation_step is not pl.LightningModule.validation_step
+        )
         figures = trainer.validate(module, datamodule=data, verbose=False)[0] if validate else {}
     return {name: round(float(value), 6) for name, value in figures.items()}
 
@@ -225,7 +227,3 @@ def quiet_lightning() -> None:
         *of_ranks,
     ):
         warnings.filterwarnings("ignore", message=message)
-
-
-def _refs(entries: list[dict[str, Any]], column: str, split: str) -> list[ShardRef]:
-    return [ShardRef(f"{column}/{entry['name']}", entry["samples"]) for entry in entries if entry["split"] == split]

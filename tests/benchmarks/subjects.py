@@ -8,7 +8,7 @@ from importlib import import_module
 from tests.benchmarks.measure import Result
 
 SUBJECTS = (
-    *("extract", "sparse", "horizon", "ray_map", "chain", "resume", "scale", "driver"),
+    *("extract", "sparse", "horizon", "ray_map", "chain", "resume", "scale", "driver", "assignment"),
     *("loader", "depth_png", "label", "inference", "losses", "patches", "decoders"),
 )
 

@@ -3,16 +3,16 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
-from dap_engine.models.data.augment import augment
+from dap_engine.models.data.augment import draw
+from dap_engine.models.data.decoding import Decoded
 from dap_engine.models.data.depth_png import decode_units
-from dap_engine.models.data.loader import Panorama, PanoramaLoader, collate
+from dap_engine.models.data.loader import PanoramaLoader, finish
 from dap_engine.models.losses.objective import PUBLISHED, LossWeights, Target, dap_loss
 from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.models.training.modules import DapTraining, TrainSettings
@@ -44,7 +44,7 @@ def losses(bench: Bench) -> Iterator[Measurement]:
             return {"ms": 1000 * seconds, "of forward and backward": network_s and seconds / network_s}
 
         yield bench.measured(f"{what}, forward and backward, batch of {batch}", work)
-    yield bench.measured("augmentation of a sample, one thread", lambda: _augmentation(bench, network_s / batch))
+    yield bench.measured(f"augmentation, batch of {batch}", lambda: _augmentation(bench, network_s))
 
 
 def _forward_backward(bench: Bench, model: DapModel, data: Mapping[str, Any]) -> None:
@@ -62,18 +62,12 @@ def _loss(data: Mapping[str, Any], weights: LossWeights) -> None:
 
 
 def _augmentation(bench: Bench, network_s: float) -> Mapping[str, Figure]:
-    rng = np.random.Generator(np.random.PCG64(0))
-    units = [decode_units(room.depth_png) for room in bench.rooms]
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        seconds = bench.seconds(
-            lambda: [augment(room.rgb, unit, 1.0, rng) for room, unit in zip(bench.rooms, units, strict=True)]
-        )
-    finally:
-        cv2.setNumThreads(threads)
-    each_s = seconds / len(units)
-    return {"ms": 1000 * each_s, "of forward and backward": network_s and each_s / network_s}
+    """From decoded pixels in the host's memory to what the network takes."""
+    size = bench.sizes.batch
+    drawn = np.array([draw(1.0, bench.sizes.height, np.random.default_rng(seed)) for seed in range(size)])
+    decoded = replace(_decoded(bench, size), drawn=drawn)
+    seconds = bench.seconds(lambda: finish(decoded, bench.device))
+    return {"ms": 1000 * seconds, "of forward and backward": network_s and seconds / network_s}
 
 
 def steps(bench: Bench) -> Iterator[Measurement]:
@@ -125,18 +119,14 @@ def _step(bench: Bench, module: DapTraining, batch: int) -> Mapping[str, Figure]
 
 
 def _batch(bench: Bench, size: int) -> dict[str, Any]:
-    panoramas = [
-        Panorama(f"room-{number}", "labelled", room.rgb, decode_units(room.depth_png))
-        for number, room in enumerate(bench.repeated(size))
-    ]
-    return _on_device(bench, collate(panoramas))
+    return finish(_decoded(bench, size), bench.device)
 
 
-def _on_device(bench: Bench, batch: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.to(bench.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-        for name, value in batch.items()
-    }
+def _decoded(bench: Bench, size: int) -> Decoded:
+    rooms = bench.repeated(size)
+    rgb = torch.from_numpy(np.stack([room.rgb for room in rooms]))
+    units = torch.from_numpy(np.stack([decode_units(room.depth_png) for room in rooms]).view(np.int16))
+    return Decoded([f"room-{number}" for number in range(size)], ["labelled"] * size, rgb, units, None)
 
 
 def loader(bench: Bench) -> Iterator[Measurement]:
@@ -146,11 +136,13 @@ def loader(bench: Bench) -> Iterator[Measurement]:
     settings = DataConfig(image_height=sizes.height, batch_size=sizes.batch, num_workers=sizes.loader_workers)
     data = settings.module(run.storage, column)
     how = f"batches of {sizes.batch}, augmentation on, {sizes.loader_workers} workers"
-    yield bench.measured(f"the loader alone, {how}", lambda: _drain(bench, data.loader(training=True)))
+    yield bench.measured(
+        f"the loader alone, {how}", lambda: _drain(bench, data.loader(training=True, device=bench.device))
+    )
     for name, config in zip(sizes.names, (sizes.depth(), sizes.small()), strict=True):
         yield bench.measured(
             f"training of {name}, all losses, {how}",
-            lambda config=config: _train(bench, data.loader(training=True), config),
+            lambda config=config: _train(bench, data.loader(training=True, device=bench.device), config),
         )
 
 
@@ -168,14 +160,14 @@ def _train(bench: Bench, loader: PanoramaLoader, config: DapConfig) -> Mapping[s
     module = DapTraining(bench.depth_model(config), SETTINGS).to(bench.device)
     step, batches, waited_s = of_training(module), _epochs(loader), 0.0
     for _ in range(2):
-        step(_on_device(bench, next(batches)))
+        step(next(batches))
     bench.synchronise()
     started = time.perf_counter()
     for _ in range(bench.sizes.loader_steps):
         asked = time.perf_counter()
         batch = next(batches)
         waited_s += time.perf_counter() - asked
-        step(_on_device(bench, batch))
+        step(batch)
         bench.synchronise()
     seconds = time.perf_counter() - started
     return {

@@ -1,8 +1,11 @@
 """Packing: every sample once, in its split, thoroughly shuffled, and counted exactly."""
 
+import hashlib
 import json
 import os
+import re
 import tarfile
+import tempfile
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -22,11 +25,13 @@ from dap_engine.engine.storage.storage import Storage, hash_file
 from dap_engine.engine.verification.verify import verify_run
 from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png
 from dap_engine.stages.pack import Pack, Source
-from dap_engine.stages.packing.assignment import assign_samples
+from dap_engine.stages.packing.assignment import assigned
 from dap_engine.stages.packing.index import read_index
+from dap_engine.stages.packing.shuffle import Shuffle
 from tests.runs import FRAMES, Bring, failure, finished, hashes, jpeg
 
 JPEG = jpeg(0, height=16)
+ROWS_OF_TEST = pa.schema([("key", pa.string()), ("split", pa.string())])
 LABELLED = Source(images="labelled-sim")
 PSEUDO = Source(images="frames", labels="labels-1")
 SELECTED = Source(images="frames", labels="labels-1", selection="selection-1")
@@ -81,6 +86,16 @@ def samples_of(run: RunDir, column: str) -> dict[str, dict]:
     return {sample["__key__"]: sample for sample in webdataset.WebDataset(urls, shardshuffle=False, empty_check=False)}
 
 
+def assignment(splits: dict[str, str], per_shard: int, seed: int, rows_at_once: int) -> dict[str, list[str]]:
+    """The keys of every shard; rows come in the order of `splits`, seven at a time."""
+    table = pa.table({"key": list(splits), "split": list(splits.values())}, schema=ROWS_OF_TEST)
+    with tempfile.TemporaryDirectory() as folder:
+        shuffle = Shuffle(Path(folder), seed, rows_at_once)
+        for first in range(0, len(table), 7):
+            shuffle.add(table.slice(first, 7))
+        return {shard: rows["key"].to_pylist() for shard, rows in assigned(shuffle, ["train", "val"], per_shard)}
+
+
 @given(
     st.dictionaries(st.text("abcdef0123", min_size=1, max_size=5), st.sampled_from(["train", "val"]), max_size=60),
     st.integers(1, 20),
@@ -88,15 +103,21 @@ def samples_of(run: RunDir, column: str) -> dict[str, dict]:
     st.randoms(),
 )
 def test_an_assignment_is_even_whole_and_does_not_depend_on_the_order_of_the_rows(splits, per_shard, seed, random):
-    rows = [{"key": key, "split": split} for key, split in splits.items()]
-    shards = assign_samples(rows, per_shard, seed)
-    assert Counter(row["key"] for part in shards.values() for row in part) == Counter(list(splits))
-    assert all(shard.startswith(splits[row["key"]]) for shard, part in shards.items() for row in part)
+    shards = assignment(splits, per_shard, seed, rows_at_once=10)
+    assert Counter(key for part in shards.values() for key in part) == Counter(list(splits))
+    assert all(shard.startswith(splits[key]) for shard, part in shards.items() for key in part)
     for split in set(splits.values()):
-        sizes = [len(part) for shard, part in shards.items() if shard.startswith(split)]
+        parts = {shard: part for shard, part in shards.items() if shard.startswith(split)}
+        sizes = [len(part) for part in parts.values()]
         assert len(sizes) == -(-sum(sizes) // per_shard)
         assert max(sizes) - min(sizes) <= 1
-    assert assign_samples(random.sample(rows, len(rows)), per_shard, seed) == shards
+        by_hash = sorted(
+            (key for key in splits if splits[key] == split),
+            key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest(),
+        )
+        assert [key for shard in sorted(parts) for key in parts[shard]] == by_hash
+    again = dict(random.sample(sorted(splits.items()), len(splits)))
+    assert assignment(again, per_shard, seed, rows_at_once=1000) == shards
 
 
 def test_the_index_counts_exactly_and_every_sample_is_there_once(tmp_path):
@@ -215,7 +236,7 @@ def test_a_source_that_was_deleted_or_cut_is_made_again_first(tmp_path):
 def test_a_part_that_was_overwritten_is_an_error(tmp_path):
     steps = (labelled({"train": 4}), Pack(train="x", sources=[LABELLED]))
     run = finished(tmp_path, *steps)
-    for shard in ("index", "train-000000"):
+    for shard in ("index", "samples", "train-000000"):
         run.storage.delete(f"receipts/train-x/{shard}.json")
     source = tmp_path / "labelled-sim" / "000001.tar"
     before = source.stat()
@@ -231,7 +252,7 @@ def test_one_key_from_two_sources_is_refused(tmp_path):
     error = failure(
         tmp_path, labelled({"train": 4}), Pack(train="x", sources=[LABELLED, LABELLED], samples_per_shard=1)
     )
-    assert "'s-000'" in error
+    assert re.search("'s-00[0-3]' comes from labelled-sim and from labelled-sim", error)
     assert "\n" not in error
 
 

@@ -77,7 +77,7 @@ def test_for_people(capsys, run, monkeypatch):
     assert main(["verify", "--run-dir", run.uri]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("ok: frames 6, labelled-sim 8, labels-1 6, ")
-    assert captured.err.splitlines()[0].startswith("verify: 1/9 shards, ")
+    assert captured.err.splitlines()[0].startswith("verify: 1/10 shards, ")
     run.storage.delete("tags/000000.parquet")
     assert main(["verify", "--run-dir", run.uri]) == 1
     assert capsys.readouterr().out.splitlines() == ["tags/000000.parquet: is missing", "1 problems"]

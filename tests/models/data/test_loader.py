@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,10 +7,11 @@ import pytest
 import simplejpeg
 import torch
 
+from dap_engine.models.data.decoding import decode_into
 from dap_engine.models.data.depth_png import encode_depth_png
 from dap_engine.models.data.images import IMAGENET_MEAN, IMAGENET_STD
-from dap_engine.models.data.loader import PanoramaDataModule, decode
-from dap_engine.models.data.shards import ShardRef
+from dap_engine.models.data.loader import PanoramaDataModule
+from dap_engine.models.data.shards import ShardRef, ShardSet, Stored, scan_shards
 from tests.models.panoramas import HEIGHT, box_room, write_shard
 
 
@@ -24,7 +26,8 @@ JPEG = simplejpeg.encode_jpeg(np.zeros((8, 16, 3), np.uint8))
 
 def _module(shards: list[ShardRef], **changes: Any) -> PanoramaDataModule:
     settings = {"image_height": HEIGHT, "batch_size": 3, "seed": 7, "augment": 1.0} | changes
-    return PanoramaDataModule(shards, shards, **settings)
+    samples = ShardSet(scan_shards(shards))
+    return PanoramaDataModule(samples, samples, **settings)
 
 
 def _equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -112,12 +115,52 @@ def test_larger_samples_come_at_the_size_asked_for(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"jpg": b"broken"}, "sample k:"),
-        ({"depth.png": b"broken"}, "sample k: not a PNG"),
+        ({"depth_png": b"broken"}, "sample k: not a PNG"),
         ({"jpg": None}, "sample k has no jpg"),
+        ({"depth_png": None}, r"sample k has no depth\.png"),
     ],
 )
 def test_a_bad_sample_is_named(change: dict[str, Any], message: str) -> None:
-    good = {"__key__": "k", "jpg": JPEG, "depth.png": encode_depth_png(np.ones((8, 16), np.float32)), "json": {}}
-    sample = {name: value for name, value in (good | change).items() if value is not None}
+    sample = Stored("k", "labelled", JPEG, encode_depth_png(np.ones((8, 16), np.float32)))
+    rgb, units = np.empty((8, 16, 3), np.uint8), np.empty((8, 16), np.uint16)
+    decode_into(sample, rgb, units)
     with pytest.raises(ValueError, match=message):
-        decode(sample, 8)
+        decode_into(replace(sample, **change), rgb, units)
+
+
+def test_a_sample_becomes_the_same_whatever_its_batch_its_rank_and_its_worker(shards: list[ShardRef]) -> None:
+    """Bit for bit: what is drawn for it, and what a batch makes of it, has to do with nothing else."""
+    seen: dict[str, list[torch.Tensor]] = {}
+    for batch_size, world_size, num_workers in ((1, 1, 0), (4, 1, 2), (2, 2, 1), (17, 1, 2)):
+        for rank in range(world_size):
+            module = _module(shards, batch_size=batch_size, num_workers=num_workers)
+            for batch in module.loader(training=True, rank=rank, world_size=world_size):
+                for key, pixels, depth_m in zip(batch["key"], batch["pixel_values"], batch["depth_m"], strict=True):
+                    seen.setdefault(key, []).append(torch.cat([pixels, depth_m[None]]))
+    assert len(seen) == 17
+    assert min(map(len, seen.values())) >= 2  # what does not fill a batch is left out
+    assert all(torch.equal(one, made[0]) for made in seen.values() for one in made)
+
+
+def test_batches_stand_when_later_ones_are_decoded(shards: list[ShardRef]) -> None:
+    """Though they were decoded into memory that is used again."""
+    kept = list(_module(shards, num_workers=1).loader(training=True))
+    one_by_one = (batch for batch in _module(shards, num_workers=1).loader(training=True))
+    assert all(_equal(batch, expected) for batch, expected in zip(kept, one_by_one, strict=True))
+
+
+def test_a_bad_sample_in_a_worker_is_named(tmp_path: Path) -> None:
+    shard = write_shard(tmp_path / "s.tar", 3, seed=0)
+    data = Path(shard.url).read_bytes()
+    at = data.index(b"\xff\xd8\xff")
+    Path(shard.url).write_bytes(data[:at] + bytes(100) + data[at + 100 :])
+    with pytest.raises(ValueError, match="sample s-000"):
+        list(_module([shard], num_workers=1, batch_size=1).loader(training=False))
+
+
+def test_a_batch_holds_the_mixture_of_its_sources(tmp_path: Path) -> None:
+    shards = [write_shard(tmp_path / f"{name}.tar", 6, seed=0, source=name) for name in ("sim", "labels")]
+    loader = _module(shards, batch_size=4, mixture={"labels": 3, "sim": 1}, num_workers=1).loader(training=True)
+    assert [sorted(batch["source"]) for batch in loader] == [["labels"] * 3 + ["sim"]] * 3
+    with pytest.raises(ValueError, match=r"mixture \{'sim': 1\}: needs a weight for each of \['labels', 'sim'\]"):
+        _module(shards, mixture={"sim": 1})

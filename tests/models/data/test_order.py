@@ -1,9 +1,12 @@
 from collections import Counter
 from itertools import chain
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dap_engine.models.data.order import PADDING, WINDOW, BatchOrder, shuffled
+from dap_engine.models.data.order import PADDING, WINDOW, BatchOrder, Mixture, shuffled
 
 UNEVEN = [7, 1, 12, 3, 9]
 
@@ -13,7 +16,7 @@ def _order(rank: int = 0, world_size: int = 1, *, batch_size: int = 4, training:
 
 
 def _numbers(order: BatchOrder) -> list[list[int]]:
-    return [[draw.number for draw in batch] for batch in order]
+    return list(order)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
@@ -89,3 +92,51 @@ def test_a_cursor_of_another_order_is_refused() -> None:
 def test_too_few_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fill"):
         _order(batch_size=33)
+
+
+SOURCES = np.array([0] * 20 + [1] * 8 + [2] * 4)
+
+
+def _mixed(shares: tuple[float, ...], rank: int = 0, world_size: int = 1, batch_size: int = 8) -> BatchOrder:
+    mixture = Mixture(SOURCES, shares)
+    return BatchOrder(
+        UNEVEN, batch_size=batch_size, seed=3, training=True, rank=rank, world_size=world_size, mixture=mixture
+    )
+
+
+@pytest.mark.parametrize("shares", [(0.25, 0.5, 0.25), (0.5, 0.0, 0.5), (0.125, 0.125, 0.75)])
+def test_every_batch_holds_the_mixture(shares: tuple[float, ...]) -> None:
+    """Though a source comes several times an epoch, and another is not seen whole."""
+    order = _mixed(shares)
+    for epoch in range(3):
+        order.set_epoch(epoch)
+        for batch in order:
+            assert np.bincount(SOURCES[batch], minlength=3).tolist() == [int(8 * share) for share in shares]
+
+
+@given(st.lists(st.integers(0, 9), min_size=3, max_size=3).filter(any), st.integers(0, 100), st.integers(1, 100))
+def test_every_stretch_of_an_epoch_holds_the_mixture(weights: list[int], begin: int, length: int) -> None:
+    shares = tuple(weight / sum(weights) for weight in weights)
+    stretch = Mixture(SOURCES, shares).order(200, UNEVEN, 0, 0)[begin : begin + length]
+    counts = np.bincount(SOURCES[stretch], minlength=3)
+    assert all(abs(count - length * share) < 2 for count, share in zip(counts, shares, strict=True))
+
+
+def test_a_source_comes_whole_before_it_comes_again() -> None:
+    numbers = Mixture(SOURCES, (0.0, 0.5, 0.5)).order(32, UNEVEN, 0, 0)
+    few = [number for number in numbers if SOURCES[number] == 2]
+    passes = [few[at : at + 4] for at in range(0, 16, 4)]
+    assert [sorted(one) for one in passes] == [[28, 29, 30, 31]] * 4
+    assert len({tuple(one) for one in passes}) > 1
+
+
+def test_a_mixture_depends_on_no_rank_and_is_resumed_exactly() -> None:
+    shares = (0.25, 0.5, 0.25)
+    alone = _numbers(_mixed(shares))
+    ranks = [_numbers(_mixed(shares, rank, 2, 4)) for rank in range(2)]
+    assert [list(chain(*parts)) for parts in zip(*ranks, strict=True)] == alone
+    resumed = _mixed(shares)
+    resumed.load_state_dict(_mixed(shares).state_dict() | {"batch": 2})
+    assert _numbers(resumed) == alone[2:]
+    with pytest.raises(ValueError, match="cannot resume"):
+        _mixed((0.5, 0.25, 0.25)).load_state_dict(resumed.state_dict())

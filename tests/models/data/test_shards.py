@@ -1,56 +1,81 @@
 import io
-import pickle
 import tarfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import webdataset as wds
 
-from dap_engine.models.data.shards import ShardRef, ShardSet, index_shard
+from dap_engine.models.data.shards import ShardRef, ShardSet, Stored, scan_shard, scan_shards
 from tests.models.panoramas import write_shard
 
 
+class InMemory:
+    """Keeps what is asked of it."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self.asked = content, list[str]()
+
+    def open(self, path: str) -> io.BytesIO:
+        self.asked.append(f"open {path}")
+        return io.BytesIO(self.content)
+
+    def peek(self, path: str, offset: int, size: int) -> bytes:
+        self.asked.append(f"range {path}")
+        return self.content[offset : offset + size]
+
+
 def test_samples_are_those_that_webdataset_reads(tmp_path: Path) -> None:
-    shards = [write_shard(tmp_path / f"{n}.tar", samples, seed=n) for n, samples in enumerate([3, 1, 4])]
-    read = ShardSet(shards)
+    shards = [
+        write_shard(tmp_path / f"{n}.tar", samples, seed=n, source=f"sim-{n % 2}")
+        for n, samples in enumerate([3, 1, 4])
+    ]
+    read = ShardSet(scan_shards(shards))
     expected = list(wds.WebDataset([s.url for s in shards], shardshuffle=False, empty_check=False))
     assert len(read) == len(expected) == 8
+    assert read.sizes == [3, 1, 4]
     for number, sample in enumerate(expected):
-        ours = read[number]
-        assert ours["__key__"] == sample["__key__"]
-        assert ours["jpg"] == sample["jpg"]
-        assert ours["depth.png"] == sample["depth.png"]
-        assert ours["json"] == {"source": "labelled"}
+        source = f"sim-{int(sample['__key__'][0]) % 2}"
+        assert read.read(number) == Stored(sample["__key__"], source, sample["jpg"], sample["depth.png"])
 
 
-def test_a_set_that_has_been_read_still_pickles(tmp_path: Path) -> None:
-    samples = ShardSet([write_shard(tmp_path / "0.tar", 2, seed=0)])
-    assert samples[1] == pickle.loads(pickle.dumps(samples))[1]  # noqa: S301
+def test_an_index_may_be_mapped_from_a_file(tmp_path: Path) -> None:
+    index = scan_shards([write_shard(tmp_path / f"{n}.tar", 3, seed=n) for n in range(2)])
+    with pa.OSFile(str(tmp_path / "index.arrow"), "wb") as file, pa.ipc.new_file(file, index.schema) as writer:
+        writer.write_table(index)
+    mapped = ShardSet(pa.ipc.open_file(pa.memory_map(str(tmp_path / "index.arrow"))).read_all())
+    assert [mapped.read(n) for n in range(6)] == [ShardSet(index).read(n) for n in range(6)]
 
 
-def test_another_opener_may_bring_the_bytes(tmp_path: Path) -> None:
-    data = Path(write_shard(tmp_path / "0.tar", 2, seed=0).url).read_bytes()
-    opened = []
-
-    def opener(url: str) -> io.BytesIO:
-        opened.append(url)
-        return io.BytesIO(data)
-
-    samples = ShardSet([ShardRef("memory://shard", 2)], opener)
-    assert [samples[n]["__key__"] for n in (1, 0)] == ["0-001", "0-000"]
-    assert opened == ["memory://shard"]
+def test_a_sample_is_one_range_of_its_storage(tmp_path: Path) -> None:
+    storage = InMemory(Path(write_shard(tmp_path / "0.tar", 2, seed=0).url).read_bytes())
+    samples = ShardSet(scan_shards([ShardRef("shard.tar", 2)], storage), storage, "column/")
+    assert [samples.read(n).key for n in (1, 0)] == ["0-001", "0-000"]
+    assert storage.asked == ["open shard.tar", "range column/shard.tar", "range column/shard.tar"]
 
 
 def test_a_wrong_count_names_the_shard(tmp_path: Path) -> None:
     url, _ = write_shard(tmp_path / "0.tar", 2, seed=0)
     with pytest.raises(ValueError, match=r"0\.tar holds 2 samples where 3 were promised"):
-        ShardSet([ShardRef(url, 3)])[0]
+        scan_shards([ShardRef(url, 3)])
+
+
+@pytest.mark.parametrize("replaced", ["other", "cut"])
+def test_a_shard_that_is_not_the_one_of_the_index_is_named(tmp_path: Path, replaced: str) -> None:
+    shard = write_shard(tmp_path / "0.tar", 3, seed=0)
+    samples, data = ShardSet(scan_shards([shard])), Path(shard.url).read_bytes()
+    if replaced == "other":
+        write_shard(Path(shard.url), 3, seed=1, height=64)
+    else:
+        Path(shard.url).write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"sample 0-002: .*0\.tar is not what its index says"):
+        samples.read(2)
 
 
 @pytest.mark.parametrize("data", [b"", b"no tar at all" * 100])
 def test_what_is_no_tar_is_named(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"broken\.tar is no readable tar"):
-        index_shard(io.BytesIO(data), "broken.tar")
+        scan_shard(io.BytesIO(data), "broken.tar")
 
 
 def test_links_and_folders_are_no_members(tmp_path: Path) -> None:
@@ -63,4 +88,4 @@ def test_links_and_folders_are_no_members(tmp_path: Path) -> None:
         folder.type = tarfile.DIRTYPE
         tar.addfile(folder)
     stream.seek(0)
-    assert index_shard(stream, "links.tar").keys == ()
+    assert len(scan_shard(stream, "links.tar")) == 0

@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dap_engine.models.data.loader import PanoramaDataModule
+from dap_engine.models.data.shards import ShardSet, scan_shards
 from dap_engine.models.losses.objective import PUBLISHED
 from dap_engine.models.training.modules import (
     DapTraining,
@@ -26,6 +27,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PanoramaDataModule:
     folder = tmp_path_factory.mktemp("shards")
     train = [write_shard(folder / f"train{n}.tar", samples, seed=n) for n, samples in enumerate([7, 6])]
     validation = [write_shard(folder / "validation.tar", 5, seed=9)]
+    train, validation = ShardSet(scan_shards(train)), ShardSet(scan_shards(validation))
     return PanoramaDataModule(train, validation, image_height=HEIGHT, batch_size=3, seed=1)
 
 
@@ -101,8 +103,8 @@ def test_a_resumed_training_ends_with_the_same_weights(
 
 
 def test_it_overfits_a_handful_of_rooms(tmp_path: Path) -> None:
-    shard = write_shard(tmp_path / "few.tar", 3, seed=0)
-    data = PanoramaDataModule([shard], [shard], image_height=HEIGHT, batch_size=3, augment=0.0)
+    rooms = ShardSet(scan_shards([write_shard(tmp_path / "few.tar", 3, seed=0)]))
+    data = PanoramaDataModule(rooms, rooms, image_height=HEIGHT, batch_size=3, augment=0.0)
     settings = TrainSettings(60, warmup_steps=6, backbone_lr=3e-3, decoder_lr=5e-3)
     module = DapTraining(small(), settings)
     trainer = _fit(module, data, tmp_path, max_steps=60, limit_val_batches=1.0, enable_checkpointing=False)
@@ -141,8 +143,8 @@ def test_the_losses_of_the_settings_are_the_ones_trained_for(data: PanoramaDataM
 
 @pytest.mark.slow
 def test_the_published_losses_teach_as_well(tmp_path: Path) -> None:
-    shard = write_shard(tmp_path / "few.tar", 3, seed=0)
-    data = PanoramaDataModule([shard], [shard], image_height=HEIGHT, batch_size=3, augment=0.0)
+    rooms = ShardSet(scan_shards([write_shard(tmp_path / "few.tar", 3, seed=0)]))
+    data = PanoramaDataModule(rooms, rooms, image_height=HEIGHT, batch_size=3, augment=0.0)
     settings = TrainSettings(60, warmup_steps=6, backbone_lr=3e-3, decoder_lr=5e-3, losses=PUBLISHED)
     module = DapTraining(small(), settings)
     trainer = _fit(module, data, tmp_path, max_steps=60, limit_val_batches=1.0, enable_checkpointing=False)

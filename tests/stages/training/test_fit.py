@@ -1,5 +1,6 @@
 """Fitting: what was killed goes on from the storage's checkpoint, and ends with the very same weights."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -12,8 +13,6 @@ import pytest
 import torch
 
 from dap_engine.engine.storage.storage import Storage
-from dap_engine.models.data.loader import collate, decode
-from dap_engine.models.data.shards import ShardSet
 from dap_engine.models.network.dap import DapModel
 from dap_engine.models.training.modules import DapTraining, TrainSettings
 from dap_engine.stages.training.fit import DataConfig, Hardware, Resume, fit
@@ -107,9 +106,8 @@ def test_the_last_step_is_not_saved_and_a_finished_training_forgets(place):
 
 def test_validation_figures_are_means_over_panoramas(place, undisturbed):
     network, figures = undisturbed
-    shards = DATA.module(Storage(str(place)), "train-rooms").validation
-    rooms = ShardSet([shard._replace(url=str(place / shard.url)) for shard in shards])
-    batch = collate([decode(rooms[number], HEIGHT) for number in range(len(rooms))])
+    data = dataclasses.replace(DATA, batch_size=5).module(Storage(str(place)), "train-rooms")
+    (batch,) = data.loader(training=False)
     with torch.no_grad():
         predicted_m = network.eval()(batch["pixel_values"]).predicted_depth.numpy()
     truth_m, valid = batch["depth_m"].numpy(), batch["valid"].numpy()
