@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import simplejpeg
+from webdataset.tariterators import base_plus_ext
 
 from ..data.depth_png import decode_depth_png
-from ..data.shards import IndexedShard, index_shard, open_local
 from .base import DatasetError, Entry, Labelled, PanoramaSet
 
 
@@ -48,7 +49,7 @@ SHARDS = ShardFolder()
 def _entries(shard: Path) -> list[Entry]:
     return [
         Entry(key, f"{shard.name}/{key}.jpg", f"{shard.name}/{key}.depth.png", _info(shard, key).get("split", ""))
-        for key in _numbers(str(shard))
+        for key in _spans(str(shard))
     ]
 
 
@@ -60,22 +61,25 @@ def _info(shard: Path, key: str) -> dict[str, Any]:
 
 
 def _member(shard: Path, key: str, field: str) -> bytes:
-    indexed = _indexed(str(shard))
-    span = indexed.spans[_numbers(str(shard))[key]].get(field)
+    span = _spans(str(shard))[key].get(field)
     if span is None:
         raise DatasetError(shard, f"has no {key}.{field}", "missing_file")
-    indexed.stream.seek(span.offset)
-    return indexed.stream.read(span.size)
+    offset, size = span
+    with shard.open("rb") as stream:
+        stream.seek(offset)
+        return stream.read(size)
 
 
 @lru_cache(maxsize=8)
-def _indexed(shard: str) -> IndexedShard:
+def _spans(shard: str) -> dict[str, dict[str, tuple[int, int]]]:
+    """Offset and size of every field of every sample, in the tar's order."""
+    found: dict[str, dict[str, tuple[int, int]]] = {}
     try:
-        return index_shard(open_local(shard), shard)
-    except (OSError, ValueError) as error:
+        with tarfile.open(shard, mode="r:") as tar:
+            for member in tar:
+                key, field = base_plus_ext(member.name)
+                if member.isreg() and key is not None and field is not None:
+                    found.setdefault(key, {})[field] = (member.offset_data, member.size)
+    except (OSError, tarfile.TarError) as error:
         raise DatasetError(shard, " ".join(str(error).split()), "bad_shard") from error
-
-
-@lru_cache(maxsize=8)
-def _numbers(shard: str) -> dict[str, int]:
-    return {key: number for number, key in enumerate(_indexed(shard).keys)}
+    return found

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png
 from dap_engine.models.data.loader import PanoramaDataModule
+from dap_engine.models.data.shards import ShardSet, scan_shards
 from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
 from dap_engine.models.training.discriminator import (
     CriticTraining,
@@ -26,8 +27,10 @@ from tests.models.training.test_modules import _fit
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> PanoramaDataModule:
     folder = tmp_path_factory.mktemp("shards")
-    train = [write_shard(folder / "train.tar", 9, seed=0)]
-    validation = [write_shard(folder / "validation.tar", 5, seed=9)]
+    train, validation = (
+        ShardSet(scan_shards([write_shard(folder / f"{name}.tar", samples, seed=samples)]))
+        for name, samples in (("train", 9), ("validation", 5))
+    )
     return PanoramaDataModule(train, validation, image_height=HEIGHT, batch_size=3, seed=1)
 
 
