@@ -106,9 +106,8 @@ def read_recipe(name: str) -> str:
     """The text of a recipe file or of a built-in recipe."""
     if Path(name).is_file():
         return _text(Path(name).read_bytes(), name)
-    built_in = {
-        Path(entry.name).stem: entry for entry in resources.files("dap_engine.jobs").joinpath("recipes").iterdir()
-    }
+    entries = resources.files("dap_engine.jobs").joinpath("recipes").iterdir()
+    built_in = {Path(entry.name).stem: entry for entry in entries if entry.name.endswith(".yaml")}
     if name in built_in:
         return built_in[name].read_text()
     raise UsageError(f"no recipe {name!r}: neither a file nor one of {sorted(built_in)}")

@@ -10,6 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from ..steps.assets import RUN_SCHEME
 from ..steps.step import SourceStage, Stage
 from .recipe import Node, RecipeError
+from .settings import did_you_mean
 
 _PLACE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # a column, or one output of it
 
@@ -61,7 +62,7 @@ class Graph:
         names = {node.name for node in self.nodes}
         known = names | {node.family for node in self.nodes if node.family}
         if unknown := sorted({*only, *([until] if until else [])} - known):
-            raise RecipeError(f"no step {unknown[0]!r} in the recipe; steps are {sorted(known)}")
+            raise RecipeError(f"no step {unknown[0]!r} in the recipe{did_you_mean(unknown[0], known)}")
         if until:
             names = set().union(*(self._closure(name) for name in self._named([until])))
         if only:

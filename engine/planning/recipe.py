@@ -14,7 +14,7 @@ from ..steps.limits import Budget, Limits, Pool
 from ..steps.step import Stage, Step
 from .each import expand, names_all, with_all
 from .own_steps import build_own_step
-from .settings import RecipeError, build_settings, override_setting, parse_override
+from .settings import RecipeError, build_settings, did_you_mean, override_setting, parse_override
 
 _TOP_LEVEL = {"name", "seed", "videos", "executor", "steps"}
 _EXECUTORS = ("ray", "in-process")
@@ -99,7 +99,9 @@ def _made(nodes: Iterable[Node], family: Mapping[str, str]) -> dict[str, dict[st
 
 def _check_top_level(document: Mapping[str, Any]) -> None:
     if unknown := sorted(str(name) for name in set(document) - _TOP_LEVEL):
-        raise RecipeError(f"unknown setting {unknown[0]!r} at the top of the recipe; known are {sorted(_TOP_LEVEL)}")
+        raise RecipeError(
+            f"unknown setting {unknown[0]!r} at the top of the recipe{did_you_mean(unknown[0], _TOP_LEVEL)}"
+        )
     if (executor := document.get("executor", "ray")) not in _EXECUTORS:
         raise RecipeError(f"executor {executor!r} is not one of {list(_EXECUTORS)}")
 
@@ -109,7 +111,7 @@ def _override(document: dict[str, Any], override: str) -> None:
     if len(keys) == 1 and (keys[0] not in _TOP_LEVEL or keys[0] == "steps"):
         raise RecipeError(f"--set {override!r}: {keys[0]!r} is no setting at the top of a recipe")
     if len(keys) > 1 and keys[0] not in document["steps"]:
-        raise RecipeError(f"--set {override!r}: no step {keys[0]!r}; steps are {list(document['steps'])}")
+        raise RecipeError(f"--set {override!r}: no step {keys[0]!r}{did_you_mean(keys[0], document['steps'])}")
     override_setting(document if len(keys) == 1 else document["steps"], override)
 
 
@@ -132,7 +134,7 @@ def _build_node(name: str, settings: dict[str, Any], steps: Mapping[str, type[St
     kind = settings.pop("step", None)
     is_own = isinstance(kind, str) and ":" in kind
     if not is_own and (not isinstance(kind, str) or kind not in steps):
-        raise RecipeError(f"step {name!r}: unknown kind {kind!r}; known kinds are {sorted(steps)}, or MODULE:CLASS")
+        raise RecipeError(f"step {name!r}: no kind of step, nor MODULE:CLASS: {kind!r}{did_you_mean(kind, steps)}")
     allowances = {key: settings.pop(key) for key in _ALLOWANCES if settings.get(key) is not None}
     where = f"step {name!r}"
     step = build_own_step(kind, settings, where) if is_own else build_settings(steps[kind], settings, where)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
+from collections.abc import Iterable
 from typing import Any, get_args, get_type_hints
 
 import jsonargparse
@@ -15,6 +17,9 @@ def build_settings(cls: type, settings: Any, where: str) -> Any:
     if not isinstance(settings, dict):
         raise RecipeError(f"{where}: needs settings, not {settings!r}")
     hints = get_type_hints(cls)
+    known = [entry.name for entry in dataclasses.fields(cls)]
+    if unknown := [name for name in settings if name not in known]:
+        raise RecipeError(f"{where}: no setting {unknown[0]!r}{did_you_mean(unknown[0], known)}")
     for name, value in settings.items():
         if value is None and name in hints and type(None) not in get_args(hints[name]):
             raise RecipeError(f"{where}: {name} is empty")
@@ -28,6 +33,13 @@ def build_settings(cls: type, settings: Any, where: str) -> Any:
         return cls(**{entry.name: parsed[entry.name] for entry in dataclasses.fields(cls) if entry.name in settings})
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
         raise RecipeError(f"{where}: {_one_line(error)}") from error
+
+
+def did_you_mean(word: Any, known: Iterable[str]) -> str:
+    """The known word that is likest, as the end of a message; else all of them."""
+    words = list(known)
+    likest = difflib.get_close_matches(str(word), words, n=1)
+    return f"; did you mean {likest[0]!r}?" if likest else f"; known are {sorted(words)}"
 
 
 def override_setting(settings: dict[str, Any], override: str) -> None:

@@ -46,12 +46,11 @@ class DiscriminatorTraining(LightningModule):
     image, nor gaps, nor fine digits give the answer away.
 
     What it learns is not the size of an error. On the demo's 80 field panoramas (errors by solid angle, labels of
-    labeler 1 averaged over eight views) a discriminator of 150 steps, from before the rounding, has a Spearman
-    correlation with −AbsRel of −0.65 indoors (95 % from −0.82 to −0.40) and +0.08 outdoors (−0.25 to +0.39): it takes
-    the worse rooms. The labeler's consistency has +0.66 and +0.20. Sharpness has a part in it: of labels predicted
-    once, after 80 steps of one seed, it has −0.49 and +0.09, and with rounded fakes and a `depth_cell` of 8 +0.03 and
-    −0.09, which is chance. The same network taught the size of the labeler's errors has +0.11 and +0.02 then.
-    The step `rank-quality` measures it for any run.
+    labeler 1 averaged over eight views, 150 steps) its scores have a Spearman correlation with −AbsRel of −0.62 indoors
+    (95 % from −0.80 to −0.37) and +0.08 outdoors (−0.26 to +0.41): it takes the worse rooms. The labeler's consistency
+    has +0.69 and +0.26, the critic below +0.23 and +0.42. Sharpness has a part in it: of labels predicted once, after
+    80 steps of one seed, it has −0.49 and +0.09, and at a `depth_cell` of 8 +0.03 and −0.09, which is chance. The step
+    `rank-quality` measures it for any run.
     """
 
     def __init__(self, discriminator: Discriminator, labeler: DapModel, *, lr: float = 2e-4):

@@ -27,13 +27,14 @@ MINIATURE = {
     "labeler-2.training.steps": 2,
     "dap.training.steps": 2,
     "discriminator.steps": 2,
+    "critic.steps": 2,
     "select-1.top": "{indoor: 4, outdoor: 4}",
 }
 MAPS = ("simulate", "footage", "extract", "tag", "label-1", "score-1", "label-2")
 FRUGAL = {  # as few processes as can be: each takes seconds to import what it needs
     **MINIATURE,
     **{f"{step}.pool.max_workers": 1 for step in MAPS},
-    **{f"{step}.batches.num_workers": 0 for step in ("labeler-2", "discriminator", "dap")},
+    **{f"{step}.batches.num_workers": 0 for step in ("labeler-2", "discriminator", "critic", "dap")},
 }
 COLUMNS = {
     *("footage", "labelled-sim", "labelled-field", "plan", "frames", "tags", "labels-1", "scores-1", "selection-1"),
