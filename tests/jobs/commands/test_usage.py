@@ -52,13 +52,13 @@ def test_broken_recipe_files(capsys, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     for text, message in [
         ("steps: [", "not a recipe"),
-        ("steps: {a: {step: nosuch}}", "unknown kind 'nosuch'"),
+        ("steps: {a: {step: nosuch}}", "no kind of step, nor MODULE:CLASS: 'nosuch'"),
         ("steps: {tag: {step: tag}}", "reads 'frames', which no step"),
         ("!!python/name:os.system", "not a recipe"),
         ("steps: {a: {step: 'nosuch.module:Stage'}}", "no module 'nosuch', neither in"),
         ("steps: {a: {step: 'dap_engine.engine:Row'}}", "dap_engine.engine:Row is no step"),
         ("steps: {a: 5}", "step 'a' needs settings"),
-        ("steps: {a: {step: [count]}}", "unknown kind"),
+        ("steps: {a: {step: [count]}}", "no kind of step"),
         ("steps: {a: {step: film, videos: 1, column: ../../outside}}", "would write '../../outside'"),
     ]:
         recipe.write_text(text)
