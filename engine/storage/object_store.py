@@ -9,6 +9,7 @@ from threading import Lock
 from typing import IO
 from urllib.parse import parse_qsl, urlencode
 
+import fsspec
 import pyarrow as pa
 from pyarrow import fs
 
@@ -32,6 +33,9 @@ def open_store(place: Place) -> tuple[ObjectStore, str]:
     pyarrow's client for S3 repeats a request up to thirty times, which takes minutes where a server is silent; here
     it makes one attempt, that for GCS attempts of one second, and `RetryPolicy` repeats them.
     """
+    if place.scheme in ("http", "https"):  # to be read from; without a listing
+        web = fsspec.filesystem("http", block_size=_FIRST_READ_BYTES, cache_type="none")
+        return ObjectStore(fs.PyFileSystem(_Web(web))), f"{place.root}/{place.path}".rstrip("/")
     check_store(place)
     options = dict(parse_qsl(place.options))
     if place.scheme in ("gs", "gcs"):
@@ -65,6 +69,18 @@ def _with_one_attempt(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:
         "allow_delayed_open": False,  # else an upload that cannot begin leaves an empty object
     }
     return fs.S3FileSystem(**{**options, **changes})
+
+
+class _Web(fs.FSSpecHandler):
+    """Files of a web server. pyarrow's own handler takes a server that does not answer for one without the file."""
+
+    def open_input_file(self, path: str) -> pa.PythonFile:
+        try:
+            return pa.PythonFile(self.fs.open(path, mode="rb"), mode="r")
+        except OSError:
+            raise
+        except Exception as error:  # aiohttp's are no OSErrors
+            raise OSError(f"{path}: {error}") from error
 
 
 class ObjectStore:

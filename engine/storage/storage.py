@@ -105,6 +105,11 @@ class Storage:
         """Whether the objects are files of this machine."""
         return self._store.is_local
 
+    @property
+    def can_list(self) -> bool:
+        """Whether it knows what lies in a folder: a web server does not."""
+        return not self.uri.startswith(("http://", "https://"))
+
     def locate(self, path: str) -> str:
         """The path as pyarrow's file system (or, if local, the operating system) knows it.
 

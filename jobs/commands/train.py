@@ -136,12 +136,16 @@ def _check(training: Train, data: RunDir) -> Basis:
         entries = read_index(data.storage, training.data)
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
-    there = data.storage.list(training.data)
+    there = data.storage.list(training.data) if data.storage.can_list else {entry["name"] for entry in entries}
     if missing := [entry["name"] for entry in entries if entry["name"] not in there]:
         raise UsageError(f"{data.storage.address(training.data)}: {missing[0]} is missing")
     samples = sum(entry["samples"] for entry in entries if entry["split"] == "train")
     if samples < training.batches.batch_size:
         raise UsageError(f"{samples} samples to train on do not fill one batch of {training.batches.batch_size}")
+    try:
+        training.check_data(data.storage)
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
     content = data.storage.hash_object(f"{training.data}/index.json")  # it names the hash of every shard
     return basis_of(training, weights, {training.data: content or ""})
 

@@ -1,12 +1,11 @@
 """From shards to batches of pixels: workers decode into memory that they share with the process that trains."""
 
 import mmap
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -18,11 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from .augment import draw
 from .depth_png import decode_units
 from .images import resize_rgb
-from .order import PADDING
-from .shards import ShardSet, Stored
-
-_READS = 16
-"""Samples that a process has asked its storage for at a time, beyond the batch it decodes."""
+from .order import BatchOrder, Mixture
+from .shards import NOTHING, Stored
 
 _BATCHES_AHEAD = 2
 """Batches that a worker may have decoded, or be decoding, before they are asked for."""
@@ -99,13 +95,31 @@ def decode_into(sample: Stored, rgb: np.ndarray, units: np.ndarray) -> None:
         np.copyto(units, cv2.resize(found, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
 
 
+class Samples(Protocol):
+    """Where samples are read from."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples of each shard."""
+        ...
+
+    def mixture(self, weights: Mapping[str, float]) -> Mixture:
+        """The mixture of these sources; ValueError if they cannot be mixed so."""
+        ...
+
+    def stored(self, order: BatchOrder, numbers: np.ndarray, worker: int, workers: int) -> Iterator[Stored]:
+        """Those of every `workers`-th of the batches `numbers` (batches, B), from the `worker`-th on, in order."""
+        ...
+
+
 def decoded_batches(
-    samples: ShardSet, numbers: np.ndarray, epoch: int, recipe: Recipe, num_workers: int, pinned: bool
+    samples: Samples, order: BatchOrder, recipe: Recipe, num_workers: int, pinned: bool
 ) -> Iterator[Decoded]:
-    """The batches of these samples (batches, B), in order, decoded by `num_workers` processes, or by this one for 0."""
+    """The rest of the order's epoch, decoded by `num_workers` processes, or by this one for 0."""
+    numbers = order.numbers()
     places = SharedBatches(1 + _BATCHES_AHEAD * num_workers, numbers.shape[1], recipe.height)
     loader = DataLoader(
-        _Batches(samples, numbers, epoch, recipe, places),
+        _Batches(samples, order, numbers, recipe, places),
         batch_size=None,
         num_workers=num_workers,
         collate_fn=_as_it_is,
@@ -127,52 +141,32 @@ class _Batches(IterableDataset[tuple[int, list[str], list[str], np.ndarray | Non
     never lies where the last batch that was handed out does.
     """
 
-    samples: ShardSet
+    samples: Samples
+    order: BatchOrder
     numbers: np.ndarray
-    epoch: int
     recipe: Recipe
     places: SharedBatches
 
     def __iter__(self) -> Iterator[tuple[int, list[str], list[str], np.ndarray | None]]:
-        worker = get_worker_info()
-        mine = range(worker.id, len(self.numbers), worker.num_workers) if worker else range(len(self.numbers))
-        samples = self.samples.reopened() if worker else self.samples
-        with ThreadPoolExecutor(_READS) as pool:
-            stored = _read_ahead(samples, self.numbers[mine].ravel(), pool)
-            for batch in mine:
-                yield self._decode(batch, [next(stored) for _ in self.numbers[batch]])
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        epoch, stored = self.order.epoch, self.samples.stored(self.order, self.numbers, worker, workers)
+        for batch in range(worker, len(self.numbers), workers):
+            yield self._decode(batch % len(self.places), epoch, list(islice(stored, self.numbers.shape[1])))
 
-    def _decode(self, batch: int, stored: list[Stored]) -> tuple[int, list[str], list[str], np.ndarray | None]:
-        place = batch % len(self.places)
+    def _decode(
+        self, place: int, epoch: int, stored: list[Stored]
+    ) -> tuple[int, list[str], list[str], np.ndarray | None]:
         rgb, units = self.places.rgb[place].numpy(), self.places.units[place].numpy().view(np.uint16)
         for at, sample in enumerate(stored):
-            if sample is _NOTHING:
+            if sample is NOTHING:
                 rgb[at], units[at] = 0, 0
             else:
                 decode_into(sample, rgb[at], units[at])
         drawn = None
         if self.recipe.strength > 0:
-            drawn = np.array([self.recipe.drawn(self.epoch, number) for number in self.numbers[batch].tolist()])
+            drawn = np.array([self.recipe.drawn(epoch, sample.number) for sample in stored])
         return place, [sample.key for sample in stored], [sample.source for sample in stored], drawn
-
-
-_NOTHING = Stored("", "", None, None)
-"""What fills up a last batch: without any pixel of known depth, so that it counts for nothing."""
-
-
-def _read_ahead(samples: ShardSet, numbers: np.ndarray, pool: ThreadPoolExecutor) -> Iterator[Stored]:
-    """The samples in order, several of them on their way at a time."""
-    pending: deque[Future[Stored]] = deque()
-    for number in numbers.tolist():
-        pending.append(pool.submit(_read, samples, number))
-        if len(pending) > _READS:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
-
-
-def _read(samples: ShardSet, number: int) -> Stored:
-    return _NOTHING if number == PADDING else samples.read(number)
 
 
 def _as_it_is(item: Any) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,11 +14,10 @@ register_missing_operators()  # before lightning, which imports torchvision wher
 from lightning.pytorch import LightningDataModule  # noqa: E402
 
 from .augment import photometric, turn  # noqa: E402
-from .decoding import Decoded, Recipe, decoded_batches  # noqa: E402
+from .decoding import Decoded, Recipe, Samples, decoded_batches  # noqa: E402
 from .depth_png import BEYOND_RANGE, MISSING, UNITS_PER_METRE  # noqa: E402
 from .images import normalise  # noqa: E402
 from .order import BatchOrder  # noqa: E402
-from .shards import ShardSet  # noqa: E402
 
 
 @torch.no_grad()
@@ -32,12 +32,14 @@ def finish(batch: Decoded, device: torch.device) -> dict[str, Any]:
         rgb, units = turn(rgb, batch.drawn), turn(units, batch.drawn)
     rgb_bchw = rgb.permute(0, 3, 1, 2).contiguous()
     if batch.drawn is not None:
-        rgb_bchw = photometric(rgb_bchw, batch.drawn)
+        at_once = len(rgb_bchw) if device.type == "cuda" else 1  # which stays in a CPU's caches
+        parts = zip(rgb_bchw.split(at_once), np.array_split(batch.drawn, len(rgb_bchw) // at_once), strict=True)
+        rgb_bchw = torch.cat([photometric(part, drawn) for part, drawn in parts])
     units = units.int() & 0xFFFF
     beyond_range = units == BEYOND_RANGE
     valid = (units != MISSING) & ~beyond_range
     return {
-        "pixel_values": normalise(rgb_bchw.float() / 255),
+        "pixel_values": normalise(rgb_bchw.float().div_(255)),
         "depth_m": torch.where(valid, units.float() / UNITS_PER_METRE, 0.0),
         "valid": valid,
         "beyond_range": beyond_range,
@@ -67,7 +69,7 @@ class PanoramaLoader:
 
     def __init__(
         self,
-        samples: ShardSet,
+        samples: Samples,
         order: BatchOrder,
         recipe: Recipe,
         num_workers: int = 0,
@@ -87,8 +89,8 @@ class PanoramaLoader:
         """The batches as their workers leave them, in this process's memory."""
         if self.sampler.batch >= len(self.sampler):
             self.sampler.set_epoch(self.sampler.epoch + 1)
-        numbers, epoch, pinned = self.sampler.numbers(), self.sampler.epoch, self.device.type == "cuda"
-        for batch in decoded_batches(self.samples, numbers, epoch, self.recipe, self.num_workers, pinned):
+        pinned = self.device.type == "cuda"
+        for batch in decoded_batches(self.samples, self.sampler, self.recipe, self.num_workers, pinned):
             self.sampler.batch += 1
             yield batch
 
@@ -108,8 +110,8 @@ class PanoramaDataModule(LightningDataModule):
 
     def __init__(
         self,
-        train: ShardSet,
-        validation: ShardSet,
+        train: Samples,
+        validation: Samples,
         *,
         image_height: int,
         batch_size: int,
@@ -128,7 +130,7 @@ class PanoramaDataModule(LightningDataModule):
         return self.loader(training=True, **self._placement())
 
     def val_dataloader(self) -> PanoramaLoader | list[PanoramaLoader]:
-        return self.loader(training=False, **self._placement()) if len(self.validation) else []
+        return self.loader(training=False, **self._placement()) if self.validation.sizes else []
 
     def loader(
         self, *, training: bool, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"

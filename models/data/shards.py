@@ -9,7 +9,9 @@ rank the same count.
 import copy
 import json
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple, Protocol
 
@@ -17,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from webdataset.tariterators import base_plus_ext
 
-from .order import Mixture
+from .order import PADDING, BatchOrder, Mixture
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -30,7 +32,8 @@ INDEX_SCHEMA = pa.schema(
 """One row a sample, shard by shard: where its image and its depth PNG lie in the tar; −1 for what it lacks."""
 
 _HEADER_BYTES = 512
-_DEFAULT_SOURCE = "labelled"
+_READS = 16  # samples that a process has asked its storage for at a time
+DEFAULT_SOURCE = "labelled"
 
 
 class ShardStorage(Protocol):
@@ -72,6 +75,11 @@ class Stored:
     source: str
     jpg: bytes | None
     depth_png: bytes | None
+    number: int = PADDING  # what its augmentation is drawn from
+
+
+NOTHING = Stored("", "", None, None)
+"""What fills up a last batch: without any pixel of known depth, so that it counts for nothing."""
 
 
 def scan_shard(stream: IO[bytes], name: str) -> pa.Table:
@@ -82,7 +90,7 @@ def scan_shard(stream: IO[bytes], name: str) -> pa.Table:
             for member in tar:
                 key, extension = base_plus_ext(member.name)
                 if member.isreg() and key is not None and extension is not None:
-                    fields = samples.setdefault(key, {"source": _DEFAULT_SOURCE})
+                    fields = samples.setdefault(key, {"source": DEFAULT_SOURCE})
                     if extension == "json":
                         fields["source"] = _source(tar.extractfile(member))
                     fields[extension] = member
@@ -104,7 +112,7 @@ def scan_shard(stream: IO[bytes], name: str) -> pa.Table:
 def _source(content: IO[bytes] | None) -> str:
     assert content is not None  # a regular member
     facts = json.load(content)
-    return str(facts.get("source", _DEFAULT_SOURCE)) if isinstance(facts, dict) else _DEFAULT_SOURCE
+    return str(facts.get("source", DEFAULT_SOURCE)) if isinstance(facts, dict) else DEFAULT_SOURCE
 
 
 def _place(name: str, member: tarfile.TarInfo | None) -> dict[str, int]:
@@ -155,14 +163,26 @@ class ShardSet:
         total = sum(weights.values())
         return Mixture(self._sources, tuple(weights.get(name, 0.0) / total for name in self._source_names))
 
-    def reopened(self) -> "ShardSet":
-        """The same samples for another process: with connections of its own."""
-        other = copy.copy(self)
-        other.storage = copy.copy(self.storage)
-        return other
+    def stored(self, order: BatchOrder, numbers: np.ndarray, worker: int, workers: int) -> Iterator[Stored]:
+        """The samples of every `workers`-th of the batches `numbers` (batches, B), several on their way at a time."""
+        mine = copy.copy(self)
+        mine.storage = copy.copy(self.storage)  # no process shares the connections of another
+        pending: deque[Future[Stored]] = deque()
+        with ThreadPoolExecutor(_READS) as pool:
+            for number in numbers[worker::workers].ravel().tolist():
+                pending.append(pool.submit(mine.read, number))
+                if len(pending) > _READS:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
 
     def read(self, number: int) -> Stored:
-        """The sample of a number in [0, len), in one range read. ValueError if the tar is not what the index says."""
+        """The sample of a number in [0, len), in one range read; NOTHING for PADDING.
+
+        ValueError if the tar is not what the index says.
+        """
+        if number == PADDING:
+            return NOTHING
         offsets = [int(self._depth_offset[number]), int(self._jpg_offset[number])]
         sizes = [int(self._depth_bytes[number]), int(self._jpg_bytes[number])]
         start = min((offset for offset in offsets if offset >= 0), default=_HEADER_BYTES) - _HEADER_BYTES
@@ -174,7 +194,7 @@ class ShardSet:
             depth_png, jpg = (_member(data, o - start, s) for o, s in zip(offsets, sizes, strict=True))
         except tarfile.TarError as error:
             raise ValueError(f"sample {key}: {url} is not what its index says: {error}") from error
-        return Stored(key, self._source_names[self._sources[number]], jpg, depth_png)
+        return Stored(key, self._source_names[self._sources[number]], jpg, depth_png, number)
 
 
 def _chunk(column: pa.ChunkedArray) -> Any:

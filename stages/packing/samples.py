@@ -20,6 +20,7 @@ from ...engine.rundir.members import read_members
 from ...engine.rundir.receipts import Receipt
 from ...engine.storage.storage import Storage, StorageError
 from ...models.data.shards import INDEX_SCHEMA, ShardRef, ShardSet, merged, scan_shards
+from ...models.data.streaming import ShardStream
 from .assignment import SAMPLES
 from .index import read_index
 
@@ -51,7 +52,7 @@ def open_samples(storage: Storage, column: str, split: str) -> ShardSet:
     A column that was packed without the table of samples, or by others, is scanned for it. Raises ValueError if the
     column is not packed, or not what its index says.
     """
-    entries = [entry for entry in read_index(storage, column) if entry["split"] == split and entry["samples"]]
+    entries = _entries(storage, column, split)
     identity = repr((storage.address(column), split, [sorted(entry.items()) for entry in entries]))
     place = _node_cache() / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.arrow"
     with _locked(place.with_suffix(".lock")):
@@ -66,6 +67,19 @@ def open_samples(storage: Storage, column: str, split: str) -> ShardSet:
     return samples
 
 
+def stream_samples(storage: Storage, column: str, split: str) -> ShardStream:
+    """The samples of a split, for reading from front to back. Raises ValueError if the column is not packed."""
+    return ShardStream(tuple(_refs(_entries(storage, column, split))), storage, f"{column}/")
+
+
+def _entries(storage: Storage, column: str, split: str) -> list[dict[str, Any]]:
+    return [entry for entry in read_index(storage, column) if entry["split"] == split and entry["samples"]]
+
+
+def _refs(entries: list[dict[str, Any]]) -> list[ShardRef]:
+    return [ShardRef(entry["name"], entry["samples"]) for entry in entries]
+
+
 def _index(storage: Storage, column: str, entries: list[dict[str, Any]]) -> pa.Table:
     try:
         with storage.open(f"{column}/{SAMPLES}.parquet") as stream:
@@ -73,8 +87,7 @@ def _index(storage: Storage, column: str, entries: list[dict[str, Any]]) -> pa.T
             table = pq.read_table(stream, filters=[("shard", "in", names)]) if names else INDEX_SCHEMA.empty_table()
             return merged([table.cast(INDEX_SCHEMA)])
     except FileNotFoundError:
-        refs = [ShardRef(entry["name"], entry["samples"]) for entry in entries]
-        return scan_shards(refs, storage, f"{column}/")
+        return scan_shards(_refs(entries), storage, f"{column}/")
 
 
 def _write_index(place: Path, index: pa.Table) -> None:

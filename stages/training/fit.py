@@ -19,11 +19,13 @@ from ...models.support.torchvision_ops import register_missing_operators
 register_missing_operators()  # before lightning, which imports torchvision where it is installed
 
 import lightning.pytorch as pl  # noqa: E402
+from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
 
 from ...engine.steps.limits import Pool  # noqa: E402
 from ...engine.storage.storage import Storage  # noqa: E402
 from ...models.data.loader import PanoramaDataModule  # noqa: E402
-from ..packing.samples import open_samples  # noqa: E402
+from ...models.data.streaming import NOTICE, ShardStream  # noqa: E402
+from ..packing.samples import open_samples, stream_samples  # noqa: E402
 
 CHECKPOINTS = "checkpoints"
 
@@ -66,7 +68,8 @@ class DataConfig:
 
     `batch_size` counts a step's images on all ranks together, so that weights do not depend on where they are trained;
     `num_workers` is the loader's, per rank; `augment` is the strength, 0 for none; `mixture` gives each source its
-    weight in every batch, where samples are not to come as often as they are there.
+    weight in every batch, where samples are not to come as often as they are there. The reader `webdataset` streams
+    shards from front to back, and does not resume exactly in the middle of an epoch.
     """
 
     image_height: int = 512
@@ -75,6 +78,7 @@ class DataConfig:
     augment: float = 1.0
     seed: int = 0
     mixture: dict[str, float] = field(default_factory=dict)
+    reader: Literal["indexed", "webdataset"] = "indexed"
 
     def per_rank(self, ranks: int) -> int:
         """A rank's part of a batch; raises ValueError if the ranks cannot share it evenly."""
@@ -84,7 +88,10 @@ class DataConfig:
 
     def module(self, storage: Storage, column: str, ranks: int = 1) -> PanoramaDataModule:
         """The loaders over a packed column; raises ValueError if it is not packed."""
-        train, validation = (open_samples(storage, column, split) for split in ("train", "val"))
+        opened = stream_samples if self.reader == "webdataset" else open_samples
+        train, validation = (opened(storage, column, split) for split in ("train", "val"))
+        if isinstance(train, ShardStream):
+            train.check_shared(ranks, self.num_workers)
         return PanoramaDataModule(
             train,
             validation,
@@ -133,6 +140,8 @@ def fit(
     or those of torchrun.
     """
     quiet_lightning()
+    if isinstance(data.train, ShardStream):
+        rank_zero_only(log)(NOTICE)
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         trainer = pl.Trainer(
             max_steps=steps,
@@ -152,7 +161,7 @@ def fit(
         )
         trainer.fit(module, datamodule=data, ckpt_path=resume.fetch(Path(folder)), weights_only=True)
         validate = (
-            len(data.validation) > 0 and module.__class__.validation_step is not pl.LightningModule.validation_step
+            bool(data.validation.sizes) and module.__class__.validation_step is not pl.LightningModule.validation_step
         )
         figures = trainer.validate(module, datamodule=data, verbose=False)[0] if validate else {}
     return {name: round(float(value), 6) for name, value in figures.items()}

@@ -16,6 +16,7 @@ from ...engine.rundir.rundir import RunDir
 from ...engine.steps.assets import Asset, AssetCache, resolve_asset
 from ...engine.steps.barrier import Barrier, BarrierContext, BarrierError, Launcher
 from ...engine.steps.limits import Pool
+from ...engine.storage.storage import Storage
 from ...models.network.pretrained import StrictPreTrainedModel
 from ...models.support.torchvision_ops import register_missing_operators
 from ..packing.index import read_index
@@ -72,10 +73,18 @@ class Training(Barrier):
             raise ValueError("steps and checkpoint_every must be at least 1")
         self.batches.per_rank(self.hardware.ranks)
 
+    def check_data(self, storage: Storage) -> None:
+        """ValueError if the packed column is not there, or cannot be mixed or streamed as the settings say."""
+        self.batches.module(storage, self.data, self.hardware.ranks)
+
     def shards(self, context: BarrierContext) -> Sequence[str]:
         return [self.model]
 
     def run(self, context: BarrierContext) -> None:
+        try:
+            self.check_data(context.run.storage)
+        except ValueError as error:
+            raise BarrierError(str(error)) from error
         resume = resume_point(context, self.model, self.checkpoint_every)
         task = Task(self, context.run, resolve_assets(context.run, self), resume)
         with context.scratch() as scratch:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.storage.storage import hash_local
 from dap_engine.jobs.__main__ import main
 from dap_engine.models.network.dap import DapModel
+from tests.benchmarks.range_server import serving
 from tests.conftest import REPOSITORY
 from tests.jobs.packed import HEIGHT, TINY, pack_rooms
 
@@ -41,7 +43,7 @@ def config(tmp_path) -> Path:
     return path
 
 
-def train(config: Path, data: Path, out: Path, *overrides: str) -> int:
+def train(config: Path, data: Path | str, out: Path, *overrides: str) -> int:
     sets = [word for override in overrides for word in ("--set", override)]
     return main(["train", str(config), "--data", str(data), "--out", str(out), *sets])
 
@@ -59,6 +61,17 @@ def test_it_writes_a_model_folder_once(config, data, tmp_path, capsys):
     assert hash_local(tmp_path / "out") == before
     assert train(config, data, tmp_path / "again") == 0
     assert hash_local(tmp_path / "again") == before
+
+
+def test_it_streams_from_a_web_server_and_says_what_it_cannot(config, data, tmp_path, capsys):
+    with serving(tmp_path, 0.0) as (uri, _):
+        address = f"http://{parse_qs(urlsplit(uri).query)['endpoint_override'][0]}/{tmp_path.name}/{data.name}"
+        assert train(config, address, tmp_path / "out", "batches.reader=webdataset", "batches.num_workers=1") == 0
+        assert "goes on with other samples" in capsys.readouterr().err
+        refused = train(config, address, tmp_path / "few", "batches.reader=webdataset", "batches.num_workers=3")
+    assert refused == 2
+    assert "2 shards cannot be streamed by 1 ranks with 3 workers each" in capsys.readouterr().err
+    DapModel.from_folder(tmp_path / "out")
 
 
 def visible(folder: Path) -> list[str]:

@@ -36,7 +36,7 @@ def test_samples_are_those_that_webdataset_reads(tmp_path: Path) -> None:
     assert read.sizes == [3, 1, 4]
     for number, sample in enumerate(expected):
         source = f"sim-{int(sample['__key__'][0]) % 2}"
-        assert read.read(number) == Stored(sample["__key__"], source, sample["jpg"], sample["depth.png"])
+        assert read.read(number) == Stored(sample["__key__"], source, sample["jpg"], sample["depth.png"], number)
 
 
 def test_an_index_may_be_mapped_from_a_file(tmp_path: Path) -> None:
