@@ -81,7 +81,7 @@ def commit(
                 column=column,
                 shard=shard,
                 basis=basis,
-                output=run.storage.publish(local, path),
+                output=run.storage.publish(local, path, sha256),
                 samples_in=samples_in,
                 samples_out=samples_out,
                 drops=count_codes(drops),

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from pyarrow import fs
 
 from .faults import RetryPolicy, StorageError, cause
-from .hashing import folder_files, hash_file, hash_folder, hash_local
+from .hashing import folder_files, hash_folder, hash_local
 from .local_disk import LocalDisk
 from .object_store import ObjectStore, check_key, open_store
 from .place import Place, without_secrets
@@ -228,14 +228,15 @@ class Storage:
         if self.is_local:
             sweep(Path(self.locate(_SCRATCH)))
 
-    def publish(self, local: Path, path: str) -> Output:
-        """Moves a finished local file or folder to its place and says what is there now."""
+    def publish(self, local: Path, path: str, sha256: str = "") -> Output:
+        """Moves a finished local file or folder, whose hash may be known, to its place and says what is there now."""
+        sha256 = sha256 or hash_local(local)
         if not local.is_dir():
-            output = Output(path, hash_file(local), local.stat().st_size)
+            output = Output(path, sha256, local.stat().st_size)
             self._publish_file(local, path)
             return output
         files = {file.relative_to(local).as_posix(): file for file in folder_files(local)}
-        output = Output(path, hash_local(local), sum(file.stat().st_size for file in files.values()))
+        output = Output(path, sha256, sum(file.stat().st_size for file in files.values()))
         for name, file in files.items():
             self._publish_file(file, f"{path}/{name}")
         for name in set(self.list(path)) - set(files):

@@ -155,6 +155,12 @@ def _check_header(data: bytes) -> None:
 def summarise_depth(depth_m: np.ndarray) -> dict[str, Any]:
     """Least, middle and greatest distance in metres, None where all is beyond the range, and the share that is."""
     near_m = depth_m[np.isfinite(depth_m)]
-    names, quantiles = ("min_m", "median_m", "max_m"), (0.0, 0.5, 1.0)
-    values = [round(float(v), 3) for v in np.quantile(near_m, quantiles)] if near_m.size else [None] * 3
-    return {**dict(zip(names, values, strict=True)), "beyond_range": round(1 - near_m.size / depth_m.size, 4)}
+    values: list[float | None] = [None] * 3
+    if near_m.size:
+        half = near_m.size // 2
+        parted = np.partition(near_m, half)
+        middle = parted[half : half + 1] if near_m.size % 2 else (parted[:half].max(), parted[half])
+        values = [round(float(value), 3) for value in (near_m.min(), *np.quantile(middle, [0.5]), near_m.max())]
+    least, median, most = values
+    beyond_range = round(1 - near_m.size / depth_m.size, 4)
+    return {"min_m": least, "median_m": median, "max_m": most, "beyond_range": beyond_range}

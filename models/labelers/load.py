@@ -5,7 +5,7 @@
                                 Depth Anything V1/V2, Depth Pro, ZoeDepth, …
     diffusers:ID                Marigold, through diffusers
     python:MODULE:FUNCTION      anything else: FUNCTION(rgb), (H, W, 3) uint8, gives (H, W) floats: depth in metres,
-                                or what `output` says
+                                or what `output` says; a list of each if FUNCTION.batched is set
 
 All but ours are made for perspective pictures. They see the panorama as it is, and what they give is taken for ray
 distance; or, with `Patches`, overlapping perspective views of it, whose depths along the viewing axis are turned to

@@ -1,7 +1,11 @@
 """The stages that use a card, end to end from encoded samples to encoded rows, against the bare networks."""
 
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -9,7 +13,9 @@ import numpy as np
 import simplejpeg
 import torch
 
-from dap_engine.engine.records.sample import Drop, Sample
+from dap_engine.engine.execution.pipeline import read_ahead
+from dap_engine.engine.execution.samples import ShardWork
+from dap_engine.engine.records.sample import Sample
 from dap_engine.engine.steps.step import Stage, StageContext
 from dap_engine.engine.storage.storage import Storage
 from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png, summarise_depth
@@ -90,10 +96,12 @@ def _against_bare(
     batches = [samples[first : first + size] for first in range(0, len(samples), size)]
 
     def work() -> None:
-        for batch in batches:
-            for row in stage.process(batch):
-                if isinstance(row, Drop):
-                    raise RuntimeError(f"{stage.name} dropped {row.key}: {row.code} {row.detail}")
+        with tempfile.TemporaryDirectory() as folder, closing(_shard_work(stage, Path(folder))) as shard:
+            for batch in read_ahead(iter(batches), shard.flush):
+                shard.take(batch)
+            shard.finish()
+            if shard.drops:
+                raise RuntimeError(f"{stage.name} dropped {shard.drops[0]}")
 
     @torch.inference_mode()
     def forward() -> None:
@@ -107,6 +115,11 @@ def _against_bare(
         "of the bare rate": bare_s / stage_s,
         "GiB at most": bench.peak_gib(),
     }
+
+
+def _shard_work(stage: Stage, folder: Path) -> ShardWork:
+    """As a worker does it that has all cores."""
+    return ShardWork(stage, stage.writes.writer(folder), threads=max(2, len(os.sched_getaffinity(0))))
 
 
 def _parts(bench: Bench) -> Mapping[str, Figure]:

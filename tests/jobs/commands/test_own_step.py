@@ -45,6 +45,34 @@ def odd(samples):
         number = sample["numbers"]["number"]
         yield Row(sample.key, {"number": number}) if number % 2 else Drop(sample.key, "even")
 """
+PIPELINED = """
+from dataclasses import dataclass
+from threading import current_thread, main_thread
+
+import pyarrow as pa
+
+from dap_engine.engine import Drop, ParquetColumn, PipelinedStage, Row
+
+
+@dataclass
+class Odd(PipelinedStage):
+    name = "odd"
+    reads = ("numbers",)
+    writes = ParquetColumn("odd", pa.schema([("number", pa.int64())]))
+    batch_size: int = 2
+
+    def decode(self, sample):
+        assert current_thread() is not main_thread()
+        return sample["numbers"]["number"]
+
+    def predict(self, decoded):
+        assert current_thread() is main_thread()
+        return decoded
+
+    def encode(self, sample, result):
+        assert current_thread() is not main_thread()
+        return Row(sample.key, {"number": result}) if result % 2 else Drop(sample.key, "even")
+"""
 RECIPE = """
 executor: in-process
 steps:
@@ -66,7 +94,7 @@ def project(folder, capsys) -> Path:  # noqa: F811
 
 def dap(*arguments: str) -> int:
     """One command, as in a process of its own."""
-    begin_anew([name for name in ("counting", "oddity") if name in sys.modules])
+    begin_anew([name for name in ("counting", "oddity", "pipelined") if name in sys.modules])
     return main(list(arguments))
 
 
@@ -83,6 +111,19 @@ def test_an_edit_runs_the_step_again_and_no_other(project, capsys):
     assert done == {"numbers": 2, "odd": 0}
     assert dap("run", "recipe.yaml", "--run-dir", "run") == 0
     assert "odd: 2 of 2 to do (source oddity changed)" in capsys.readouterr().err
+
+
+def test_a_pipelined_stage_of_one_s_own_runs_in_threads_to_the_same_rows(project, capsys):
+    (project / "pipelined.py").write_text(PIPELINED)
+    (project / "recipe.yaml").write_text(RECIPE.replace("oddity:odd", "pipelined:Odd"))
+    assert dap("run", "recipe.yaml", "--run-dir", "other") == 0
+    capsys.readouterr()
+    outputs = [
+        [json.loads(file.read_text())["output"]["sha256"] for file in sorted((project / run).glob("receipts/odd/*"))]
+        for run in ("run", "other")
+    ]
+    assert len(outputs[0]) == 2
+    assert outputs[0] == outputs[1]
 
 
 def test_what_a_module_prints_is_no_part_of_a_document(project, capsys):

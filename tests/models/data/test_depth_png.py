@@ -16,6 +16,7 @@ from dap_engine.models.data.depth_png import (
     decode_units,
     encode_depth_png,
     encode_units,
+    summarise_depth,
 )
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)
@@ -132,3 +133,17 @@ def test_anything_else_is_refused_in_one_line(data: bytes, message: str) -> None
     with pytest.raises(ValueError, match=message) as caught:
         decode_depth_png(data)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 7, 64, 65])
+def test_a_summary_has_the_quantiles_of_numpy(pixels):
+    depth_m = np.random.Generator(np.random.PCG64(pixels)).uniform(0.1, 100, (1, pixels)).astype(np.float32)
+    with_sky = np.append(depth_m, np.full((1, 3), np.inf, np.float32), axis=1)
+    least, median, most = (round(float(value), 3) for value in np.quantile(depth_m, (0.0, 0.5, 1.0)))
+    beyond_range = round(3 / (pixels + 3), 4)
+    assert summarise_depth(with_sky) == {
+        "min_m": least,
+        "median_m": median,
+        "max_m": most,
+        "beyond_range": pytest.approx(beyond_range, abs=1e-4),
+    }

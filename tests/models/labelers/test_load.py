@@ -118,6 +118,21 @@ def test_functions():
         make_labeler(f"python:{__name__}:wrong_shape").estimate(RGBS[:1])
 
 
+def all_at_once(rgbs: list[np.ndarray]) -> list[np.ndarray]:
+    return [nearer_is_brighter(rgb) for rgb in rgbs if rgb.any()]
+
+
+all_at_once.batched = True  # type: ignore[attr-defined]
+
+
+def test_a_function_that_says_so_gets_a_list():
+    one_by_one, listed = (make_labeler(f"python:{__name__}:{name}") for name in ("nearer_is_brighter", "all_at_once"))
+    for one, other in zip(one_by_one.estimate(RGBS), listed.estimate(RGBS), strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+    with pytest.raises(ValueError, match=r"all_at_once gave 1 maps for 2 pictures"):
+        listed.estimate([RGBS[0], np.zeros_like(RGBS[0])])
+
+
 def test_the_source_of_a_function_stands_for_it():
     assert source_hash(f"{__name__}:wrong_shape") == source_hash(f"{__name__}:nearer_is_brighter")
     assert source_hash("tests.footage:panorama") != source_hash(f"{__name__}:wrong_shape")
