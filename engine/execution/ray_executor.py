@@ -27,6 +27,7 @@ from ..rundir.rundir import RunDir
 from ..steps.limits import Pool
 from ..steps.outcome import Outcome, cause_line, failed
 from ..steps.source import copy_sources
+from ..storage.scratch import roomiest
 from .placement import ClusterError, Machine, ResourceError, check_room, fitting_segments
 from .run_shard import StageSpec
 from .supervisor import Supervisor
@@ -38,6 +39,8 @@ _ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_memory_monitor_refresh_ms": "0",  # Ray would kill supervisors, the system kills their children
 }
+_LONGEST_TMPDIR = 36  # bytes: the path of a socket has 107 at most, of which Ray adds 70
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 _MOST_BLOCKS = 4096  # of a pipeline, which costs some KB for each; beyond, a block holds several shards
 _LISTEN_EVERY_S = 0.1
 _LOST_WORKERS = 3  # more may be lost over one shard than may die over a sample: a node that goes takes all it has
@@ -56,6 +59,8 @@ def connect(num_cpus: int | None = None, metrics_port: int | None = None, steps:
         return False
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if len(os.fsencode(os.environ.get("TMPDIR", ""))) > _LONGEST_TMPDIR:
+        os.environ.setdefault("RAY_TMPDIR", roomiest(_SHORT_FOLDERS))
     address = os.environ.get("RAY_ADDRESS", "local")
     own = {"num_cpus": num_cpus, "include_dashboard": False, "_metrics_export_port": metrics_port}
     options: dict[str, Any] = own if address == "local" else {}

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,6 +33,12 @@ def scratch_in(parent: Path, name: str, place: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def roomiest(folders: Sequence[str]) -> str:
+    """That of the folders with the most room which may be written to; the first if none may."""
+    usable = [folder for folder in folders if os.access(folder, os.W_OK | os.X_OK)]
+    return max(usable, key=lambda folder: shutil.disk_usage(folder).free, default=folders[0])
 
 
 def sweep(parent: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from rich.console import Console
 from rich.table import Table
 
 from ...engine.records.sample import Drop
 from ...engine.rundir.drops import read_drops
 from ...engine.rundir.rundir import RunDir
+from ..tables import show_table
 
 _EXAMPLES = 3
 
@@ -26,7 +26,7 @@ def show_drops(run: RunDir, column: str) -> None:
     table = Table("code", "dropped", "for example", title=f"drops of {column}")
     for code, count in counts.most_common():
         table.add_row(code, str(count), "\n".join(_words(drop) for drop in examples[code][:_EXAMPLES]))
-    Console(stderr=True).print(table)
+    show_table(table, stderr=True)
 
 
 def _words(drop: Drop) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from rich.console import Console
 
 from ...models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
 from ...models.datasets.catalogue import DATASETS, open_dataset
@@ -26,6 +25,7 @@ from ...models.metrics.alignment import ALIGNMENTS
 from ...models.metrics.equivariance import yaw_error
 from ..errors import EXIT_DONE, UsageError
 from ..output import output_folder, write_file
+from ..tables import show_table
 from .loose_files import check_device
 
 _TURNED = 8  # panoramas that the error under yaw is measured on: each is predicted four times more
@@ -80,7 +80,8 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         split = f", split {arguments.split}" if arguments.split else ""
         print(f"{arguments.model} on {arguments.root}{split}, {document['precision'] or 'in its own precision'}")
-        Console().print(*figures_tables(document), sep="")
+        for table in figures_tables(document):
+            show_table(table)
         print(f"by image, and the worst of them: {out}")
     return EXIT_DONE
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-
-from rich.console import Console
 
 from ...engine.rundir.rundir import RunDir
 from ..errors import EXIT_DONE, UsageError
@@ -14,6 +11,7 @@ from ..job import check_run_dir
 from ..lineage.model import ModelLineage
 from ..lineage.sample import SampleLineage
 from ..lineage.tree import model_tree, sample_tree
+from ..tables import people_console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,5 +35,5 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(document))
     else:
-        Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(tree(document))
+        people_console().print(tree(document))
     return EXIT_DONE

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ...engine.execution.placement import Machine
@@ -16,6 +14,7 @@ from ...engine.probing.forecast import Forecast, StageForecast
 from ...engine.probing.measure import Measured
 from ...engine.probing.probe import Probed
 from ...engine.quantities import duration, hours, size
+from ..tables import show_table
 
 
 def plan_document(recipe: str, uri: str, plans: Sequence[NodePlan]) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def print_plan(document: dict[str, Any]) -> None:
         reads = ", ".join((*step["reads"], *step["loads"]))
         to_do, shards = ("?" if step[name] is None else str(step[name]) for name in ("to_do", "shards"))
         table.add_row(step["step"], step["kind"], reads, step["writes"], to_do, shards, _why(step))
-    _console().print(table)
+    show_table(table)
 
 
 def _why(step: dict[str, Any]) -> str:
@@ -94,10 +93,9 @@ def print_forecast(probed: Sequence[Probed], predicted: Forecast, left_out: Sequ
     total = duration(predicted.wall_s), hours(predicted.core_hours), hours(predicted.gpu_hours)
     table.add_section()
     table.add_row("all", *[""] * 5, *total, "", size(predicted.bytes))
-    console = _console()
-    console.print(table)
+    show_table(table)
     for line in _remarks(probed, predicted, left_out):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print(line)
 
 
 def _remarks(probed: Sequence[Probed], predicted: Forecast, left_out: Sequence[str]) -> Iterator[str]:
@@ -130,7 +128,3 @@ def _row(measured: Measured, stage: StageForecast) -> tuple[str, ...]:
         memory,
         size(stage.bytes),
     )
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 160)

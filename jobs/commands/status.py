@@ -7,7 +7,6 @@ import dataclasses
 import json
 import sys
 
-from rich.console import Console
 from rich.table import Table
 
 from ...engine.execution.worker_log import FOLDER
@@ -18,6 +17,7 @@ from ...engine.quantities import duration
 from ...engine.rundir.rundir import RunDir
 from ..errors import EXIT_DONE
 from ..job import check_run_dir, open_saved_job
+from ..tables import show_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,9 +43,8 @@ def main(arguments: argparse.Namespace) -> int:
     table = Table("column", "shards", "samples in", "samples out", "drops", "failed", "pace", title=run.uri)
     for name, status in statuses.items():
         table.add_row(name, *_row(status))
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table)
-    console.print(f"logs of the workers: {logs}", highlight=False, soft_wrap=True)
+    show_table(table)
+    print(f"logs of the workers: {logs}")
     return EXIT_DONE
 
 

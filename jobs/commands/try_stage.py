@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ..errors import EXIT_DONE, UsageError
 from ..output import output_folder, write_file
+from ..tables import show_table
 from .loose_files import (
     Picture,
     UnreadableError,
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="depth: where the depth PNGs go (default: dap-try); horizon: pictures of the verdicts",
     )
     parser.add_argument("--max-tilt", type=float, default=15.0, metavar="DEG", help="horizon: how far it may lean")
+    parser.add_argument("--verbose", action="store_true", help="horizon: every measurement, not the verdict alone")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -57,6 +58,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError(entries[0]["error"])
     if arguments.json:
         print(json.dumps(entries))
+    elif arguments.what == "horizon" and not arguments.verbose:
+        _print_verdicts(entries)
     else:
         _print_table(entries)
     return EXIT_DONE
@@ -153,7 +156,19 @@ def _print_table(entries: list[Entry]) -> None:
     table = Table(*names)
     for entry in entries:
         table.add_row(*(_text(entry.get(name, "")) for name in names))
-    Console().print(table)
+    show_table(table)
+
+
+def _print_verdicts(entries: list[Entry]) -> None:
+    """A line for each picture: whether it is a level panorama, how far it leans, and what is wrong with it."""
+    for entry in entries:
+        at = f" at {entry['timestamp_s']:.2f} s" if "timestamp_s" in entry else ""
+        reasons = " ".join(entry["reasons"]) + (f" ({entry['detail']})" if entry.get("detail") else "")
+        known = [name for name in ("roll", "pitch") if entry[f"{name}_deg"] is not None]
+        angles = [f"{name} {entry[f'{name}_deg']:.0f}°" for name in known]
+        verdict = "valid  " if entry["valid"] else "invalid"
+        print(f"{verdict}  {entry['file']}{at}: {', '.join([reasons or 'level', *angles])}")
+    print(f"{sum(entry['valid'] for entry in entries)} of {len(entries)} are level panoramas (--verbose: measurements)")
 
 
 def _text(value: Any) -> str:

@@ -11,9 +11,11 @@ import tempfile
 import time
 import urllib.parse
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from dap_engine.engine.storage import scratch
 from dap_engine.engine.storage.hashing import hash_local
 from dap_engine.engine.storage.object_store import open_store
 from dap_engine.engine.storage.place import Place
@@ -239,3 +241,16 @@ def test_gcs_leaves_the_waiting_to_us():
 def test_an_unknown_scheme_is_one_clear_line():
     with pytest.raises(StorageError, match="nosuch://x: cannot be opened"):
         Storage("nosuch://x").list("")
+
+
+def test_the_roomiest_folder_may_be_written_to(tmp_path, monkeypatch):
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    folders = [str(tmp_path / name) for name in "abc"]
+    free = dict(zip(folders, (1, 3, 2), strict=True))
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free[folder]))
+    assert scratch.roomiest(folders) == folders[1]
+    monkeypatch.setattr(scratch.os, "access", lambda folder, _: folder != folders[1])
+    assert scratch.roomiest(folders) == folders[2]
+    monkeypatch.setattr(scratch.os, "access", lambda *_: False)
+    assert scratch.roomiest(folders) == folders[0]

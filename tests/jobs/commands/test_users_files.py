@@ -12,14 +12,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.storage import faults
 from dap_engine.engine.storage.place import Place
 from dap_engine.engine.storage.storage import Storage
+from dap_engine.models.network.dap import DapModel
 from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
+from dap_engine.models.network.published import published_layout
 from tests.footage import panorama, write_video
+from tests.jobs.packed import HEIGHT, TINY, pack_rooms
+from tests.models.datasets import layouts
+from tests.models.network.test_published import SMALL
+from tests.models.published_reference import seeded_weights
 
 SHARP = ["--set", "extract.min_sharpness=0", "--set", "extract.every_s=0.5"]  # of footage as simple as this
 NOT_UTF8 = "bal\udce9"  # a name with the single byte E9
@@ -171,17 +180,31 @@ def test_pictures_are_told_by_their_content(dap_here, picture, tiny_model, tmp_p
     one_line(done, 2, "phone.heic", "JPEG, PNG, WebP, TIFF")
 
 
-def test_an_evaluation_refuses_a_cut_picture(dap_here, tiny_model, tmp_path):
-    root = tmp_path / "data" / "scene"
+def a_pair(root):
+    """A labelled panorama of noise, and what names it on the command line."""
     (root / "rgb").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    image = root / "rgb" / "0.jpg"
-    Image.fromarray(rng.integers(0, 255, (64, 128, 3), dtype=np.uint8)).save(image)
-    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 128, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(root / "rgb" / "0.jpg")
     np.save(root / "0.npy", np.ones((64, 128), np.float32))
-    (tmp_path / "data" / "pairs.txt").write_text("scene/rgb/0.jpg scene/0.npy\n")
-    options = ["--root", tmp_path / "data", "--split", "pairs.txt", "--model", tiny_model, "--out", tmp_path / "out"]
-    one_line(dap_here("evaluate", "--dataset", "airsim360", *options), 2, image, "damaged")
+    (root / "pairs.txt").write_text("rgb/0.jpg 0.npy\n")
+    return ["--dataset", "airsim360", "--root", root, "--split", "pairs.txt"]
+
+
+def test_an_evaluation_refuses_a_cut_picture(dap_here, tiny_model, tmp_path):
+    options = [*a_pair(tmp_path), "--model", tiny_model, "--out", tmp_path / "out"]
+    assert dap_here("evaluate", *options).returncode == 0
+    image = tmp_path / "rgb" / "0.jpg"
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    one_line(dap_here("evaluate", *options), 2, image, "damaged")
+
+
+def test_an_evaluation_refuses_a_cut_exr(dap_here, tiny_model, tmp_path):
+    layouts.matterport3d(tmp_path)
+    options = ["--dataset", "matterport3d", "--root", tmp_path, "--model", tiny_model, "--out", tmp_path / "out"]
+    assert dap_here("evaluate", *options).returncode == 0
+    (depth,) = tmp_path.rglob("*.exr")
+    depth.write_bytes(depth.read_bytes()[:-100])
+    one_line(dap_here("evaluate", *options), 2, depth, "damaged")
 
 
 @pytest.fixture
@@ -198,10 +221,7 @@ def full_disk(tmp_path):
 
 @pytest.mark.parametrize("state", ["full", "read-only"])
 def test_a_full_or_read_only_place_is_one_line(dap_here, full_disk, picture, tiny_model, tmp_path, state):
-    if state == "full":
-        (full_disk / "rest").write_bytes(bytes(12 << 10))
-    else:
-        subprocess.run(["mount", "-o", "remount,ro", str(full_disk)], check=True)
+    set_state(full_disk, state)
     before = sorted(full_disk.iterdir())
     for command in (
         ["predict", picture, "--model", tiny_model, "--ply"],
@@ -212,6 +232,47 @@ def test_a_full_or_read_only_place_is_one_line(dap_here, full_disk, picture, tin
         assert sorted(full_disk.iterdir()) == before
     if state == "read-only":
         one_line(dap_here("predict", picture, "--model", tiny_model, "--out", full_disk / "new"), 1, "read-only")
+
+
+@pytest.mark.parametrize("state", ["full", "read-only"])
+def test_whatever_a_command_writes_it_says_if_it_cannot(dap_here, full_disk, tiny_model, tmp_path, monkeypatch, state):
+    """Figures, a converted model, simulated panoramas, a run, and a training: one line or more, never "done"."""
+    monkeypatch.setattr(faults, "RETRY_FOR_S", 0.05)
+    weights = seeded_weights(published_layout(SMALL).expected(DapModel.skeleton(SMALL)), seed=1)
+    torch.save(weights, tmp_path / "official.pth")
+    data = tmp_path / pack_rooms(tmp_path, {"train-000000": 4, "val-000000": 4})
+    settings = {"training": {"steps": 2}, "network": {"config": TINY}, "hardware": {"accelerator": "cpu"}}
+    settings |= {"batches": {"image_height": HEIGHT, "batch_size": 4, "num_workers": 0}, "checkpoint_every": 1}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    set_state(full_disk, state)
+    before = sorted(full_disk.iterdir())
+    scene = a_pair(tmp_path / "scenes")
+    small = ["--panoramas", "1", "--height", "64", "--executor", "in-process"]
+    for command, code in {
+        ("evaluate", *scene, "--model", tiny_model, "--out", full_disk): {1},
+        ("convert", tmp_path / "official.pth", "--out", full_disk): {1},
+        ("train", tmp_path / "config.yaml", "--data", data, "--out", full_disk / "model"): {1},
+        ("simulate", *small, "--out", full_disk / "run"): {1, 3},
+    }.items():
+        done = dap_here(*command)
+        assert done.returncode in code, (command, done.stderr)
+        assert str(full_disk) in done.stderr
+        assert ("disk full" if state == "full" else "read-only") in done.stderr, (command, done.stderr)
+        assert "done" not in done.stderr + done.stdout
+        assert "Traceback" not in done.stderr
+    assert {path.name for path in full_disk.iterdir()} - {path.name for path in before} <= {
+        "images.csv",
+        "model",
+        "run",
+    }
+    assert not list(full_disk.rglob("*.safetensors")) + list(full_disk.rglob("*.tar"))
+
+
+def set_state(disk, state):
+    if state == "full":
+        (disk / "rest").write_bytes(bytes(12 << 10))
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
 
 
 def test_a_model_that_does_not_fit_on_the_disk_is_not_there(full_disk, tiny_model):
