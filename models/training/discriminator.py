@@ -45,12 +45,17 @@ class DiscriminatorTraining(LightningModule):
     Both depth maps of an image are missing in the same pixels, and both are rounded as a stored label is, so neither
     image, nor gaps, nor fine digits give the answer away.
 
-    What it learns is not the size of an error. On the demo's 80 field panoramas (errors by solid angle, labels of
-    labeler 1 averaged over eight views, 150 steps) its scores have a Spearman correlation with −AbsRel of −0.62 indoors
-    (95 % from −0.80 to −0.37) and +0.08 outdoors (−0.26 to +0.41): it takes the worse rooms. The labeler's consistency
-    has +0.69 and +0.26, the critic below +0.23 and +0.42. Sharpness has a part in it: of labels predicted once, after
-    80 steps of one seed, it has −0.49 and +0.09, and at a `depth_cell` of 8 +0.03 and −0.09, which is chance. The step
-    `rank-quality` measures it for any run.
+    What it learns is not the size of an error, and whether its scores follow it changes with the seed. Spearman
+    correlations with −AbsRel by solid angle, of labels averaged over eight views, on field panoramas, after 150 steps:
+
+        seed of all, panoramas   scene    discriminator             critic                    consistency
+        7 (demo), 40             indoor   −0.62 (−0.80 … −0.37)     +0.23 (−0.11 … +0.49)     +0.69 (+0.43 … +0.84)
+                                 outdoor  +0.08 (−0.26 … +0.41)     +0.42 (+0.15 … +0.65)     +0.26 (−0.07 … +0.52)
+        11 (study), 80           indoor   −0.14 (−0.36 … +0.07)     +0.42 (+0.21 … +0.58)     +0.43 (+0.24 … +0.61)
+                                 outdoor  +0.39 (+0.19 … +0.56)     −0.26 (−0.47 … −0.03)     +0.18 (−0.02 … +0.39)
+
+    Sharpness has a part in it: of labels predicted once, after 80 steps of one seed, it has −0.49 and +0.09, and at a
+    `depth_cell` of 8 +0.03 and −0.09, which is chance. The step `rank-quality` measures it for any run.
     """
 
     def __init__(self, discriminator: Discriminator, labeler: DapModel, *, lr: float = 2e-4):
@@ -83,7 +88,8 @@ class CriticTraining(LightningModule):
     Its target is ln(mean |ln label − ln truth| + ERROR_FLOOR) over a patch, of the labeler's predictions as labels are
     stored, on augmented images of known depth. Where a label says "beyond the range" it has no distance, and no error:
     counted as 100 m, such pixels would be most of what it learns outdoors. With several labelers, such as one at
-    several stages of its training, they take turns by step, and it sees small errors and large ones.
+    several stages of its training, they take turns by step, and it sees small errors and large ones. Figures stand
+    above.
     """
 
     def __init__(self, critic: Discriminator, labelers: Sequence[DapModel], *, steps: int, lr: float = 2e-4):
