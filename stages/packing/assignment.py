@@ -98,7 +98,8 @@ def _write(path: Path, shards: Iterator[tuple[str, pa.Table]], origins: Sequence
             number = rows["origin"]
             parts = [_part(paths[part].take(number), rows[part]) for part in PARTS]
             names = pa.repeat(pa.scalar(shard), len(rows))
-            writer.write_table(pa.table([rows["key"], names, sources.take(number), *parts], schema=_SCHEMA))
+            table = pa.table([rows["key"], names, sources.take(number), *parts], schema=_SCHEMA)
+            writer.write_table(table, row_group_size=len(table))
     return samples
 
 

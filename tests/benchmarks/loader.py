@@ -1,11 +1,13 @@
 """Packed shards to training batches: against bare decoding, webdataset's pipeline, a card's pace, and from a store."""
 
 import dataclasses
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import cv2
 import numpy as np
@@ -79,15 +81,23 @@ def _paced(storage: Storage, column: str) -> Iterator[Result]:
         yield Result(what, "the card alone", f"{steps * STEP_S / seconds:.2f}", "", figures)
 
 
+def _cpu_of(work: Callable[[], object]) -> float:
+    """Processor time of a work, its worker processes included: on a busy machine, steadier than a clock."""
+    before_s = _cpu_s()
+    work()
+    gc.collect()  # workers end, and their time counts, when their loader goes
+    return _cpu_s() - before_s
+
+
 def _cpu_s() -> float:
     return sum(os.times()[:4])
 
 
-def _from_store(remote: PanoramaDataModule, local: Callable[[], float], requests: "object", repeats: int) -> Result:
-    before = requests.value  # type: ignore[attr-defined]
+def _from_store(remote: PanoramaDataModule, local: Callable[[], float], requests: Any, repeats: int) -> Result:
+    before = requests.value
     with one_core():
         pair = paired(timed(lambda: _drain(remote)), local, repeats)
-    each = (requests.value - before) / SAMPLES / (repeats + 1)  # type: ignore[attr-defined]
+    each = (requests.value - before) / SAMPLES / (repeats + 1)
     figures = (
         f"{SAMPLES / pair.work_s:.0f} against {SAMPLES / pair.against_s:.0f} samples/s; {each:.2f} requests a sample"
     )

@@ -33,6 +33,7 @@ OPERATIONS = {
     "write_bytes": lambda storage: storage.write_bytes("new", DATA),
     "read_bytes": lambda storage: storage.read_bytes("x") == DATA,
     "read_range": lambda storage: storage.read_range("x", 1000, 50) == DATA[1000:1050],
+    "peek": lambda storage: storage.peek("x", 1000, 50) == DATA[1000:1050],
     "read_many": lambda storage: storage.read_many(["x", "x"]) == [DATA, DATA],
     "open": lambda storage: storage.open("x").read() == DATA,
     "list": lambda storage: storage.list("") == {"x": len(DATA)},
