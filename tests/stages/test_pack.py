@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from dap_engine.engine.records.column import ParquetColumn, TarColumn
 from dap_engine.engine.records.sample import Row
 from dap_engine.engine.rundir.rundir import RunDir
-from dap_engine.engine.storage.storage import Storage, hash_file
+from dap_engine.engine.storage.hashing import hash_file
+from dap_engine.engine.storage.storage import Storage
 from dap_engine.engine.verification.verify import verify_run
 from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png
 from dap_engine.stages.pack import Pack, Source
