@@ -73,11 +73,19 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"dap {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
     except (OSError, ClusterError, BarrierError, ModelOutputError) as error:
-        print(f"dap {arguments.command}: {error}", file=sys.stderr)
+        print(f"dap {arguments.command}: {_in_one_line(error)}", file=sys.stderr)
         return EXIT_FAILED
     except ColumnError as error:
         print(f"dap {arguments.command}: {error} (dap verify tells more)", file=sys.stderr)
         return EXIT_FAILED
+
+
+def _in_one_line(error: Exception) -> str:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return f"the folder that it was started in is gone ({error})"
+    return str(error)
 
 
 def _use_utf8() -> None:

@@ -14,7 +14,7 @@ from ..engine.execution.executor import Executor, InProcessExecutor
 from ..engine.execution.progress import Progress
 from ..engine.execution.runner import Runner, RunResult, check_nodes, save_recipe
 from ..engine.planning.graph import Graph, build_graph
-from ..engine.planning.recipe import Node, Recipe, load_recipe
+from ..engine.planning.recipe import Node, Recipe, RecipeError, load_recipe
 from ..engine.rundir.rundir import RunDir
 from ..engine.storage.object_store import check_store
 from ..engine.storage.place import Place, without_secrets
@@ -99,7 +99,11 @@ def open_saved_job(run: RunDir) -> Job:
         text = _text(run.storage.read_bytes("run.yaml"), f"{run.uri}/run.yaml")
     except FileNotFoundError as error:
         raise UsageError(f"{run.uri}: no run directory (it has no run.yaml)") from error
-    return job_from_text(text, run.uri)
+    try:
+        return job_from_text(text, run.uri)
+    except RecipeError as error:
+        error.args = (f"{run.uri}/run.yaml: {error}",)
+        raise
 
 
 def read_recipe(name: str) -> str:

@@ -110,7 +110,8 @@ class Ingest(SourceStage):
     def _fields(self, entry: Entry, item: Labelled) -> dict[str, Any]:
         rgb, depth_m = _resized(item, self.height)
         height, width = depth_m.shape
-        info = {"dataset": self.dataset, "file": entry.image, "scene": item.scene, "width": width, "height": height}
+        file = os.fsencode(entry.image).decode(errors="backslashreplace")  # a name need not be text
+        info = {"dataset": self.dataset, "file": file, "scene": item.scene, "width": width, "height": height}
         return {
             "jpg": simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), quality=self.jpeg_quality, colorsubsampling="444"),
             "depth.png": encode_depth_png(depth_m),

@@ -11,7 +11,7 @@ from ..engine.records.column import Column, ParquetColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.step import PipelinedStage, StageContext
-from ..models.data.depth_png import decode_depth_png
+from ..models.data.depth_png import decode_depth_m
 from ..models.labelers.fusion import Patches
 from ..models.ranking.consistency import Views, confidence
 from .batches.decoding import decode_image
@@ -87,7 +87,7 @@ class Score(PipelinedStage):
         if not self._asks_networks:
             return self._spread(sample)
         rgb = decode_image(sample, "frames")
-        return rgb if isinstance(rgb, Drop) else (rgb, decode_depth_png(sample[self._labels]["depth.png"]).depth_m)
+        return rgb if isinstance(rgb, Drop) else (rgb, decode_depth_m(sample[self._labels]["depth.png"]))
 
     def predict(self, decoded: list[Any]) -> list[float]:
         """The scores."""

@@ -136,7 +136,8 @@ def _build(kind: Any, value: Any) -> Any:
         return None if value is None else _build(get_args(kind)[0], value)
     if not dataclasses.is_dataclass(kind):
         raise ValueError(f"{value!r} is not of type {kind.__name__}")
-    return kind(**{name: _build(_hints(kind)[name], item) for name, item in value.items()})  # type: ignore[operator]
+    hints = _hints(kind)  # a newer version of the package may have added fields
+    return kind(**{name: _build(hints[name], item) for name, item in value.items() if name in hints})  # type: ignore[operator]
 
 
 @cache

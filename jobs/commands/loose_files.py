@@ -52,7 +52,9 @@ def frame_name(file: str, timestamp_s: float | None) -> str:
 def check_files(files: Sequence[str]) -> None:
     """Raises UsageError for the first that is no file."""
     for file in files:
-        if os.path.isdir(file) or not (os.path.exists(file) or _is_hidden(file)):
+        if os.path.isdir(file):
+            raise UsageError(f"{file}: is a folder; name the files in it")
+        if not (os.path.exists(file) or _is_hidden(file)):
             raise UsageError(f"{file}: no such file")
 
 

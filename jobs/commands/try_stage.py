@@ -167,7 +167,8 @@ def _print_verdicts(entries: list[Entry]) -> None:
         known = [name for name in ("roll", "pitch") if entry[f"{name}_deg"] is not None]
         angles = [f"{name} {entry[f'{name}_deg']:.0f}°" for name in known]
         verdict = "valid  " if entry["valid"] else "invalid"
-        print(f"{verdict}  {entry['file']}{at}: {', '.join([reasons or 'level', *angles])}")
+        file = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in entry["file"])
+        print(f"{verdict}  {file}{at}: {', '.join([reasons or 'level', *angles])}")
     print(f"{sum(entry['valid'] for entry in entries)} of {len(entries)} are level panoramas (--verbose: measurements)")
 
 

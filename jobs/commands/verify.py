@@ -52,7 +52,7 @@ def _recipe_of(run: RunDir) -> tuple[Graph | None, list[str]]:
     try:
         return open_saved_job(run).graph, []
     except RecipeError as error:
-        return None, [f"run.yaml: {error}"]
+        return None, [str(error)]
 
 
 @contextmanager

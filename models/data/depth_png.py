@@ -136,7 +136,12 @@ def decode_depth_png(data: bytes) -> DepthMap:
     """The bytes of a PNG to distances in metres; ValueError if they are not a whole 16-bit gray PNG."""
     units = decode_units(data)
     beyond_range = units == BEYOND_RANGE
-    return DepthMap(_METRES[units], (units != MISSING) & ~beyond_range, beyond_range)
+    return DepthMap(np.take(_METRES, units), (units != MISSING) & ~beyond_range, beyond_range)
+
+
+def decode_depth_m(data: bytes) -> np.ndarray:
+    """`depth_m` of `decode_depth_png` alone."""
+    return np.take(_METRES, decode_units(data))
 
 
 def _check_header(data: bytes) -> None:

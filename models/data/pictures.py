@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,11 @@ class PictureError(FileError):
 
 def is_picture(path: str | os.PathLike[str]) -> bool:
     """Whether a file begins like a picture; where it does not, whether its name says that it is one."""
-    try:
+    with suppress(FileError, OSError):  # reading it will tell
+        check_readable(path)
         with open(path, "rb") as file:
             if _BEGINNINGS.match(file.read(16)):
                 return True
-    except OSError:
-        pass  # reading it will tell
     return Path(path).suffix.lower() in PICTURE_SUFFIXES | _NOT_READ
 
 

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..support.files import check_readable
 from ..support.model_checks import pointer_or
 
 _AROUND = ("state_dict", "model_state_dict", "model", "module")  # keys that hold the state dict of a checkpoint
@@ -78,6 +79,7 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
     networks put before their names (`module.`, `_orig_mod.`, …). ValueError in one line for what is neither.
     """
     file = Path(file)
+    check_readable(file)
     try:
         if file.suffix == ".safetensors":
             weights = load_file(file)

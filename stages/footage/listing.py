@@ -136,7 +136,7 @@ def _files(folder: Path, above: tuple[Path, ...], notes: list[str]) -> Iterator[
         notes.append(f"{folder}: permission denied: what lies there is left out")
         return
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):
             yield from _files(path, (*above, here), notes)
         else:
             yield path
@@ -154,15 +154,16 @@ def _names_video(name: str) -> bool:
 
 
 def _is_video(path: Path) -> bool:
-    return _names_video(path.name) and path.is_file()
+    return _names_video(path.name) and os.path.isfile(path)
 
 
 def _local(path: Path, relative: str) -> Video:
     uri = str(Place("", str(path)).absolute())
-    if not path.is_file():
+    try:
+        status = path.stat()
+    except OSError:  # not there, or hidden from us: reading it will tell
         return Video(uri, relative, -1)
-    status = path.stat()
-    return Video(uri, relative, status.st_size, status.st_mtime_ns)
+    return Video(uri, relative, status.st_size if path.is_file() else -1, status.st_mtime_ns)
 
 
 def _in_store(place: Place, notes: list[str]) -> list[Video]:

@@ -260,11 +260,8 @@ def test_whatever_a_command_writes_it_says_if_it_cannot(dap_here, full_disk, tin
         assert ("disk full" if state == "full" else "read-only") in done.stderr, (command, done.stderr)
         assert "done" not in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
-    assert {path.name for path in full_disk.iterdir()} - {path.name for path in before} <= {
-        "images.csv",
-        "model",
-        "run",
-    }
+    left = {path.name for path in full_disk.iterdir()} - {path.name for path in before}
+    assert left <= {"images.csv", "model", "run"}
     assert not list(full_disk.rglob("*.safetensors")) + list(full_disk.rglob("*.tar"))
 
 

@@ -269,7 +269,7 @@ def test_a_damaged_recipe_is_a_problem_and_the_rest_is_checked(capsys, run):
     run.storage.write_bytes("run.yaml", b"steps: [")
     run.storage.delete("tags/000000.parquet")
     line, other = problems(capsys, run)
-    assert line.startswith("run.yaml: not a recipe: ")
+    assert f"{run.uri}/run.yaml: not a recipe: " in line
     assert other == "tags/000000.parquet: is missing"
 
 
