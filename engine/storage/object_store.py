@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from .faults import RetryPolicy, StorageError, TransientError
-from .place import OPTIONS, Place
+from .place import OPTIONS, WEB, Place
 
 _CONNECT_S = 3.0
 _SILENCE_S = 10.0  # without a single byte
@@ -33,7 +33,7 @@ def open_store(place: Place) -> tuple[ObjectStore, str]:
     pyarrow's client for S3 repeats a request up to thirty times, which takes minutes where a server is silent; here
     it makes one attempt, that for GCS attempts of one second, and `RetryPolicy` repeats them.
     """
-    if place.scheme in ("http", "https"):  # to be read from; without a listing
+    if place.scheme in WEB:  # to be read from; without a listing
         web = fsspec.filesystem("http", block_size=_FIRST_READ_BYTES, cache_type="none")
         return ObjectStore(fs.PyFileSystem(_Web(web))), f"{place.root}/{place.path}".rstrip("/")
     check_store(place)

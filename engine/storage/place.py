@@ -26,6 +26,9 @@ OPTIONS = {
 }
 """What may follow the `?` of a URI, by the scheme of a store that is read: pyarrow's own options."""
 
+WEB = ("http", "https")
+"""Schemes of web servers: of these, single files are read."""
+
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _NO_OPTION = "?scheme=https"  # what is so anyway: it keeps the end of a key from being taken for options
 

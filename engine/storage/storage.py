@@ -27,7 +27,7 @@ from .faults import RetryPolicy, StorageError, cause
 from .hashing import folder_files, hash_folder, hash_local
 from .local_disk import LocalDisk
 from .object_store import ObjectStore, check_key, open_store
-from .place import Place, without_secrets
+from .place import WEB, Place, without_secrets
 from .scratch import scratch_in, sweep
 
 _SCRATCH = ".tmp"
@@ -108,7 +108,7 @@ class Storage:
     @property
     def can_list(self) -> bool:
         """Whether it knows what lies in a folder: a web server does not."""
-        return not self.uri.startswith(("http://", "https://"))
+        return self._place.scheme not in WEB
 
     def locate(self, path: str) -> str:
         """The path as pyarrow's file system (or, if local, the operating system) knows it.

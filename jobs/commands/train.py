@@ -16,7 +16,7 @@ from ...engine.planning.settings import build_settings, override_setting
 from ...engine.rundir.receipts import Basis
 from ...engine.rundir.rundir import RunDir
 from ...engine.steps.fingerprint import basis_of
-from ...engine.storage.place import Place
+from ...engine.storage.place import WEB, Place
 from ...engine.storage.storage import Storage
 from ...stages.packing.index import read_index
 from ...stages.training.fit import Resume
@@ -108,7 +108,8 @@ def _train_alone(arguments: argparse.Namespace) -> int:
 
 def _packed(uri: str) -> tuple[RunDir, str]:
     """The place that a packed column lies in, and its name there."""
-    place = Place.parse(check_place("--data", uri))
+    is_web = Place.parse(uri).scheme in WEB  # which `reader: webdataset` streams from
+    place = Place.parse(uri if is_web else check_place("--data", uri))
     return RunDir(str(place.parent)), place.name
 
 

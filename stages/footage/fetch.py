@@ -12,6 +12,8 @@ from functools import cache
 from typing import IO
 
 from ...engine.steps.assets import RUN_SCHEME
+from ...engine.storage.faults import StorageError
+from ...engine.storage.object_store import check_store
 from ...engine.storage.place import Place
 from ...engine.storage.storage import Storage
 from ...models.video.file import VideoError
@@ -23,7 +25,14 @@ def resolved(uri: str, run_uri: str) -> str:
 
 
 def store_of(place: Place) -> Storage:
-    """The bucket that a place lies in. A process has one of each, which remembers whether it answers."""
+    """The bucket that a place lies in; StorageError for a kind of store that footage is not read from.
+
+    A process has one of each, which remembers whether it answers.
+    """
+    try:
+        check_store(place)
+    except ValueError as error:
+        raise StorageError(f"{place.public}: cannot be opened: {error}") from error
     return _bucket(str(replace(place, path="")))
 
 

@@ -85,7 +85,7 @@ def test_what_each_column_says_of_it_and_by_what_weights(lineage, whole, chosen)
     row = rows_of(whole / "selection-1/000000.parquet")[chosen]
     assert (selection["rank"], selection["scene"], selection["round"]) == (row["rank"], row["scene"], 1)
     receipt = json.loads((whole / "receipts/labels-1/000000.json").read_text())
-    assert (label["step"], label["version"], label["fingerprint"]) == ("label", 2, receipt["fingerprint"])
+    assert (label["step"], label["version"], label["fingerprint"]) == ("label", 3, receipt["fingerprint"])
 
 
 def test_every_packed_sample_is_found_where_it_lies_and_what_learned_from_it(lineage, whole):

@@ -42,10 +42,10 @@ def test_a_recipe_ranks_labels_and_says_what_the_ranking_is_worth(dap_here, reci
     assert done.returncode == 0, done.stderr
     assert "rank-quality: chosen: " in done.stderr, "the table is printed"
     figures = json.loads((place / "reports" / "rank-quality" / "rank-quality.json").read_text())
-    assert figures["chosen"] in ("patchgan", "consistency")
+    assert figures["chosen"] in ("patchgan", "consistency", "combined")
     for scene in figures["scenes"].values():
         assert scene["n"] > 0
-        assert scene["rankers"].keys() == {"patchgan", "consistency"}
+        assert scene["rankers"].keys() == {"patchgan", "consistency", "combined"}
         for found in scene["rankers"].values():
             low, high = found["spearman_interval"]
             assert -1 <= low <= found["spearman"] <= high <= 1 or scene["n"] < 3
@@ -57,7 +57,7 @@ def test_a_recipe_ranks_labels_and_says_what_the_ranking_is_worth(dap_here, reci
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("score.ranker=patchgan", "step 'score': score: patchgan needs a model, the discriminator"),
+        ("score.ranker=patchgan", "step 'score': score: patchgan needs a model, which train-discriminator makes"),
         ("label.views={yaw: 1, flip: false}", "views: two at least are needed"),
         ("rank-quality.rankers.consistency.ranker=patchgan", "rank-quality: consistency: patchgan needs a model"),
         ("score.ranker=critics", "ranker"),
