@@ -108,8 +108,9 @@ def test_the_figures_are_whole(demo):
 def test_rankers_are_measured_on_panoramas_whose_truth_is_known(demo):
     figures = json.loads((demo / "reports" / "rank-quality" / "rank-quality.json").read_text())
     assert sum(scene["n"] for scene in figures["scenes"].values()) == MINIATURE["field.panoramas"]
-    assert all(scene["rankers"].keys() == {"patchgan", "consistency"} for scene in figures["scenes"].values())
-    assert figures["chosen"] in ("patchgan", "consistency")
+    rankers = {"patchgan", "critic", "consistency", "combined"}
+    assert all(scene["rankers"].keys() == rankers for scene in figures["scenes"].values())
+    assert figures["chosen"] in rankers
 
 
 def test_models_carry_their_lineage(demo):
