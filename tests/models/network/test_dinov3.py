@@ -86,8 +86,11 @@ def test_what_is_no_file_of_weights_is_one_line(tmp_path: Path) -> None:
     file.write_bytes(b"no weights")
     with pytest.raises(ValueError, match=r"^[^\n]*meta\.pth is no file of weights: [^\n]*$"):
         DapModel.from_backbone(file)
-    torch.save({"model": {}, "epoch": 3}, file)
+    torch.save({"epoch": 3}, file)
     with pytest.raises(ValueError, match=r"^[^\n]*meta\.pth is no state dict[^\n]*$"):
+        DapModel.from_backbone(file)
+    torch.save({"model": {}, "epoch": 3}, file)  # wrapped, but nothing in it
+    with pytest.raises(ValueError, match=r"^[^\n]*meta\.pth: no DINOv3 backbone[^\n]*$"):
         DapModel.from_backbone(file)
 
 
