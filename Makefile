@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN_DIR ?= runs/demo
-# Files go to two processes in the order of their names: the folders whose tests wait most come first.
-PARALLEL ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Many tests wait for Ray, so more processes than cores. Files go to them in the order of their names: those that wait most come first.
+PARALLEL ?= --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test test-slow bench gpu lint format
 

@@ -86,6 +86,7 @@ def test_a_training_on_ray(project):
     DapModel.from_folder(project / "model")
 
 
+@pytest.mark.slow
 def test_a_job_whose_working_directory_is_the_project(project, tmp_path):
     cluster = ray.init(address="local", num_cpus=2, include_dashboard=True, dashboard_port=0, log_to_driver=False)
     try:

@@ -62,8 +62,8 @@ def whole_error(said: str, line: str) -> str:
     ("module", "where"),
     [
         ("simplejpeg", "engine.child_process"),
-        ("dap_engine.engine.child_process", "default_worker.py"),
-        ("av", "models.video.child"),
+        pytest.param("dap_engine.engine.child_process", "default_worker.py", marks=pytest.mark.slow),
+        pytest.param("av", "models.video.child", marks=pytest.mark.slow),
     ],
 )
 def test_a_package_that_is_missing_on_a_node(dap, recipe, tmp_path, without, module, where):
@@ -76,7 +76,7 @@ def test_a_package_that_is_missing_on_a_node(dap, recipe, tmp_path, without, mod
     assert "in find_spec" in whole  # where it was raised
 
 
-@pytest.mark.parametrize("executor", ["ray", "in-process"])
+@pytest.mark.parametrize("executor", [pytest.param("ray", marks=pytest.mark.slow), "in-process"])
 def test_weights_that_lack_a_tensor(dap, recipe, tiny_model, tmp_path, executor):
     """The file is whole, so only loading it strictly shows that it does not fit."""
     (tmp_path / "model").mkdir()

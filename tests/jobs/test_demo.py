@@ -1,4 +1,4 @@
-"""The demo recipe in miniature, from the command line, on Ray: every column, once, readable by anyone."""
+"""The demo recipe in miniature, from the command line: every column, once, readable by anyone; on Ray the same."""
 
 import json
 import re
@@ -52,7 +52,7 @@ def options(settings: dict[str, object]) -> list[str]:
 @pytest.fixture(scope="module")
 def demo(dap, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "run"
-    done = dap("run", "demo", "--run-dir", folder, *options(FRUGAL))
+    done = dap("run", "demo", "--run-dir", folder, *options({**FRUGAL, "executor": "in-process"}))
     assert done.returncode == 0, done.stderr
     assert re.search(r"evaluate: blind( +(\d\.\d{4}|-)){6}", done.stderr), "the table is printed"
     return folder
@@ -128,6 +128,13 @@ def test_the_script_of_the_readme_reads_the_run(demo):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=demo.parent)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.slow
+def test_on_ray_the_bytes_are_the_same(dap, demo, tmp_path):
+    done = dap("run", "demo", "--run-dir", tmp_path / "run", *options(FRUGAL))
+    assert done.returncode == 0, done.stderr
+    assert content_hashes(tmp_path / "run") == content_hashes(demo)
 
 
 @pytest.mark.slow

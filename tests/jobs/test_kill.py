@@ -7,6 +7,7 @@ import pytest
 from tests.jobs.conftest import content_hashes, kill_group_when
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_in_extract_and_in_label_then_resumed(dap, dap_here, footage, tiny_model, tmp_path):
     settings = [f"videos={footage}", f"label.model={tiny_model}", "plan.videos_per_shard=1", "extract.every_s=0.5"]

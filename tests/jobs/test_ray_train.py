@@ -137,7 +137,8 @@ def test_an_exception_of_a_rank_ends_the_training_with_its_cause(cluster, data, 
     assert log.read_text() == "built\n"
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_loss_that_is_no_number_ends_the_training_at_once(cluster, data, tmp_path, workers):
     """Not after as many tries as there may be failures: it would come to the same."""
     lost = replace(TRAIN, training=TrainSettings(6, backbone_lr=1e30, decoder_lr=1e30))

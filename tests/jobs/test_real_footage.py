@@ -10,6 +10,7 @@ import pytest
 from dap_engine.engine.rundir.rundir import RunDir
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_every_360_video_gives_frames_and_every_other_one_a_code(dap, shared_data, tiny_model, tmp_path):
     with (shared_data / "MANIFEST.csv").open() as file:

@@ -45,7 +45,10 @@ def disturb(place, log, calm, seed, victims, nodes=None):
     assert disturbed.family.left_after(100, of="dap_engine.engine.child_process" if nodes else "") == []
 
 
-@pytest.mark.parametrize(("seed", "victims"), [(0, ("child", "actor", "node")), (1, ("driver", "group"))])
+@pytest.mark.parametrize(
+    ("seed", "victims"),
+    [(0, ("child", "actor", "node")), pytest.param(1, ("driver", "group"), marks=pytest.mark.slow)],
+)
 def test_killed_on_a_cluster(tmp_path, calm, nodes, seed, victims):
     disturb(str(tmp_path / "run"), tmp_path / "log", calm, seed, victims, nodes)
 
