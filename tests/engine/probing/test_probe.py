@@ -115,7 +115,8 @@ def test_memory_is_that_of_the_stage_and_its_children_alone(tmp_path):
     assert len(held) == 400 * MIB
     assert peaks["lean"] < 200
     assert 190 < peaks["own"] - peaks["lean"] < 260
-    assert 190 < peaks["child"] - peaks["lean"] < 260
+    # The most of the lean one is in its commit, when a child would have gone.
+    assert 140 < peaks["child"] - peaks["lean"] < 260
 
 
 def test_what_a_probe_foretells_is_what_the_run_then_does(tmp_path):
