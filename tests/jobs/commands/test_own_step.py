@@ -157,7 +157,7 @@ def test_without_the_module_one_line_says_so(project, capsys, tmp_path_factory, 
         assert missing in line
     assert dap("verify", *run_dir) == 1
     problem, count = capsys.readouterr().out.splitlines()
-    assert problem.startswith(f"run.yaml: {missing}")
+    assert f"/run.yaml: {missing}" in problem
     assert count == "1 problems"
 
 
