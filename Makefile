@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_DIR ?= runs/demo
 # Many tests wait for Ray, so more processes than cores. Files go to them in the order of their names: those that wait most come first.
-PARALLEL ?= --numprocesses 4 --dist loadfile --no-loadscope-reorder
+PARALLEL ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test test-slow bench gpu lint format
 
