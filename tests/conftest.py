@@ -6,7 +6,6 @@ from pathlib import Path
 from uuid import uuid4
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small tensors gain nothing from threads
-os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's own 15, the tests beside them would starve its workers
 
 import hypothesis
 import pytest
