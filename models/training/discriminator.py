@@ -46,11 +46,11 @@ class DiscriminatorTraining(LightningModule):
     image, nor gaps, nor fine digits give the answer away.
 
     What it learns is not the size of an error, and whether its scores follow it changes with the seed. Spearman
-    correlations with −AbsRel by solid angle, of labels averaged over eight views, on field panoramas, after 150 steps:
+    correlations with −AbsRel by solid angle, of labels averaged over eight views, on field panoramas, after 150 steps (the critic 300):
 
         seed of all, panoramas   scene    discriminator             critic                    consistency
-        7 (demo), 40             indoor   −0.62 (−0.80 … −0.37)     +0.23 (−0.11 … +0.49)     +0.69 (+0.43 … +0.84)
-                                 outdoor  +0.08 (−0.26 … +0.41)     +0.42 (+0.15 … +0.65)     +0.26 (−0.07 … +0.52)
+        7 (demo), 40             indoor   −0.32 (−0.61 … +0.00)     +0.35 (+0.02 … +0.62)     +0.68 (+0.44 … +0.82)
+                                 outdoor  +0.26 (−0.07 … +0.55)     +0.40 (+0.10 … +0.64)     +0.22 (−0.11 … +0.51)
         11 (study), 80           indoor   −0.14 (−0.36 … +0.07)     +0.42 (+0.21 … +0.58)     +0.43 (+0.24 … +0.61)
                                  outdoor  +0.39 (+0.19 … +0.56)     −0.26 (−0.47 … −0.03)     +0.18 (−0.02 … +0.39)
 
