@@ -46,7 +46,8 @@ class DiscriminatorTraining(LightningModule):
     image, nor gaps, nor fine digits give the answer away.
 
     What it learns is not the size of an error, and whether its scores follow it changes with the seed. Spearman
-    correlations with −AbsRel by solid angle, of labels averaged over eight views, on field panoramas, after 150 steps (the critic 300):
+    correlations with −AbsRel by solid angle, of labels averaged over eight views, on field panoramas, after
+    150 steps (the critic 300):
 
         seed of all, panoramas   scene    discriminator             critic                    consistency
         7 (demo), 40             indoor   −0.32 (−0.61 … +0.00)     +0.35 (+0.02 … +0.62)     +0.68 (+0.44 … +0.82)
