@@ -20,9 +20,9 @@ KINDS = {
     "train-critic": "dap_engine.stages.training.train_critic:TrainCritic",
     "train-horizon": "dap_engine.stages.training.train_horizon:TrainHorizon",
     "fit-measure": "dap_engine.stages.fit_measure:FitMeasure",
-    "rank-quality": "dap_engine.stages.rank_quality:RankQuality",
-    "compare": "dap_engine.stages.compare:Compare",
-    "evaluate": "dap_engine.stages.evaluate:Evaluate",
+    "rank-quality": "dap_engine.stages.reports.rank_quality:RankQuality",
+    "compare": "dap_engine.stages.reports.compare:Compare",
+    "evaluate": "dap_engine.stages.reports.evaluate:Evaluate",
 }
 """What a recipe calls each kind of step, and where its class is."""
 

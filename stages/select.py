@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pyarrow.dataset import field as pa_field
 
 from ..engine.records.column import Column, ParquetColumn
-from ..engine.records.tar import index_tar
+from ..engine.rundir.members import read_members
 from ..engine.rundir.receipts import Receipt
 from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
 from ..models.ranking.quality import mean_ranks
@@ -109,14 +109,39 @@ class Select(Barrier):
         return joined.append_column("shard", pa.array([shard] * len(joined), pa.string()))
 
     def _facts(self, context: BarrierContext, receipt: Receipt) -> Iterator[dict[str, Any]]:
-        """What rules look at, of every frame of a shard; of the tar, its headers and the JSON are read."""
+        """What rules look at, of every frame of a shard; of the tar, the JSON is read.
+
+        Raises:
+            BarrierError: the frames do not have what a rule looks at.
+        """
+        members = read_members(context.run.storage, receipt)
         with context.run.storage.open(receipt.output.path) as stream:
-            for member in list(index_tar(stream)):
-                if member.field == "json":
-                    stream.seek(member.offset)
-                    info = json.loads(stream.read(member.bytes))
-                    stratum = stratum_of(_field(info, self.strata.by), self.strata.edges) if self.strata else ""
-                    yield {"key": member.key, "shot": info["shot"], "hash": info["hash"], "stratum": stratum}
+            for key, place in zip(members["key"].to_pylist(), members["json"].to_pylist(), strict=True):
+                stream.seek(place["offset"])
+                info = json.loads(stream.read(place["bytes"]))
+                missing = [name for name in self._looked_at if name not in info]
+                if missing:
+                    raise BarrierError(f"frame {key} has no {missing[0]!r} in its JSON, which `diversity` needs")
+                yield {
+                    "key": key,
+                    "shot": info.get("shot", 0),
+                    "hash": info.get("hash", "0"),
+                    "stratum": self._stratum(key, info),
+                }
+
+    @property
+    def _looked_at(self) -> list[str]:
+        """Fields of a frame's JSON that the rules of diversity need."""
+        needed = {"shot": self.diversity.max_per_shot, "hash": self.diversity.near_duplicate_bits}
+        return [name for name, rule in needed.items() if rule is not None]
+
+    def _stratum(self, key: str, info: Any) -> str:
+        if self.strata is None:
+            return ""
+        try:
+            return stratum_of(_field(info, self.strata.by), self.strata.edges)
+        except ValueError as error:
+            raise BarrierError(f"strata: {self.strata.by} of frame {key}: {error}") from error
 
     def _check_quotas(self, context: BarrierContext, candidates: pa.Table) -> None:
         """Says which quotas cannot be filled; BarrierError if that is to fail."""

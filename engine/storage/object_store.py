@@ -77,10 +77,15 @@ class _Web(fs.FSSpecHandler):
     def open_input_file(self, path: str) -> pa.PythonFile:
         try:
             return pa.PythonFile(self.fs.open(path, mode="rb"), mode="r")
+        except FileNotFoundError as error:
+            cause = error.__cause__  # fsspec says so, too, where a server refuses or does not answer
+            if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) == 404:
+                raise
+            raise ConnectionError(str(cause)) from error
         except OSError:
             raise
         except Exception as error:  # aiohttp's are no OSErrors
-            raise OSError(f"{path}: {error}") from error
+            raise OSError(str(error)) from error
 
 
 class ObjectStore:

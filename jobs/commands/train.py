@@ -108,8 +108,14 @@ def _train_alone(arguments: argparse.Namespace) -> int:
 
 def _packed(uri: str) -> tuple[RunDir, str]:
     """The place that a packed column lies in, and its name there."""
-    is_web = Place.parse(uri).scheme in WEB  # which `reader: webdataset` streams from
-    place = Place.parse(uri if is_web else check_place("--data", uri))
+    if uri.partition("://")[0].lower() not in WEB:  # which `reader: webdataset` streams from
+        place = Place.parse(check_place("--data", uri))
+        return RunDir(str(place.parent)), place.name
+    try:
+        place = Place.parse(uri)
+        Storage(uri, expected=False).read_bytes("index.json")  # one try: nobody knows whether the server is there
+    except (ValueError, FileNotFoundError) as error:
+        raise UsageError(f"--data {uri}: {error}") from error
     return RunDir(str(place.parent)), place.name
 
 

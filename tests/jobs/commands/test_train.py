@@ -69,8 +69,15 @@ def test_it_streams_from_a_web_server_and_says_what_it_cannot(config, data, tmp_
         assert train(config, address, tmp_path / "out", "batches.reader=webdataset", "batches.num_workers=1") == 0
         assert "goes on with other samples" in capsys.readouterr().err
         refused = train(config, address, tmp_path / "few", "batches.reader=webdataset", "batches.num_workers=3")
-    assert refused == 2
-    assert "2 shards cannot be streamed by 1 ranks with 3 workers each" in capsys.readouterr().err
+        assert refused == 2
+        assert "2 shards cannot be streamed by 1 ranks with 3 workers each" in capsys.readouterr().err
+        assert train(config, f"{address}-not", tmp_path / "none", "batches.reader=webdataset") == 2
+        assert "index.json" in capsys.readouterr().err
+    assert train(config, address, tmp_path / "gone", "batches.reader=webdataset") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Cannot connect" in line
+    assert "attempts" not in line, "one try is enough where nobody knows whether a server is there"
+    assert train(config, "https://", tmp_path / "gone") == 2
     DapModel.from_folder(tmp_path / "out")
 
 

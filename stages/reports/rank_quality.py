@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..engine.records.column import Column, FolderColumn
-from ..engine.steps.asset_settings import AssetUri, without_assets
-from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
-from ..models.data.depth_png import decode_depth_png, encode_depth_png
-from ..models.datasets.base import Labelled
-from ..models.drawing.ranking import top_ratios_png
-from ..models.labelers.load import (
+from ...engine.steps.asset_settings import AssetUri, without_assets
+from ...engine.steps.barrier import BarrierContext, BarrierError
+from ...models.data.depth_png import decode_depth_png, encode_depth_png
+from ...models.datasets.base import Labelled
+from ...models.drawing.ranking import top_ratios_png
+from ...models.labelers.load import (
     Labeler,
     check_labeler,
     function_hashes,
@@ -24,20 +22,21 @@ from ..models.labelers.load import (
     split_reference,
     weights_of,
 )
-from ..models.labelers.outputs import check_metric
-from ..models.ranking.consistency import Views, agreements, confidence
-from ..models.ranking.corruption import CORRUPTIONS, LEVELS, corrupted
-from ..models.ranking.quality import Judged, format_table, mean_ranks, rank_quality, top_ratios
-from .evaluate import decode_labelled, held_out
-from .ranking.errors import label_errors
-from .ranking.ranker import Ranker, Scorer
+from ...models.labelers.outputs import check_metric
+from ...models.ranking.consistency import Views, agreements, confidence
+from ...models.ranking.corruption import CORRUPTIONS, LEVELS, corrupted
+from ...models.ranking.quality import Judged, format_table, mean_ranks, rank_quality, top_ratios
+from ..ranking.errors import label_errors
+from ..ranking.ranker import Ranker, Scorer
+from .labelled import decode_labelled, held_out
+from .report import Report
 
 _LABELER, _COMBINED = "labeler", "combined"
 _DAMAGED = 40  # panoramas whose truth is damaged to see what rankers can see
 
 
 @dataclass
-class RankQuality(Barrier):
+class RankQuality(Report):
     """A labeler's labels of a labelled column, ranked: rank-quality.json, table.txt, ranking.png in `reports/<report>`.
 
     `corruptions`: of true depth that is damaged on purpose, how often a score falls as the damage grows, 0.5 by chance.
@@ -76,14 +75,6 @@ class RankQuality(Barrier):
     def reads(self) -> tuple[str, ...]:
         return (self.data,)
 
-    @property
-    def writes(self) -> Column:
-        return FolderColumn("reports")
-
-    @property
-    def produces(self) -> str:
-        return f"reports/{self.report}"
-
     def assets(self) -> dict[str, str]:
         labeler = weights_of(self.labeler)
         judges = {f"{name}.{asset}": uri for name, one in self.rankers.items() for asset, uri in one.assets()}
@@ -103,25 +94,15 @@ class RankQuality(Barrier):
         hashes = {name: functions for name, one in self.rankers.items() if (functions := one.functions())}
         return {**function_hashes([self.labeler]), **hashes}
 
-    def shards(self, context: BarrierContext) -> Sequence[str]:
-        return [self.report]
-
     def run(self, context: BarrierContext) -> None:
         table, ordered = self._judged_rows(context)
         if not table:
             raise BarrierError(f"{self.data} has no panorama of the split {self.split!r} with a truth within the range")
         scenes = {scene: self._judged(sorted(rows)) for scene, rows in sorted(table.items())}
         figures = {**rank_quality(scenes, self.seed), "corruptions": ordered}
-        for line in format_table(figures).splitlines():
-            context.log(line)
+        pictures = {"ranking.png": top_ratios_png({name: _lines(of) for name, of in scenes.items()})}
         samples = sum(len(rows) for rows in table.values())
-        with context.scratch() as scratch:
-            folder = scratch / "report"
-            folder.mkdir()
-            (folder / "rank-quality.json").write_text(json.dumps(figures, indent=1) + "\n")
-            (folder / "table.txt").write_text(format_table(figures) + "\n")
-            (folder / "ranking.png").write_bytes(top_ratios_png({name: _lines(of) for name, of in scenes.items()}))
-            context.commit(self.report, folder, samples, samples)
+        self.publish(context, {"rank-quality.json": figures}, format_table(figures), pictures, samples)
 
     def _judged(self, rows: list[tuple[Any, ...]]) -> Judged:
         _, abs_rel, delta1, *columns = (np.array(values) for values in zip(*rows, strict=True))
@@ -137,11 +118,11 @@ class RankQuality(Barrier):
         while batch := [decode_labelled(row) for row in islice(rows, self.batch_size)]:
             items = [item for item in batch if np.isfinite(item.depth_m).any()]
             judged = _Batch(self, items, labeler, scorers)
+            if wanted := max(0, _DAMAGED - sum(map(len, found.values()))):
+                for place, of_each in judged.falls():
+                    falls.setdefault(place, []).extend(of_each[:, :wanted].ravel())
             for item, row in zip(items, judged.rows(), strict=True):
                 found.setdefault(item.scene, []).append(row)
-            if sum(map(len, found.values())) <= _DAMAGED:
-                for place, share in judged.falls():
-                    falls.setdefault(place, []).extend(share)
         ordered: dict[str, dict[str, float]] = {}
         for (kind, ranker), values in falls.items():
             ordered.setdefault(kind, {})[ranker] = float(np.mean(values))
@@ -187,8 +168,8 @@ class _Batch:
         together = zip(self._items, errors, *scores.values(), strict=True)
         return [(item.key, *error, *of) for item, error, *of in together]
 
-    def falls(self) -> Iterator[tuple[tuple[str, str], list[bool]]]:
-        """By kind of damage and ranker: whether the score of a panorama's truth falls, at each step to more damage."""
+    def falls(self) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
+        """By kind of damage and ranker: whether the score of a truth falls, (steps to more damage, panoramas)."""
         for kind in CORRUPTIONS:
             levels = [
                 self._scores([corrupted(np.nan_to_num(item.depth_m), kind, amount) for item in self._items])
@@ -196,7 +177,7 @@ class _Batch:
             ]
             for name in self._step.rankers:
                 scores = np.array([level[name] for level in levels])
-                yield (kind, name), (np.diff(scores, axis=0) < 0).ravel().tolist()
+                yield (kind, name), np.diff(scores, axis=0) < 0
 
     def _scores(self, labels_m: list[np.ndarray]) -> dict[str, list[float]]:
         return {

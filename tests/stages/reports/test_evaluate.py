@@ -18,8 +18,9 @@ from dap_engine.models.inference.predictor import DepthPredictor
 from dap_engine.models.labelers.fusion import Patches
 from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.stages.batches.decoding import decode_image
-from dap_engine.stages.evaluate import Evaluate, decode_labelled, format_table
 from dap_engine.stages.pack import Pack, Source
+from dap_engine.stages.reports.evaluate import Evaluate, format_table
+from dap_engine.stages.reports.labelled import decode_labelled
 from tests.jobs.packed import TINY
 from tests.models.tiny_depth import TINY as TINY_DEPTH
 from tests.runs import Bring, failure, finished, jpeg
@@ -182,7 +183,7 @@ def test_one_batch_of_panoramas_is_held_at_a_time(tmp_path, monkeypatch):
         alive.append(sum(reference() is not None for reference in decoded))
         return item
 
-    monkeypatch.setattr("dap_engine.stages.evaluate.decode_labelled", decode)
+    monkeypatch.setattr("dap_engine.stages.reports.evaluate.decode_labelled", decode)
     many = [row(f"t-{number}", flat(3 + number), "test", "indoor") for number in range(9)]
     step = evaluate({"four": f"python:{__name__}:four_metres"}, batch_size=2)
     run = finished(tmp_path, labelled(many), pack(), step)

@@ -11,7 +11,7 @@ from dap_engine.engine.records.sample import Row
 from dap_engine.jobs.steps import STEPS
 from dap_engine.models.data.depth_png import encode_depth_png
 from dap_engine.models.network.dap import DapConfig, DapModel
-from dap_engine.stages.compare import Compare
+from dap_engine.stages.reports.compare import Compare
 from tests.runs import Bring, finished, jpeg, noise_depth_m
 
 

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
-import simplejpeg
 
-from ..engine.records.column import Column, FolderColumn
-from ..engine.records.rows import read_rows
-from ..engine.records.sample import Row
-from ..engine.rundir.rundir import RunDir
-from ..engine.steps.asset_settings import AssetUri
-from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
-from ..models.data.depth_png import decode_depth_png
-from ..models.datasets.base import Labelled
-from ..models.drawing.depth import comparison_png
-from ..models.evaluation.blind import BlindPredictor
-from ..models.evaluation.measure import Measurement, Predict, drawn_m, estimates_of, predictor_of
-from ..models.inference.device import Precision
-from ..models.labelers.fusion import Patches
-from ..models.labelers.load import (
+from ...engine.records.rows import read_rows
+from ...engine.rundir.rundir import RunDir
+from ...engine.steps.asset_settings import AssetUri
+from ...engine.steps.barrier import BarrierContext, BarrierError
+from ...models.data.depth_png import decode_depth_png
+from ...models.datasets.base import Labelled
+from ...models.drawing.depth import comparison_png
+from ...models.evaluation.blind import BlindPredictor
+from ...models.evaluation.measure import Measurement, Predict, drawn_m, estimates_of, predictor_of
+from ...models.inference.device import Precision
+from ...models.labelers.fusion import Patches
+from ...models.labelers.load import (
     Estimate,
     Labeler,
     check_labeler,
@@ -33,16 +29,18 @@ from ..models.labelers.load import (
     split_reference,
     weights_of,
 )
-from ..models.labelers.outputs import OutputSetting, check_alignment
-from ..models.metrics.alignment import Alignment
-from .packing.index import read_index
+from ...models.labelers.outputs import OutputSetting, check_alignment
+from ...models.metrics.alignment import Alignment
+from ..packing.index import read_index
+from .labelled import decode_labelled, held_out, scene_of
+from .report import Report
 
 BLIND = "blind"
 _PICTURED = 3  # panoramas of each data set in the picture
 
 
 @dataclass
-class Evaluate(Barrier):
+class Evaluate(Report):
     """Models and labelled columns to `reports/<report>`: evaluation.json, table.txt and examples.png.
 
     `models` maps the name shown to the weights, `data` the name shown to a labelled column, whose split `split` is
@@ -79,14 +77,6 @@ class Evaluate(Barrier):
     def reads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys([*self.data.values(), self.blind]))
 
-    @property
-    def writes(self) -> Column:
-        return FolderColumn("reports")
-
-    @property
-    def produces(self) -> str:
-        return f"reports/{self.report}"
-
     def assets(self) -> dict[str, str]:
         return {name: weights for name, model in self.models.items() if (weights := weights_of(model))}
 
@@ -104,9 +94,6 @@ class Evaluate(Barrier):
     def external(self) -> dict[str, Any]:
         return function_hashes(self.models.values())
 
-    def shards(self, context: BarrierContext) -> Sequence[str]:
-        return [self.report]
-
     def run(self, context: BarrierContext) -> None:
         counts = {data: self._count(context, column) for data, column in self.data.items()}
         examples = _examples(counts)
@@ -116,16 +103,8 @@ class Evaluate(Barrier):
             labeler = self._load(name, context.assets.get(name))
             figures[name] = self._measure(context, name, predictor_of(labeler), examples)
             del labeler  # before the next one is loaded
-        table = format_table(figures)
-        for line in table.splitlines():
-            context.log(line)
-        with context.scratch() as scratch:
-            folder = scratch / "report"
-            folder.mkdir()
-            (folder / "evaluation.json").write_text(json.dumps(figures, indent=1) + "\n")
-            (folder / "table.txt").write_text(table + "\n")
-            (folder / "examples.png").write_bytes(comparison_png(list(examples.values())))
-            context.commit(self.report, folder, sum(counts.values()), sum(counts.values()))
+        pictures = {"examples.png": comparison_png(list(examples.values()))}
+        self.publish(context, {"evaluation.json": figures}, format_table(figures), pictures, sum(counts.values()))
 
     def _count(self, context: BarrierContext, column: str) -> int:
         if not (count := sum(1 for _ in held_out(context, column, self.split))):
@@ -176,12 +155,6 @@ class Evaluate(Barrier):
         return self.alignments.get(name, "none")
 
 
-def held_out(context: BarrierContext, column: str, split: str) -> Iterator[Row]:
-    """The rows of a split, read from the storage one by one: every model reads them anew."""
-    rows = (row for receipt in context.inputs[column].values() for row in context.run.rows(receipt))
-    return (row for row in rows if row.fields["json"].get("split", "train") == split)
-
-
 def _examples(counts: dict[str, int]) -> dict[tuple[str, int], dict[str, Any]]:
     """A few panoramas of each data set, spread over it, by name and number: what is to be drawn of them."""
     spread = {data: np.linspace(0, count - 1, min(_PICTURED, count)).astype(int) for data, count in counts.items()}
@@ -202,16 +175,6 @@ def format_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
             f"{model:<{width}}" + "".join(f"{'-':>11}" if value is None else f"{value:>11.4f}" for value in values)
         )
     return "\n".join(lines)
-
-
-def decode_labelled(row: Row) -> Labelled:
-    rgb = simplejpeg.decode_jpeg(row.fields["jpg"], colorspace="RGB")
-    return Labelled(row.key, rgb, decode_depth_png(row.fields["depth.png"]).depth_m, _scene_of(row.fields))
-
-
-def _scene_of(fields: Any) -> str:
-    """The scene type; `unknown` for panoramas that are brought in without one."""
-    return fields["json"].get("scene", "unknown")
 
 
 def _estimates(name: str, predict: Predict, items: list[Labelled]) -> list[Estimate]:
@@ -241,4 +204,4 @@ def _training_depths(run: RunDir, column: str) -> Iterator[tuple[np.ndarray, str
         path = f"{column}/{entry['name']}"
         with run.storage.open(path) as stream:
             for row in read_rows(path, stream):
-                yield decode_depth_png(row.fields["depth.png"]).depth_m, _scene_of(row.fields)
+                yield decode_depth_png(row.fields["depth.png"]).depth_m, scene_of(row.fields)

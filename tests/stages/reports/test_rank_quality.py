@@ -14,8 +14,8 @@ from dap_engine.models.data.depth_png import encode_depth_png
 from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
 from dap_engine.models.ranking.consistency import Views
 from dap_engine.models.ranking.corruption import CORRUPTIONS
-from dap_engine.stages.rank_quality import RankQuality
 from dap_engine.stages.ranking.ranker import Ranker
+from dap_engine.stages.reports.rank_quality import RankQuality
 from tests.runs import Bring, failure, finished
 
 H, W = 16, 32
@@ -113,11 +113,13 @@ def test_a_table_and_a_picture_stand_beside_the_figures(run):
     assert run.storage.read_bytes("reports/rank-quality/ranking.png")[:4] == b"\x89PNG"
 
 
-def test_the_same_bytes_twice_in_other_batches_and_no_work_twice(run, rankers, tmp_path):
-    again = finished(tmp_path, labelled(), rank(rankers=rankers, batch_size=11))
+def test_the_same_bytes_twice_in_other_batches_and_no_work_twice(rankers, tmp_path, monkeypatch):
+    monkeypatch.setattr("dap_engine.stages.reports.rank_quality._DAMAGED", 9)  # in the middle of a batch
+    run = finished(tmp_path / "a", labelled(), rank(rankers=rankers))
+    again = finished(tmp_path / "b", labelled(), rank(rankers=rankers, batch_size=11))
     hashes = [one.receipts("reports")["rank-quality"].output.sha256 for one in (run, again)]
     assert hashes[0] == hashes[1]
-    finished(tmp_path, labelled(), rank(rankers=rankers, batch_size=11))
+    finished(tmp_path / "b", labelled(), rank(rankers=rankers, batch_size=11))
     assert again.receipts("reports")["rank-quality"].attempt == 1
 
 

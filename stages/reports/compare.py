@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..engine.records.column import Column, FolderColumn
-from ..engine.steps.asset_settings import AssetUri
-from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
-from ..models.drawing.comparison import differences_png
-from ..models.evaluation.comparison import compare_arms, format_comparison
-from ..models.inference.embedded import check_model_folder
-from ..models.inference.predictor import DepthPredictor
-from .evaluate import decode_labelled, held_out
-from .ranking.errors import label_errors
+from ...engine.steps.asset_settings import AssetUri
+from ...engine.steps.barrier import BarrierContext, BarrierError
+from ...models.drawing.comparison import differences_png
+from ...models.evaluation.comparison import compare_arms, format_comparison
+from ...models.inference.embedded import check_model_folder
+from ...models.inference.predictor import DepthPredictor
+from ..ranking.errors import label_errors
+from .labelled import decode_labelled, held_out
+from .report import Report
 
 _FIGURES = ("abs_rel", "delta1")
 
 
 @dataclass
-class Compare(Barrier):
+class Compare(Report):
     """Models to comparison.json, table.txt and differences.png in `reports/<report>`.
 
     A model's name ends with its arm and its seed, `<anything>-<arm>-<seed>`, as `each: {arm: …, seed: …}` makes them;
@@ -62,20 +61,9 @@ class Compare(Barrier):
     def reads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.data.values()))
 
-    @property
-    def writes(self) -> Column:
-        return FolderColumn("reports")
-
-    @property
-    def produces(self) -> str:
-        return f"reports/{self.report}"
-
     def check(self) -> None:
         for model in self.models.values():
             check_model_folder(model)
-
-    def shards(self, context: BarrierContext) -> Sequence[str]:
-        return [self.report]
 
     def run(self, context: BarrierContext) -> None:
         measured = {data: self._measure(context, column) for data, column in self.data.items()}
@@ -84,17 +72,9 @@ class Compare(Barrier):
             "seeds": sorted(next(iter(self._arms().values()))),
             "data": {data: self._compared(*of) for data, of in measured.items()},
         }
-        table = format_comparison(figures)
-        for line in table.splitlines():
-            context.log(line)
         samples = sum(len(scenes) for scenes, _ in measured.values())
-        with context.scratch() as scratch:
-            folder = scratch / "report"
-            folder.mkdir()
-            (folder / "comparison.json").write_text(json.dumps(figures, indent=1) + "\n")
-            (folder / "table.txt").write_text(table + "\n")
-            (folder / "differences.png").write_bytes(differences_png(figures))
-            context.commit(self.report, folder, samples, samples)
+        pictures = {"differences.png": differences_png(figures)}
+        self.publish(context, {"comparison.json": figures}, format_comparison(figures), pictures, samples)
 
     def _measure(self, context: BarrierContext, column: str) -> tuple[list[str], dict[str, np.ndarray]]:
         """The scene of every panorama (N,), and by model the figures (2, N): AbsRel and delta1 by solid angle."""
