@@ -5,15 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 
+from dap_engine.engine.execution.executor import Executor, InProcessExecutor
+from dap_engine.engine.execution.progress import Progress
+from dap_engine.engine.execution.run_shard import StageSpec
+from dap_engine.engine.execution.runner import Runner, RunResult
+from dap_engine.engine.execution.supervisor import Supervisor
+from dap_engine.engine.planning.graph import build_graph
+from dap_engine.engine.planning.recipe import load_recipe
 from dap_engine.engine.records.column import Column, ParquetColumn
 from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.engine.rundir.drops import read_drops
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.steps.outcome import Outcome
 from dap_engine.engine.steps.step import PipelinedStage, Stage, StageContext
 from tests.engine.steps import Add, Count, Total
 
@@ -113,3 +123,39 @@ steps:
   add: {step: add, pool: {num_cpus: 0.5}}
   total: {step: total}
 """
+
+
+def run(
+    place: str, *overrides: str, recipe: str = RECIPE, executor: Callable[[], Executor] = InProcessExecutor
+) -> RunResult:
+    """Runs a recipe of these steps."""
+    graph = build_graph(load_recipe(recipe, STEPS, overrides).nodes)
+    return Runner(graph, RunDir(place), executor, Progress()).run(graph.nodes)
+
+
+def supervised(place: str, *overrides: str, recipe: str = RECIPE) -> Outcome:
+    """What a worker makes of the first shard, whose numbers are there."""
+    graph, directory = build_graph(load_recipe(recipe, STEPS, overrides).nodes), RunDir(place)
+    Runner(graph, directory, InProcessExecutor, Progress()).run(graph.select(only=["count"]))
+    (node,) = graph.select(only=["poison"])
+    supervisor = Supervisor(StageSpec.of(node), directory)
+    try:
+        return supervisor.run("0000")
+    finally:
+        supervisor.close()
+
+
+def batch_sizes(place: str) -> dict[int, int]:
+    """The size of the batch of every number that came through."""
+    directory = RunDir(place)
+    return {
+        row.fields["product"] // 2: row.fields["batch"]
+        for receipt in directory.receipts("products").values()
+        for row in directory.rows(receipt)
+    }
+
+
+def drops(place: str) -> list[Drop]:
+    """All drops of the stage."""
+    directory = RunDir(place)
+    return [drop for receipt in directory.receipts("products").values() for drop in read_drops(directory, receipt)]

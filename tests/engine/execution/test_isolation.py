@@ -13,44 +13,12 @@ from dap_engine.engine.execution.run_shard import StageSpec
 from dap_engine.engine.execution.runner import Runner
 from dap_engine.engine.execution.supervisor import Supervisor
 from dap_engine.engine.planning.graph import build_graph
-from dap_engine.engine.planning.recipe import Node, load_recipe
-from dap_engine.engine.rundir.drops import read_drops
+from dap_engine.engine.planning.recipe import Node
 from dap_engine.engine.rundir.retry_marks import RetryMark, mark_for_retry
 from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.steps.limits import Limits, Pool
-from tests.engine.poison import RECIPE, STEPS
+from tests.engine.poison import batch_sizes, drops, run, supervised
 from tests.engine.steps import Count, Times
-
-
-def run(place, *overrides, executor=InProcessExecutor):
-    graph = build_graph(load_recipe(RECIPE, STEPS, overrides).nodes)
-    return Runner(graph, RunDir(place), executor, Progress()).run(graph.nodes)
-
-
-def supervised(place, shard, *overrides):
-    """What a worker makes of one shard whose numbers are there."""
-    graph, directory = build_graph(load_recipe(RECIPE, STEPS, overrides).nodes), RunDir(place)
-    Runner(graph, directory, InProcessExecutor, Progress()).run(graph.select(only=["count"]))
-    (node,) = graph.select(only=["poison"])
-    supervisor = Supervisor(StageSpec.of(node), directory)
-    try:
-        return supervisor.run(shard)
-    finally:
-        supervisor.close()
-
-
-def products(place):
-    directory = RunDir(place)
-    return {
-        row.fields["product"] // 2: row.fields["batch"]
-        for receipt in directory.receipts("products").values()
-        for row in directory.rows(receipt)
-    }
-
-
-def drops(place):
-    directory = RunDir(place)
-    return [drop for receipt in directory.receipts("products").values() for drop in read_drops(directory, receipt)]
 
 
 def test_a_sample_that_raises_is_dropped_and_its_batch_split(place):
@@ -59,7 +27,7 @@ def test_a_sample_that_raises_is_dropped_and_its_batch_split(place):
     (drop,) = drops(place)
     assert (drop.key, drop.code, drop.retryable) == ("n000005", "stage_error", True)
     assert drop.detail == "RuntimeError: cannot double 5"
-    assert products(place) == {n: 1 if n in (4, 6, 7) else 4 for n in range(16) if n != 5}
+    assert batch_sizes(place) == {n: 1 if n in (4, 6, 7) else 4 for n in range(16) if n != 5}
 
 
 def test_a_stage_that_gets_nothing_through_is_a_bug(tmp_path):
@@ -108,7 +76,7 @@ def test_an_exception_in_the_child_before_the_stage_is_there_is_not_tried_again(
 
 
 def test_a_sample_that_hangs_is_dropped_after_the_limit(tmp_path):
-    outcome = supervised(str(tmp_path), "0000", "poison.hangs=[2]")
+    outcome = supervised(str(tmp_path), "poison.hangs=[2]")
     assert (outcome.status, outcome.samples_out, outcome.drops) == ("done", 7, {"timed_out": 1})
     (drop,) = drops(str(tmp_path))
     assert (drop.key, drop.retryable, drop.detail) == ("n000002", True, "took longer than 1 s, attempt 1")
@@ -116,7 +84,7 @@ def test_a_sample_that_hangs_is_dropped_after_the_limit(tmp_path):
 
 def test_a_sample_that_crashes_its_worker_is_given_up_after_the_attempts(tmp_path):
     log = tmp_path / "log"
-    outcome = supervised(str(tmp_path), "0000", "poison.kills=[6]", f"poison.log={log}")
+    outcome = supervised(str(tmp_path), "poison.kills=[6]", f"poison.log={log}")
     assert (outcome.status, outcome.samples_out, outcome.drops) == ("done", 7, {"worker_died": 1})
     (drop,) = drops(str(tmp_path))
     assert (drop.key, drop.retryable, drop.detail) == ("n000006", True, "died by SIGSEGV, attempt 3")
@@ -125,9 +93,7 @@ def test_a_sample_that_crashes_its_worker_is_given_up_after_the_attempts(tmp_pat
 
 
 def test_a_sample_that_takes_too_much_memory_is_given_up(tmp_path):
-    outcome = supervised(
-        str(tmp_path), "0000", "poison.bloats=[0]", "poison.limits.attempts=1", "poison.limits.sample_s=60"
-    )
+    outcome = supervised(str(tmp_path), "poison.bloats=[0]", "poison.limits.attempts=1", "poison.limits.sample_s=60")
     assert (outcome.status, outcome.drops) == ("done", {"out_of_memory": 1})
     (drop,) = drops(str(tmp_path))
     assert (drop.key, drop.detail) == ("n000000", "took more than 1.5 GiB, attempt 1")
@@ -136,9 +102,9 @@ def test_a_sample_that_takes_too_much_memory_is_given_up(tmp_path):
 def test_one_death_changes_no_byte(tmp_path):
     """A worker killed from outside: the batch is done again as it was, not sample by sample."""
     once = ["poison.kills=[6]", f"poison.cure={tmp_path / 'cure'}", "poison.once=true"]
-    outcome = supervised(str(tmp_path / "run"), "0000", *once)
+    outcome = supervised(str(tmp_path / "run"), *once)
     assert (outcome.status, outcome.drops) == ("done", {})
-    assert products(str(tmp_path / "run")) == dict.fromkeys(range(8), 4)
+    assert batch_sizes(str(tmp_path / "run")) == dict.fromkeys(range(8), 4)
 
 
 @pytest.mark.parametrize("code", ["stage_error", None])
@@ -159,7 +125,7 @@ def test_work_marked_for_retry_is_done_alone(place, tmp_path, code):
         for where in (calm, place)
     ]
     assert hashes[0] == hashes[1]
-    assert products(place) == products(calm)
+    assert batch_sizes(place) == batch_sizes(calm)
     assert run(place, *settings).worked == 0
 
 
@@ -172,7 +138,7 @@ def test_all_poison_on_ray(tmp_path):
         "n000005": "timed_out",
         "n000009": "worker_died",
     }
-    assert sorted(products(str(tmp_path))) == [n for n in range(16) if n not in (1, 5, 9)]
+    assert sorted(batch_sizes(str(tmp_path))) == [n for n in range(16) if n not in (1, 5, 9)]
     (log, *_) = (tmp_path / "logs" / "poison").iterdir()
     assert "RuntimeError: cannot double 1" in log.read_text()
 

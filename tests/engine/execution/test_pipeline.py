@@ -4,63 +4,32 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pytest
 
-from dap_engine.engine.execution.executor import InProcessExecutor
 from dap_engine.engine.execution.pipeline import read_ahead
-from dap_engine.engine.execution.progress import Progress
-from dap_engine.engine.execution.run_shard import StageSpec
-from dap_engine.engine.execution.runner import Runner
 from dap_engine.engine.execution.samples import ShardWork
-from dap_engine.engine.execution.supervisor import Supervisor
-from dap_engine.engine.planning.graph import build_graph
-from dap_engine.engine.planning.recipe import load_recipe
 from dap_engine.engine.records.column import Column, ParquetColumn
 from dap_engine.engine.records.sample import Drop, Row, Sample
-from dap_engine.engine.rundir.drops import read_drops
 from dap_engine.engine.rundir.retry_marks import RetryMark, mark_for_retry
 from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.steps.step import PipelinedStage
-from tests.engine.poison import RECIPE, STEPS
+from tests.engine import poison
+from tests.engine.poison import RECIPE, batch_sizes
 
 PARTS = ("decode", "predict", "encode")
 PIPELINED = RECIPE.replace("per_shard: 8", "per_shard: 40").replace("step: poison,", "step: poisoned-part,")
 SIMPLE = RECIPE.replace("per_shard: 8", "per_shard: 40")
 
 
-def run(place, *overrides, recipe=PIPELINED):
-    graph = build_graph(load_recipe(recipe, STEPS, overrides).nodes)
-    return Runner(graph, RunDir(place), InProcessExecutor, Progress()).run(graph.nodes)
+run = partial(poison.run, recipe=PIPELINED)
+supervised = partial(poison.supervised, recipe=PIPELINED)
 
 
-def supervised(place, *overrides):
-    """What a worker makes of the first shard."""
-    graph, directory = build_graph(load_recipe(PIPELINED, STEPS, overrides).nodes), RunDir(place)
-    Runner(graph, directory, InProcessExecutor, Progress()).run(graph.select(only=["count"]))
-    (node,) = graph.select(only=["poison"])
-    supervisor = Supervisor(StageSpec.of(node), directory)
-    try:
-        return supervisor.run("0000")
-    finally:
-        supervisor.close()
-
-
-def batches(place):
-    """The size of the batch of every number that came through."""
-    directory = RunDir(place)
-    return {
-        row.fields["product"] // 2: row.fields["batch"]
-        for receipt in directory.receipts("products").values()
-        for row in directory.rows(receipt)
-    }
-
-
-def drops(place):
-    directory = RunDir(place)
-    receipts = directory.receipts("products").values()
-    return [(drop.key, drop.code) for receipt in receipts for drop in read_drops(directory, receipt)]
+def codes(place):
+    return [(drop.key, drop.code) for drop in poison.drops(place)]
 
 
 def output(place):
@@ -78,8 +47,8 @@ def test_a_sample_that_raises_is_dropped_and_only_its_batch_split(tmp_path, part
     place = str(tmp_path)
     result = run(place, "poison.raises=[5, 17]", f"poison.part={part}")
     assert result.unfinished == []
-    assert drops(place) == [("n000005", "stage_error"), ("n000017", "stage_error")]
-    assert batches(place) == {n: 1 if n // 4 in (1, 4) else 4 for n in range(80) if n not in (5, 17)}
+    assert codes(place) == [("n000005", "stage_error"), ("n000017", "stage_error")]
+    assert batch_sizes(place) == {n: 1 if n // 4 in (1, 4) else 4 for n in range(80) if n not in (5, 17)}
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -94,8 +63,9 @@ def test_a_sample_that_kills_is_found_among_those_in_flight(tmp_path, part):
     place, calm = str(tmp_path / "run"), str(tmp_path / "calm")
     outcome = supervised(place, "poison.kills=[21]", f"poison.part={part}", "poison.limits.attempts=1")
     assert (outcome.status, outcome.samples_out, outcome.drops) == ("done", 39, {"worker_died": 1})
-    assert drops(place) == [("n000021", "worker_died")]
-    assert batches(place) == {n: 1 if n // 4 == 5 else 4 for n in range(40) if n != 21}, "its neighbours are as before"
+    assert codes(place) == [("n000021", "worker_died")]
+    undisturbed = {n: 1 if n // 4 == 5 else 4 for n in range(40) if n != 21}
+    assert batch_sizes(place) == undisturbed, "its neighbours are as before"
     mark_for_retry(RunDir(place), "products", "0000", RetryMark.of(None))
     cure = tmp_path / "cure"
     cure.touch()
@@ -108,8 +78,8 @@ def test_a_sample_that_kills_is_found_among_those_in_flight(tmp_path, part):
 def test_a_sample_that_hangs_is_found_among_those_in_flight(tmp_path, part):
     outcome = supervised(str(tmp_path), "poison.hangs=[9]", f"poison.part={part}", "poison.limits.sample_s=0.3")
     assert (outcome.status, outcome.samples_out, outcome.drops) == ("done", 39, {"timed_out": 1})
-    assert drops(str(tmp_path)) == [("n000009", "timed_out")]
-    assert batches(str(tmp_path)) == {n: 1 if n // 4 == 2 else 4 for n in range(40) if n != 9}
+    assert codes(str(tmp_path)) == [("n000009", "timed_out")]
+    assert batch_sizes(str(tmp_path)) == {n: 1 if n // 4 == 2 else 4 for n in range(40) if n != 9}
 
 
 @pytest.mark.parametrize("part", ["encode", *(pytest.param(part, marks=pytest.mark.slow) for part in PARTS[:2])])
@@ -117,7 +87,7 @@ def test_one_death_changes_no_byte(tmp_path, part):
     once = ["poison.kills=[6]", f"poison.cure={tmp_path / 'cure'}", "poison.once=true", f"poison.part={part}"]
     outcome = supervised(str(tmp_path / "run"), *once)
     assert (outcome.status, outcome.drops) == ("done", {})
-    assert batches(str(tmp_path / "run")) == dict.fromkeys(range(40), 4)
+    assert batch_sizes(str(tmp_path / "run")) == dict.fromkeys(range(40), 4)
 
 
 @dataclass

@@ -151,11 +151,11 @@ def test_no_steps_are_refused_before_any_work(settings):
 
 def test_a_critic_learns_from_the_labelers_it_names(tmp_path):
     labelers = {"early": "run:models/a", "late": "run:models/b"}
-    critic = TrainCritic("critic", "train-rooms", labelers, steps=2, batches=DATA, hardware=CPU,
+    critic = TrainCritic(model="critic", data="train-rooms", labelers=labelers, steps=2, batches=DATA, hardware=CPU,
                          config={"image_height": 32, "channels": [8, 8, 8]})  # fmt: skip
     run = finished(tmp_path, *rooms(), training("a"), training("b", steps=4), critic)
     trained = Discriminator.from_folder(tmp_path / "models" / "critic")
     assert trained.config.judges == "error"
     assert lineage(run, "critic")["assets"].keys() == {"early", "late"}
     with pytest.raises(ValueError, match="needs a labeler"):
-        TrainCritic("critic", "train-rooms", {}, steps=2)
+        TrainCritic(model="critic", data="train-rooms", labelers={}, steps=2)
