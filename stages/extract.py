@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar, Literal
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import simplejpeg
@@ -15,17 +15,17 @@ import simplejpeg
 from ..engine.records.column import Column, TarColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.step import Stage, StageContext
-from ..models.frames.analyzer import FrameAnalyzer
-from ..models.frames.selection import FrameSelector, SelectedFrame
-from ..models.frames.summary import VideoSummary
 from ..models.frames.yaw_hash import HASH_BITS, hash_text
-from ..models.horizon.check import PanoramaCheck
-from ..models.horizon.tilt import EMBEDDED_WEIGHTS, TiltEstimator, levelled
+from ..models.horizon import EMBEDDED_WEIGHTS
 from ..models.video.decoder import Decoder
 from ..models.video.file import VideoError
 from ..models.video.frames import Eye, OnMissing, spread
 from .batches.model_failure import model_failures_end_the_run
 from .footage.fetch import local_copy
+
+if TYPE_CHECKING:
+    from ..models.frames.selection import SelectedFrame
+    from ..models.frames.summary import VideoSummary
 
 CANDIDATES = 2  # frames looked at for each of `max_frames`, so that some may be dropped
 RETRYABLE = frozenset(
@@ -93,6 +93,9 @@ class Extract(Stage):
         return {"tilt": str(EMBEDDED_WEIGHTS)} if self.max_tilt_deg else {}
 
     def setup(self, context: StageContext) -> None:
+        from ..models.horizon.check import PanoramaCheck
+        from ..models.horizon.tilt import TiltEstimator
+
         self._run_uri = context.storage.address("")  # videos may have been made by the run itself
         self._decoder = Decoder(
             timeout_s=self.timeout_s, memory_bytes=int(self.memory_gb * 2**30), threads=self.threads
@@ -138,6 +141,8 @@ class Extract(Stage):
         self, path: str, eye: Eye, video_id: str, plan_row: Mapping[str, Any], scratch: IO[bytes]
     ) -> tuple[list[_Kept | Drop], VideoSummary]:
         """The outcome of every frame; ends early where the rest of the video need not be read."""
+        from ..models.frames.summary import VideoSummary
+
         outcomes, summary, missing = [], VideoSummary(), list[int]()
         with closing(self._frames(path, eye, missing.append)) as frames:
             for selected in frames:
@@ -149,6 +154,9 @@ class Extract(Stage):
         return sorted(outcomes, key=lambda outcome: outcome.key), summary
 
     def _frames(self, path: str, eye: Eye, on_missing: OnMissing) -> Generator[SelectedFrame]:
+        from ..models.frames.analyzer import FrameAnalyzer
+        from ..models.frames.selection import FrameSelector
+
         analyzer = FrameAnalyzer(self._horizon, self.level, self.min_sharpness, self.max_flat_share, eye)
         most = CANDIDATES * self.max_frames if self.max_frames else None
         decoding = self._decoder.sample_frames(
@@ -166,6 +174,8 @@ class Extract(Stage):
     def _outcome(
         self, selected: SelectedFrame, video_id: str, plan_row: Mapping[str, Any], scratch: IO[bytes]
     ) -> _Kept | Drop:
+        from ..models.horizon.tilt import levelled
+
         analyzed = selected.analyzed
         key = _key(video_id, analyzed.frame.frame_index)
         if selected.code:

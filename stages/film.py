@@ -6,14 +6,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ..engine.records.column import Column, FolderColumn, TarColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.step import SourceStage
 from ..engine.storage.hashing import canonical_json
 from ..models.data.depth_png import encode_depth_png
-from ..models.simulator.rendering.video import SimulatedVideo, simulate_video
+
+if TYPE_CHECKING:
+    from ..models.simulator.rendering.video import SimulatedVideo
 
 
 @dataclass
@@ -51,6 +53,8 @@ class Film(SourceStage):
         yield Sample(shard, {})
 
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+        from ..models.simulator.rendering.video import simulate_video
+
         frames = round(self.seconds * self.fps)
         for sample in batch:
             video = simulate_video(self.seed, int(sample.key), self.look, self.height, frames, self.fps)

@@ -13,7 +13,6 @@ import simplejpeg
 from ..engine.records.column import Column, FolderColumn
 from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
-from ..models.horizon.projection_poles_fit import fit_poles
 from ..models.tagging.fit import KnownScene, fit_tagger
 from .training.photographs import read_photographs
 
@@ -64,6 +63,8 @@ class FitMeasure(Barrier):
             context.commit(self.measure, scratch / "fit", len(scenes), len(scenes))
 
     def _fit(self, scenes: list[KnownScene]) -> dict[str, Any]:
+        from ..models.horizon.projection_poles_fit import fit_poles
+
         try:
             if self.measure == "tagger":
                 return fit_tagger(scenes, self.variants, self.seed)

@@ -18,7 +18,6 @@ from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.step import PipelinedStage, StageContext
 from ..models.data.depth_png import encode_depth_png, summarise_depth
 from ..models.inference.embedded import EMBEDDED
-from ..models.labelers.fusion import Patches
 from ..models.labelers.load import (
     Estimate,
     check_labeler,
@@ -28,7 +27,9 @@ from ..models.labelers.load import (
     weights_of,
 )
 from ..models.labelers.outputs import OutputSetting, check_metric
-from ..models.ranking.consistency import Views, agreement, estimate_views
+from ..models.labelers.patches import Patches
+from ..models.ranking.consistency import agreement, estimate_views
+from ..models.ranking.views import Views
 from .batches.decoding import decode_image
 from .batches.model_failure import model_failures_end_the_run
 

@@ -20,7 +20,6 @@ from ..engine.rundir.receipts import Receipt
 from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
 from .packing.assignment import ASSIGNMENT, BESIDE, INDEX, SAMPLES, make_assignment, shard_groups
 from .packing.index import read_index
-from .packing.samples import write_samples
 from .packing.shard import PackShard
 from .packing.shuffle import RepeatedKeyError
 from .packing.sources import Source, origins
@@ -90,6 +89,8 @@ class Pack(Barrier):
 
     def _write_index(self, context: BarrierContext, shards: Sequence[str]) -> None:
         """The table of samples, then the index: who finds the index finds all that it is about."""
+        from .packing.samples import write_samples
+
         receipts = [receipt for shard in shards if (receipt := context.run.receipt(self.writes.name, shard))]
         entries = [_index_entry(receipt) for receipt in receipts]
         total = sum(entry["samples"] for entry in entries)

@@ -12,8 +12,9 @@ from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.step import PipelinedStage, StageContext
 from ..models.data.depth_png import decode_depth_m
-from ..models.labelers.fusion import Patches
-from ..models.ranking.consistency import Views, confidence
+from ..models.labelers.patches import Patches
+from ..models.ranking.consistency import confidence
+from ..models.ranking.views import Views
 from .batches.decoding import decode_image
 from .batches.model_failure import model_failures_end_the_run
 from .ranking.columns import scores_column

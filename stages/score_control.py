@@ -17,7 +17,7 @@ from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.step import Stage, StageContext
 from ..engine.storage.storage import Storage
 from ..models.data.depth_png import decode_depth_png
-from ..models.metrics.table import BEYOND_RANGE_M
+from ..models.metrics.alignment import BEYOND_RANGE_M
 from .footage.listing import Video
 from .ranking.columns import scores_column
 from .ranking.errors import label_errors

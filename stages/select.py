@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow.dataset import field as pa_field
+from pyarrow.compute import field as pa_field
 
 from ..engine.records.column import Column, ParquetColumn
 from ..engine.rundir.members import read_members

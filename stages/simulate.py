@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import simplejpeg
 
@@ -14,9 +14,11 @@ from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.step import SourceStage, StageContext
 from ..models.data.depth_png import encode_depth_png
-from ..models.simulator.rendering.mesh_views import mesh_panoramas
-from ..models.simulator.rendering.panoramas import LabelledPanorama, labelled_panoramas
-from ..models.simulator.scenes.scene import KINDS, Kind, load_scene
+
+if TYPE_CHECKING:
+    from ..models.simulator.rendering.panoramas import LabelledPanorama
+
+Kind = Literal["indoor", "outdoor"]
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Simulate(SourceStage):
     source_name: str
     panoramas: int
     look: Literal["synthetic", "field"] = "synthetic"
-    kinds: list[Kind] = field(default_factory=lambda: list(KINDS))  # of the scenes, in turn
+    kinds: list[Kind] = field(default_factory=lambda: list(get_args(Kind)))  # of the scenes, in turn
     height: int = 512
     seed: int = 0
     panoramas_per_shard: int = 100
@@ -57,10 +59,14 @@ class Simulate(SourceStage):
         return TarColumn(f"labelled-{self.source_name}", ("depth.png", "jpg", "json"))
 
     def check(self) -> None:
+        from ..models.simulator.scenes.scene import load_scene
+
         if self.mesh:
             load_scene(self.mesh)
 
     def setup(self, context: StageContext) -> None:
+        from ..models.simulator.scenes.scene import load_scene
+
         self._scene = load_scene(context.assets["mesh"]) if self.mesh else None
 
     def shards(self) -> Sequence[str]:
@@ -77,6 +83,9 @@ class Simulate(SourceStage):
                 yield Row(panorama.key, self._fields(panorama))
 
     def _render(self, start: int, count: int) -> Iterator[LabelledPanorama]:
+        from ..models.simulator.rendering.mesh_views import mesh_panoramas
+        from ..models.simulator.rendering.panoramas import labelled_panoramas
+
         if self._scene:
             return mesh_panoramas(self._scene, self.seed, count, self.height, start=start)
         return labelled_panoramas(

@@ -16,11 +16,12 @@ from ...models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
 from ...models.datasets.catalogue import DATASETS, open_dataset
 from ...models.evaluation.measure import Measurement, drawn_m, estimates_of, json_ready, predictor_of
 from ...models.evaluation.report import Worst, figures_tables, report_files
-from ...models.inference.device import Precision, choose_device
+from ...models.inference.device import choose_device
 from ...models.inference.embedded import EMBEDDED
-from ...models.labelers.fusion import Patches
+from ...models.inference.precision import Precision
 from ...models.labelers.load import DapLabeler, Estimate, Labeler, check_labeler, make_labeler
 from ...models.labelers.outputs import OUTPUT_SETTINGS, check_alignment
+from ...models.labelers.patches import Patches
 from ...models.metrics.alignment import ALIGNMENTS
 from ...models.metrics.equivariance import yaw_error
 from ..errors import EXIT_DONE, UsageError

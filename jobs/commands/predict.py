@@ -15,8 +15,8 @@ from ...models.data.depth_png import encode_depth_png
 from ...models.drawing.depth import colour_depth
 from ...models.drawing.png import encode_png
 from ...models.geometry.equirectangular import point_map
-from ...models.inference.device import Precision
 from ...models.inference.embedded import EMBEDDED, resolve_model
+from ...models.inference.precision import Precision
 from ...models.inference.predictor import DepthPredictor
 from ..errors import EXIT_DONE, EXIT_FAILED, UsageError
 from ..output import output_folder, write_file

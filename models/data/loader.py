@@ -16,8 +16,8 @@ from lightning.pytorch import LightningDataModule  # noqa: E402
 from .augment import photometric, turn  # noqa: E402
 from .decoding import Decoded, Recipe, Samples, decoded_batches  # noqa: E402
 from .depth_png import BEYOND_RANGE, MISSING, UNITS_PER_METRE  # noqa: E402
-from .images import normalise  # noqa: E402
 from .order import BatchOrder  # noqa: E402
+from .pixel_values import normalise  # noqa: E402
 
 
 @torch.no_grad()

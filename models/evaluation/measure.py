@@ -18,13 +18,12 @@ import torch
 
 from ..datasets.base import Labelled
 from ..labelers.load import Estimate, Labeler
-from ..metrics.alignment import NEAREST_M, Alignment, align
+from ..metrics.alignment import BEYOND_RANGE_M, NEAREST_M, Alignment, align
 from ..metrics.boundary import BoundaryF1
 from ..metrics.depth import NAMES, DepthMetrics
 from ..metrics.equivariance import seam_ratio
 from ..metrics.ssim import DepthSsim
 from ..metrics.surface import NormalsAngle, RangeIoU
-from ..metrics.table import BEYOND_RANGE_M
 
 Predict = Callable[[list[Labelled]], list[Estimate]]
 """Labelled panoramas to estimates; a model sees only the images, the blind predictor only the scene types."""

@@ -22,12 +22,12 @@ import torch
 
 from ..geometry.equirectangular import rotate, rotation_matrix
 from ..support.model_checks import check_numbers
+from . import EMBEDDED_WEIGHTS
 from .projection_measures import canvas
 from .sphere_view import rotation_to, turned
 from .tilt_edges import find_edges, sharpened
 from .tilt_network import KINDS, VIEW_HEIGHT, TiltNetwork, network_input
 
-EMBEDDED_WEIGHTS = Path(__file__).parent / "embedded_weights"
 _LEVEL_PRIOR_KAPPA = 20.0  # most panoramas are level: a prior of about 10°
 _DOUBTFUL_KAPPA = 50.0  # below, the network also sees the panorama upside down and lying on each side
 _MUCH_SURER = 2.0  # κ of the new estimate over that of the first; below, the first stays

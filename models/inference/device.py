@@ -2,23 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Precision = Literal["auto", "float32", "bfloat16"]
+from .precision import Precision
 
 
 def choose_device(device: str) -> torch.device:
     """ "auto" is CUDA where there is one."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-
-
-def choose_precision(precision: Precision, device: torch.device) -> Precision:
-    """ "auto" is bfloat16 on CUDA and float32 elsewhere."""
-    return ("bfloat16" if device.type == "cuda" else "float32") if precision == "auto" else precision
 
 
 @contextmanager

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.images import check_rgb, pixel_values_on
+from ..data.images import check_rgb
+from ..data.pixel_values import pixel_values_on
 from ..geometry.equirectangular import resize, roll_yaw
 from ..network.dap import DapModel
 from ..network.discriminator import Discriminator
 from ..support.model_checks import check_numbers
-from .device import Precision, choose_device, choose_precision, in_precision, to_host
+from .device import choose_device, in_precision, to_host
+from .precision import Precision, choose_precision
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class DepthPredictor:
         self.device = choose_device(device)
         self.batch_size = batch_size
         self.yaw_turns = yaw_turns
-        self.precision: Precision = choose_precision(precision, self.device)
+        self.precision: Precision = choose_precision(precision, self.device.type)
         self.name = str(folder)
         self.model = DapModel.from_folder(folder, self.device)
         self.height = self.model.config.image_size[0] if height is None else height

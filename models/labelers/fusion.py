@@ -14,31 +14,18 @@ whose scale means nothing. An overall scale stays open for relative outputs; an 
 along different axes are no common one. The views are then blended by their weights.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..geometry.patches import ICOSAHEDRON, fuse_views, image_plane, perspective_views
 from .outputs import METRIC, Output
+from .patches import Patches
 
 _SOLVED_HEIGHT = 64  # rows of the panorama over which views are brought to agree
 _LEAST = 1e-3  # metres: smaller metric depths are raised to it
 _RIDGE = 1e-9  # keeps the system solvable where a view is flat, and its scale means nothing
 _FLAT = 1e-6  # of the size of all views: less content is rounding
-
-
-@dataclass(frozen=True)
-class Patches:
-    """Twelve square views of `size` pixels and `fov_deg` degrees, to the corners of an icosahedron."""
-
-    size: int = 512
-    fov_deg: float = 90.0
-
-    def __post_init__(self) -> None:
-        if self.size < 16 or not 78 <= self.fov_deg <= 150:
-            raise ValueError("patches: size must be at least 16, and fov_deg from 78 (below, gaps stay) to 150")
 
 
 def views_of(rgb: np.ndarray, patches: Patches) -> list[np.ndarray]:

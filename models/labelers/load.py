@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..inference.device import Precision
 from ..inference.embedded import check_model_folder, resolve_model
+from ..inference.precision import Precision
 from .function import source_hash
-from .fusion import Patches, fuse_on_sphere, views_of
 from .outputs import METRIC, Output, OutputSetting, check_output
+from .patches import Patches
 
 SCHEMES = ("hf", "diffusers", "python")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -100,6 +100,8 @@ class PerspectiveLabeler(Labeler):
         return [self._on_views(rgb, self._patches) for rgb in rgbs]
 
     def _on_views(self, rgb: np.ndarray, patches: Patches) -> Estimate:
+        from .fusion import fuse_on_sphere, views_of
+
         maps = np.stack(self._depth_of(views_of(rgb, patches)))
         return Estimate(fuse_on_sphere(maps, self.output, rgb.shape[0], patches))
 

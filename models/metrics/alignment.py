@@ -10,15 +10,20 @@ Least squares may end at or beyond zero: distances are kept to at least 1 mm, in
 For the median, a prediction nearer than 1 mm counts as 1 mm, so that one that is 0 nearly everywhere has a scale.
 """
 
-from typing import Literal, get_args
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+import math
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Alignment = Literal["none", "median", "scale-shift", "disparity"]
 ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
 
-NEAREST_M, _FARTHEST_M = 1e-3, 100.0
+NEAREST_M = 1e-3
+BEYOND_RANGE_M = 100.0
+"""What a distance of inf (beyond the range) counts as, as in the published evaluation."""
 
 
 def align(prediction: Tensor, target_m: Tensor, mask: Tensor, alignment: Alignment) -> Tensor:
@@ -28,19 +33,21 @@ def align(prediction: Tensor, target_m: Tensor, mask: Tensor, alignment: Alignme
     """
     if alignment == "none":
         return prediction
-    p = prediction.double().masked_fill(prediction.isposinf(), _FARTHEST_M)
+    p = prediction.double().masked_fill(prediction.isposinf(), BEYOND_RANGE_M)
     t, mask = target_m.double(), mask.bool()
     if alignment == "median":
         p = p.clamp_min(NEAREST_M)
         return p * (_median(t, mask) / _median(p, mask))[..., None, None]
     if alignment == "scale-shift":
         return _fitted(p, t, mask).clamp_min(NEAREST_M)
-    return 1 / _fitted(p, 1 / t, mask).clamp(1 / _FARTHEST_M, 1 / NEAREST_M)
+    return 1 / _fitted(p, 1 / t, mask).clamp(1 / BEYOND_RANGE_M, 1 / NEAREST_M)
 
 
 def _median(values: Tensor, mask: Tensor) -> Tensor:
     """Median over the mask of maps (..., H, W), the mean of the middle two of an even number."""
-    ordered = values.masked_fill(~mask, torch.inf).flatten(-2).sort(dim=-1).values
+    import torch
+
+    ordered = values.masked_fill(~mask, math.inf).flatten(-2).sort(dim=-1).values
     count = mask.flatten(-2).sum(dim=-1, keepdim=True)
     middle = torch.cat([(count - 1).clamp_min(0) // 2, count // 2], dim=-1).clamp_max(ordered.shape[-1] - 1)
     return ordered.gather(-1, middle).mean(dim=-1)

@@ -19,10 +19,7 @@ register_missing_operators()  # before torchmetrics, which imports torchvision w
 from torchmetrics import Metric  # noqa: E402
 from torchmetrics.utilities import dim_zero_cat  # noqa: E402
 
-from .alignment import Alignment, align  # noqa: E402
-
-BEYOND_RANGE_M = 100.0
-"""What a distance of inf (beyond the range) counts as, as in the published evaluation."""
+from .alignment import BEYOND_RANGE_M, Alignment, align  # noqa: E402
 
 
 class ImageMetric(Metric):

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data.images import check_rgb, pixel_values, resize_rgb
+from ..data.images import check_rgb, resize_rgb
+from ..data.pixel_values import pixel_values
 from ..geometry.equirectangular import resize
 from ..support.torchvision_ops import register_missing_operators
 from .config import DapConfig

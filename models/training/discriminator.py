@@ -18,7 +18,7 @@ from lightning.pytorch import LightningModule  # noqa: E402
 
 from ..data.depth_png import UNITS_PER_METRE  # noqa: E402
 from ..losses.losses import hinge_loss  # noqa: E402
-from ..metrics.table import BEYOND_RANGE_M  # noqa: E402
+from ..metrics.alignment import BEYOND_RANGE_M  # noqa: E402
 from ..network.dap import DapModel  # noqa: E402
 from ..network.discriminator import ERROR_FLOOR, Discriminator  # noqa: E402
 from .modules import scheduled  # noqa: E402

@@ -20,8 +20,6 @@ import numpy as np
 
 from ...engine.steps.asset_settings import AssetUri
 from ...models.inference.embedded import check_model_folder
-from ...models.inference.predictor import QualityScorer
-from ...models.labelers.fusion import Patches
 from ...models.labelers.load import (
     Labeler,
     check_labeler,
@@ -31,7 +29,9 @@ from ...models.labelers.load import (
     weights_of,
 )
 from ...models.labelers.outputs import check_metric
-from ...models.ranking.consistency import AgreementRanker, Views
+from ...models.labelers.patches import Patches
+from ...models.ranking.consistency import AgreementRanker
+from ...models.ranking.views import Views
 
 RankerKind = Literal["patchgan", "critic", "consistency", "teachers"]
 _NETWORKS = {"patchgan": "realism", "critic": "error"}
@@ -102,6 +102,8 @@ class Ranker:
     def load(self, weights: Mapping[str, str], device: str, batch_size: int) -> Scorer:
         """The ranker, loaded; `weights`: folders by the names of `assets`. ValueError for a model of another kind."""
         if self.ranker in _NETWORKS:
+            from ...models.inference.predictor import QualityScorer
+
             scorer = QualityScorer(weights["model"], device, batch_size=batch_size)
             if scorer.judges != _NETWORKS[self.ranker]:
                 raise ValueError(f"{self.model}: is no {self.ranker}: it judges {scorer.judges}")

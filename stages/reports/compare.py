@@ -11,10 +11,8 @@ import numpy as np
 
 from ...engine.steps.asset_settings import AssetUri
 from ...engine.steps.barrier import BarrierContext, BarrierError
-from ...models.drawing.comparison import differences_png
 from ...models.evaluation.comparison import compare_arms, format_comparison
 from ...models.inference.embedded import check_model_folder
-from ...models.inference.predictor import DepthPredictor
 from ..ranking.errors import label_errors
 from .labelled import decode_labelled, held_out
 from .report import Report
@@ -66,6 +64,8 @@ class Compare(Report):
             check_model_folder(model)
 
     def run(self, context: BarrierContext) -> None:
+        from ...models.drawing.comparison import differences_png
+
         measured = {data: self._measure(context, column) for data, column in self.data.items()}
         figures = {
             "control": self.control,
@@ -78,6 +78,8 @@ class Compare(Report):
 
     def _measure(self, context: BarrierContext, column: str) -> tuple[list[str], dict[str, np.ndarray]]:
         """The scene of every panorama (N,), and by model the figures (2, N): AbsRel and delta1 by solid angle."""
+        from ...models.inference.predictor import DepthPredictor
+
         scenes = [item.scene for batch in self._batches(context, column) for item in batch]
         if not scenes:
             raise BarrierError(f"{column} has no panorama of the split {self.split!r} with a truth within the range")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,11 +15,8 @@ from ...engine.steps.asset_settings import AssetUri
 from ...engine.steps.barrier import BarrierContext, BarrierError
 from ...models.data.depth_png import decode_depth_png
 from ...models.datasets.base import Labelled
-from ...models.drawing.depth import comparison_png
 from ...models.evaluation.blind import BlindPredictor
-from ...models.evaluation.measure import Measurement, Predict, drawn_m, estimates_of, predictor_of
-from ...models.inference.device import Precision
-from ...models.labelers.fusion import Patches
+from ...models.inference.precision import Precision
 from ...models.labelers.load import (
     Estimate,
     Labeler,
@@ -30,10 +27,14 @@ from ...models.labelers.load import (
     weights_of,
 )
 from ...models.labelers.outputs import OutputSetting, check_alignment
+from ...models.labelers.patches import Patches
 from ...models.metrics.alignment import Alignment
 from ..packing.index import read_index
 from .labelled import decode_labelled, held_out, scene_of
 from .report import Report
+
+if TYPE_CHECKING:
+    from ...models.evaluation.measure import Predict
 
 BLIND = "blind"
 _PICTURED = 3  # panoramas of each data set in the picture
@@ -95,6 +96,9 @@ class Evaluate(Report):
         return function_hashes(self.models.values())
 
     def run(self, context: BarrierContext) -> None:
+        from ...models.drawing.depth import comparison_png
+        from ...models.evaluation.measure import predictor_of
+
         counts = {data: self._count(context, column) for data, column in self.data.items()}
         examples = _examples(counts)
         figures = {BLIND: self._measure(context, BLIND, _blind(context.run, self.blind), examples)}
@@ -115,6 +119,8 @@ class Evaluate(Report):
         self, context: BarrierContext, name: str, predict: Predict, examples: dict[tuple[str, int], dict[str, Any]]
     ) -> dict[str, dict[str, Any]]:
         """Figures of a model on every data set, from a batch at a time; adds what it gives to the examples."""
+        from ...models.evaluation.measure import Measurement
+
         figures = {}
         for data, column in self.data.items():
             measurement, rows = Measurement(self._alignment(name)), enumerate(held_out(context, column, self.split))
@@ -130,6 +136,8 @@ class Evaluate(Report):
         return figures
 
     def _draw(self, picture: dict[str, Any], name: str, item: Labelled, estimate: Estimate) -> None:
+        from ...models.evaluation.measure import drawn_m
+
         if name == BLIND:  # which is the first, and not worth a picture
             picture |= {"image": item.rgb, "truth": item.depth_m}
         else:
@@ -178,6 +186,8 @@ def format_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
 
 
 def _estimates(name: str, predict: Predict, items: list[Labelled]) -> list[Estimate]:
+    from ...models.evaluation.measure import estimates_of
+
     try:
         return estimates_of(predict, items)
     except ValueError as error:

@@ -13,7 +13,6 @@ from ...engine.steps.asset_settings import AssetUri, without_assets
 from ...engine.steps.barrier import BarrierContext, BarrierError
 from ...models.data.depth_png import decode_depth_png, encode_depth_png
 from ...models.datasets.base import Labelled
-from ...models.drawing.ranking import top_ratios_png
 from ...models.labelers.load import (
     Labeler,
     check_labeler,
@@ -23,9 +22,10 @@ from ...models.labelers.load import (
     weights_of,
 )
 from ...models.labelers.outputs import check_metric
-from ...models.ranking.consistency import Views, agreements, confidence
+from ...models.ranking.consistency import agreements, confidence
 from ...models.ranking.corruption import CORRUPTIONS, LEVELS, corrupted
 from ...models.ranking.quality import Judged, format_table, mean_ranks, rank_quality, top_ratios
+from ...models.ranking.views import Views
 from ..ranking.errors import label_errors
 from ..ranking.ranker import Ranker, Scorer
 from .labelled import decode_labelled, held_out
@@ -95,6 +95,8 @@ class RankQuality(Report):
         return {**function_hashes([self.labeler]), **hashes}
 
     def run(self, context: BarrierContext) -> None:
+        from ...models.drawing.ranking import top_ratios_png
+
         table, ordered = self._judged_rows(context)
         if not table:
             raise BarrierError(f"{self.data} has no panorama of the split {self.split!r} with a truth within the range")

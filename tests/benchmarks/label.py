@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
 from dap_engine.engine.rundir.rundir import RunDir
-from dap_engine.models.data.images import pixel_values
+from dap_engine.models.data.pixel_values import pixel_values
 from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.stages.extract import Extract
 from dap_engine.stages.label import Label

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dap_engine.models.data.images import pixel_values
+from dap_engine.models.data.pixel_values import pixel_values
 from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.models.training.modules import DapTraining
 from tests.gpu.report import Figure, Measurement

@@ -19,7 +19,7 @@ from dap_engine.engine.records.sample import Sample
 from dap_engine.engine.steps.step import Stage, StageContext
 from dap_engine.engine.storage.storage import Storage
 from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png, summarise_depth
-from dap_engine.models.data.images import pixel_values
+from dap_engine.models.data.pixel_values import pixel_values
 from dap_engine.models.network.discriminator import Discriminator
 from dap_engine.stages.label import Label
 from dap_engine.stages.score import Score

@@ -8,9 +8,9 @@ from dap_engine.engine.planning.recipe import Node, RecipeError
 from dap_engine.engine.records.sample import Row
 from dap_engine.models.data.depth_png import decode_depth_png, summarise_depth
 from dap_engine.models.inference.predictor import DepthPredictor
-from dap_engine.models.labelers.fusion import Patches
+from dap_engine.models.labelers.patches import Patches
 from dap_engine.models.network.dap import DapConfig, DapModel
-from dap_engine.models.ranking.consistency import Views
+from dap_engine.models.ranking.views import Views
 from dap_engine.stages.batches.decoding import decode_image
 from dap_engine.stages.label import Label
 from tests.runs import FRAMES, Bring, finished, frame, hashes, rows_of

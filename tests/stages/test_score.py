@@ -8,7 +8,7 @@ from dap_engine.engine.records.sample import Row
 from dap_engine.models.data.depth_png import encode_depth_png
 from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
-from dap_engine.models.ranking.consistency import Views
+from dap_engine.models.ranking.views import Views
 from dap_engine.stages.label import Label
 from dap_engine.stages.score import Score
 from tests.runs import FRAMES, Bring, failure, finished, frame, hashes, noise_depth_m, rows_of

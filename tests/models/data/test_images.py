@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dap_engine.models.data.area_resize import shrink
-from dap_engine.models.data.images import _from_bytes, normalise, pixel_values, pixel_values_on, resize_rgb
+from dap_engine.models.data.images import resize_rgb
+from dap_engine.models.data.pixel_values import _from_bytes, normalise, pixel_values, pixel_values_on
 
 
 def picture(height: int, width: int) -> np.ndarray:

@@ -9,8 +9,8 @@ import torch
 
 from dap_engine.models.data.decoding import decode_into
 from dap_engine.models.data.depth_png import encode_depth_png
-from dap_engine.models.data.images import IMAGENET_MEAN, IMAGENET_STD
 from dap_engine.models.data.loader import PanoramaDataModule
+from dap_engine.models.data.pixel_values import IMAGENET_MEAN, IMAGENET_STD
 from dap_engine.models.data.shards import ShardRef, ShardSet, Stored, scan_shards
 from tests.models.panoramas import HEIGHT, box_room, write_shard
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dap_engine.models.horizon import EMBEDDED_WEIGHTS
 from dap_engine.models.horizon.check import PanoramaCheck, check_file
 from dap_engine.models.horizon.projection import measure_projection
-from dap_engine.models.horizon.tilt import EMBEDDED_WEIGHTS, up_vector
+from dap_engine.models.horizon.tilt import up_vector
 from tests.models.horizon.horizon_cases import (
     CHOSEN_ON,
     LEARNT,

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dap_engine.models.geometry import equirectangular as erp
+from dap_engine.models.horizon import EMBEDDED_WEIGHTS
 from dap_engine.models.horizon.sphere_view import turned
 from dap_engine.models.horizon.tilt import (
-    EMBEDDED_WEIGHTS,
     Tilt,
     TiltEstimator,
     levelled,

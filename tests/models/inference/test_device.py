@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from dap_engine.models.inference.device import choose_device, choose_precision, in_precision
+from dap_engine.models.inference.device import choose_device, in_precision
+from dap_engine.models.inference.precision import choose_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -9,8 +10,8 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def test_what_is_chosen() -> None:
     assert choose_device("cpu") == CPU
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert [choose_precision("auto", device) for device in (CPU, CUDA)] == ["float32", "bfloat16"]
-    assert [choose_precision("float32", device) for device in (CPU, CUDA)] == ["float32", "float32"]
+    assert [choose_precision("auto", device.type) for device in (CPU, CUDA)] == ["float32", "bfloat16"]
+    assert [choose_precision("float32", device.type) for device in (CPU, CUDA)] == ["float32", "float32"]
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png
-from dap_engine.models.data.images import pixel_values, resize_rgb
+from dap_engine.models.data.images import resize_rgb
+from dap_engine.models.data.pixel_values import pixel_values
 from dap_engine.models.geometry.equirectangular import resize
 from dap_engine.models.inference.predictor import DepthPredictor, Prediction, QualityScorer
 from dap_engine.models.labelers.load import make_labeler

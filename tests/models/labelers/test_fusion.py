@@ -6,7 +6,8 @@ import torch
 
 from dap_engine.models.geometry.equirectangular import rays
 from dap_engine.models.geometry.patches import ICOSAHEDRON, view_directions
-from dap_engine.models.labelers.fusion import Patches, fuse_on_sphere, views_of
+from dap_engine.models.labelers.fusion import fuse_on_sphere, views_of
+from dap_engine.models.labelers.patches import Patches
 from dap_engine.models.metrics.alignment import align
 from tests.footage import panorama
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dap_engine.models.labelers.function import source_hash
-from dap_engine.models.labelers.fusion import Patches
 from dap_engine.models.labelers.load import check_labeler, make_labeler, split_reference, weights_of
 from dap_engine.models.labelers.outputs import check_alignment, check_metric
+from dap_engine.models.labelers.patches import Patches
 from dap_engine.models.labelers.transformers import TransformersDepth, output_of
 from tests.footage import panorama
 from tests.models.tiny_depth import TINY

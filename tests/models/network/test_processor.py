@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
-from dap_engine.models.data.images import normalise
+from dap_engine.models.data.pixel_values import normalise
 from dap_engine.models.network.dap import DapModel, DapOutput
 from dap_engine.models.network.processor import DapImageProcessor
 from tests.models.network.test_dap import small

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from dap_engine.models.labelers.load import Estimate
-from dap_engine.models.ranking.consistency import Agreement, View, Views, agreements, confidence
+from dap_engine.models.ranking.consistency import Agreement, agreements, confidence
 from dap_engine.models.ranking.corruption import CORRUPTIONS, corrupted
+from dap_engine.models.ranking.views import View, Views
 from tests.runs import noise_depth_m
 
 H, W = 32, 64

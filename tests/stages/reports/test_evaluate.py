@@ -15,7 +15,7 @@ from dap_engine.engine.records.sample import Row
 from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png
 from dap_engine.models.geometry.patches import image_plane
 from dap_engine.models.inference.predictor import DepthPredictor
-from dap_engine.models.labelers.fusion import Patches
+from dap_engine.models.labelers.patches import Patches
 from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.stages.batches.decoding import decode_image
 from dap_engine.stages.pack import Pack, Source

@@ -12,8 +12,8 @@ from dap_engine.engine.records.column import TarColumn
 from dap_engine.engine.records.sample import Row
 from dap_engine.models.data.depth_png import encode_depth_png
 from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
-from dap_engine.models.ranking.consistency import Views
 from dap_engine.models.ranking.corruption import CORRUPTIONS
+from dap_engine.models.ranking.views import Views
 from dap_engine.stages.ranking.ranker import Ranker
 from dap_engine.stages.reports.rank_quality import RankQuality
 from tests.runs import Bring, failure, finished
