@@ -8,7 +8,6 @@ import pytest
 
 from dap_engine.engine.execution.executor import InProcessExecutor
 from dap_engine.engine.execution.progress import Progress
-from dap_engine.engine.execution.ray_executor import RayExecutor
 from dap_engine.engine.execution.run_shard import StageSpec
 from dap_engine.engine.execution.runner import Runner
 from dap_engine.engine.execution.supervisor import Supervisor
@@ -39,10 +38,9 @@ def test_a_stage_that_gets_nothing_through_is_a_bug(tmp_path):
     assert "cannot double 0" in RunDir(str(tmp_path)).failures("products")["0000"]
 
 
-@pytest.mark.parametrize("executor", [InProcessExecutor, lambda: RayExecutor(num_cpus=1)])
-def test_a_stage_that_cannot_be_set_up_ends_the_run_with_its_traceback(tmp_path, executor):
+def test_a_stage_that_cannot_be_set_up_ends_the_run_with_its_traceback(tmp_path):
     """An OSError of the stage is none of the storage: it is not waited out, and not told as one."""
-    result = run(str(tmp_path), f"poison.weights={tmp_path}", "poison.pool.num_cpus=1", executor=executor)
+    result = run(str(tmp_path), f"poison.weights={tmp_path}")
     assert (result.stopped_at, result.shards_failed) == ("poison", False)
     (failed,) = [outcome for outcome in result.unfinished if outcome.status == "failed"]
     left = RunDir(str(tmp_path)).failures("products")[failed.shard]
@@ -127,20 +125,6 @@ def test_work_marked_for_retry_is_done_alone(place, tmp_path, code):
     assert hashes[0] == hashes[1]
     assert batch_sizes(place) == batch_sizes(calm)
     assert run(place, *settings).worked == 0
-
-
-def test_all_poison_on_ray(tmp_path):
-    settings = ["poison.raises=[1]", "poison.hangs=[5]", "poison.kills=[9]", "poison.limits.attempts=1"]
-    result = run(str(tmp_path), *settings, executor=lambda: RayExecutor(num_cpus=2))
-    assert result.unfinished == []
-    assert {drop.key: drop.code for drop in drops(str(tmp_path))} == {
-        "n000001": "stage_error",
-        "n000005": "timed_out",
-        "n000009": "worker_died",
-    }
-    assert sorted(batch_sizes(str(tmp_path))) == [n for n in range(16) if n not in (1, 5, 9)]
-    (log, *_) = (tmp_path / "logs" / "poison").iterdir()
-    assert "RuntimeError: cannot double 1" in log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
 """Workers on another node get the module of a step by Ray's runtime environment, and nothing else of its folder."""
 
 import pytest
-import ray
 
 from dap_engine.engine.execution.progress import Progress
-from dap_engine.engine.execution.ray_executor import RayExecutor, machines
+from dap_engine.engine.execution.ray_executor import RayExecutor
 from dap_engine.engine.execution.runner import Runner
 from dap_engine.engine.planning.graph import build_graph
 from dap_engine.engine.planning.recipe import load_recipe
@@ -54,18 +53,6 @@ def other_node(monkeypatch):
         monkeypatch.setenv(name, value)
     yield
     nodes.close()
-
-
-def test_a_ray_that_is_there_is_used_and_stays():
-    """As in a notebook that has called `ray.init`."""
-    ray.init(address="local", num_cpus=3, include_dashboard=False)
-    try:
-        executor = RayExecutor(num_cpus=1)
-        assert [machine["CPU"] for machine in machines()] == [3]
-        executor.close()
-        assert ray.is_initialized()
-    finally:
-        ray.shutdown()
 
 
 def test_workers_that_cannot_see_the_folder(other_node, tmp_path, monkeypatch):

@@ -7,9 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from dap_engine.engine.execution.executor import InProcessExecutor
-from dap_engine.engine.execution.placement import ResourceError
 from dap_engine.engine.execution.progress import Progress
-from dap_engine.engine.execution.ray_executor import RayExecutor
 from dap_engine.engine.execution.runner import Runner
 from dap_engine.engine.planning.graph import build_graph
 from dap_engine.engine.planning.plan import Planner
@@ -184,21 +182,6 @@ def test_selected_steps_need_what_came_before(tmp_path):
     assert "needs step 'add', which is not complete" in result.unfinished[0].error
     assert run(str(tmp_path), until="times").worked == 6
     assert run(str(tmp_path), only=["add", "total"]).worked == 4
-
-
-@pytest.mark.parametrize("cpus", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_ray_gives_the_same_bytes_and_never_waits_for_cpus(tmp_path, cpus):
-    """Three chained stages of one CPU each, on fewer CPUs than stages."""
-    run(str(tmp_path / "a"), "times.drop_every=3")
-    result = run(str(tmp_path / "b"), "times.drop_every=3", executor=lambda: RayExecutor(num_cpus=cpus))
-    assert (result.worked, result.unfinished) == (10, [])
-    assert hashes(str(tmp_path / "a")) == hashes(str(tmp_path / "b"))
-
-
-def test_a_stage_that_does_not_fit_is_refused_before_any_work(tmp_path):
-    with pytest.raises(ResourceError, match="step 'add' needs 4 CPU; the cluster has 1 CPU"):
-        run(str(tmp_path), "add.pool.num_cpus=4", executor=lambda: RayExecutor(num_cpus=1))
-    assert RunDir(str(tmp_path)).columns() == []
 
 
 def test_a_smaller_recipe_leaves_nothing_of_a_larger_one(place):
