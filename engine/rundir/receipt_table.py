@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..storage.hashing import canonical_json
+from ..storage.hashing import LIVE, canonical_json
 from ..storage.storage import Entry, Output
 from .receipts import Basis, Receipt, digest_hashes
 
@@ -233,6 +233,7 @@ def _of_drops(table: pa.Table) -> pa.Table:
 
 def _places(folder: str, listed: pa.Table) -> pa.Table:
     """What lies where, as path, bytes and mtime_ns: a folder's files, and folders in it with all that is below them."""
+    listed = listed.filter(pc.invert(pc.match_substring_regex(listed["name"], pattern=f"^[^/]*/{LIVE}")))
     tops = pc.replace_substring_regex(listed["name"], pattern="/.*", replacement="")
     table = listed.set_column(0, "path", pc.binary_join_element_wise(folder, tops, "/"))
     if not pc.any(pc.match_substring(listed["name"], "/")).as_py():

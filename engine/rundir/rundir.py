@@ -53,7 +53,7 @@ class RunDir:
         """Whether the output of a receipt is there, with the size that was written."""
         size = self.storage.size(receipt.output.path)
         if size is None:
-            size = sum(self.storage.list(receipt.output.path).values())
+            size = sum(entry.bytes for entry in self.storage.content(receipt.output.path).values())
         return size == receipt.output.bytes
 
     def validates(self, receipt: Receipt) -> bool:
@@ -61,7 +61,7 @@ class RunDir:
         own = self.storage.info(receipt_path(receipt.column, receipt.shard))
         for output in filter(None, (receipt.output, receipt.drops_output)):
             single = self.storage.info(output.path)
-            parts = [single] if single else list(self.storage.entries(output.path).values())
+            parts = [single] if single else list(self.storage.content(output.path).values())
             newest_ns = max((part.mtime_ns for part in parts), default=0)
             if own is None or sum(part.bytes for part in parts) != output.bytes or newest_ns > own.mtime_ns:
                 return False

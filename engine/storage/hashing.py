@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+LIVE = "training/"
+"""What lies here in a folder was written while the rest was made, such as a log: it is no part of the content."""
+
 
 def hash_file(path: Path) -> str:
     """sha256 of a file's bytes, hexadecimal."""
@@ -21,8 +24,9 @@ def hash_folder(files: dict[str, str]) -> str:
 
 
 def folder_files(folder: Path) -> list[Path]:
-    """All files below a local folder, sorted by relative path."""
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    """All files of a local folder's content, sorted by relative path."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in files if not path.relative_to(folder).as_posix().startswith(LIVE))
 
 
 def hash_local(path: Path) -> str:

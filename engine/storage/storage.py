@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from pyarrow import fs
 
 from .faults import RetryPolicy, StorageError, cause
-from .hashing import folder_files, hash_folder, hash_local
+from .hashing import LIVE, folder_files, hash_folder, hash_local
 from .local_disk import LocalDisk
 from .object_store import ObjectStore, check_key, open_store
 from .place import WEB, Place, without_secrets
@@ -166,6 +166,10 @@ class Storage:
         """Sizes of all objects below a folder, by path relative to it, sorted; empty if there is no such folder."""
         return {path: entry.bytes for path, entry in self.entries(folder).items()}
 
+    def content(self, folder: str) -> dict[str, Entry]:
+        """The objects of `entries` that are the content of a folder: all but what is `LIVE`."""
+        return {name: entry for name, entry in self.entries(folder).items() if not name.startswith(LIVE)}
+
     def open(self, path: str) -> IO[bytes]:
         """A readable, seekable stream of an object.
 
@@ -239,7 +243,7 @@ class Storage:
         output = Output(path, sha256, sum(file.stat().st_size for file in files.values()))
         for name, file in files.items():
             self._publish_file(file, f"{path}/{name}")
-        for name in set(self.list(path)) - set(files):
+        for name in set(self.content(path)) - set(files):
             self.delete(f"{path}/{name}")
         return output
 
@@ -250,7 +254,7 @@ class Storage:
             return self._try(path, lambda: hash_local(local)) if local.exists() else None
         if self.size(path) is not None:
             return self._hash_remote(path)
-        files = self.list(path)
+        files = self.content(path)
         return hash_folder({name: self._hash_remote(f"{path}/{name}") for name in files}) if files else None
 
     def _hash_remote(self, path: str) -> str:
@@ -265,7 +269,7 @@ class Storage:
         if self.is_local:
             return Path(self.locate(path))
         with scratch_in(to.parent, str(to), to.parent) as unfinished:
-            for name in self.list(path):
+            for name in self.content(path):
                 target = unfinished / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with self.open(f"{path}/{name}") as source, target.open("wb") as sink:

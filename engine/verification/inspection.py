@@ -48,7 +48,9 @@ def inspect_object(storage: Storage, path: str) -> Content | None:
         if path.endswith(".parquet"):
             return _inspect_parquet(storage, path)
         sha256, size = storage.hash_object(path), storage.size(path)
-        return Content(sha256, sum(storage.list(path).values()) if size is None else size) if sha256 else None
+        if size is None:
+            size = sum(entry.bytes for entry in storage.content(path).values())
+        return Content(sha256, size) if sha256 else None
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import dataclasses
 import json
+import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from ...engine.planning.settings import build_settings, override_setting
+from ...engine.planning.setting_meanings import settings_text
+from ...engine.planning.settings import build_settings, did_you_mean, override_setting
 from ...engine.rundir.receipts import Basis
 from ...engine.rundir.rundir import RunDir
 from ...engine.steps.fingerprint import basis_of
 from ...engine.storage.place import WEB, Place
 from ...engine.storage.storage import Storage
 from ...stages.packing.index import read_index
-from ...stages.training.fit import Resume
+from ...stages.training.checkpoints import Resume
 from ...stages.training.train import Train
-from ...stages.training.training import LINEAGE, Task, Training, rank_zero_only, resolve_assets, train, write_lineage
+from ...stages.training.training import (
+    LINEAGE,
+    LIVE,
+    Task,
+    Training,
+    rank_zero_only,
+    resolve_assets,
+    train,
+    write_lineage,
+)
 from ..errors import EXIT_DONE, UsageError
+from ..holding import held
 from ..job import Job, check_place, job_from_text, launch_ranks, read_recipe
 from .run import run_job
 
@@ -32,23 +46,28 @@ With --run-dir, brings the training steps of a recipe up to date; the columns th
 With --data and --out, trains one depth model. CONFIG is a YAML file of settings; those of a `train` step of a recipe:
 
   training: {steps: 1000, backbone_lr: 5.0e-6, decoder_lr: 5.0e-5, warmup_steps: 100}
-  network: {size: tiny, seed: 0}           # or {backbone: FOLDER or hub id}, or {size: config, config: {…}}
-  init: FOLDER                             # a model to go on from, instead of a network
-  batches: {image_height: 512, batch_size: 8, num_workers: 4, augment: 1.0, seed: 0}  # batch_size: of all ranks
+  batches: {image_height: 512, batch_size: 8, num_workers: 4}
   hardware: {precision: bf16-mixed}
-  checkpoint_every: 50                     # steps
 
 It runs in this process; in those of torchrun (torchrun --nproc-per-node 8 -m dap_engine.jobs train …); or on the
 workers of a Ray cluster: hardware: {workers: 8, num_cpus: 8, num_gpus: 1}. The same command resumes a killed one.
+The folder `training` of the model shows it while it runs: metrics.csv, TensorBoard's events, images, the best models,
+and all settings as config.yaml.
+
+settings:
 """
 _UNFINISHED = "unfinished-"
+_HOLDER = f"{_UNFINISHED}holder.json"
 _MARKER = f"{_UNFINISHED}training.txt"
-_SETTINGS = {field.name for field in dataclasses.fields(Train)} - {"model", "data"}
+_PR_SET_PDEATHSIG = 1
+_GIVEN = {"model", "data"}  # by the command line
+_SETTINGS = {field.name for field in dataclasses.fields(Train)} - _GIVEN
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG + settings_text(Train, without=_GIVEN)
     parser.add_argument("recipe", metavar="RECIPE|CONFIG", help="a recipe (with --run-dir), or a file of settings")
     parser.add_argument("--run-dir", metavar="URI", help="the run whose training steps are brought up to date")
     parser.add_argument("--only", default="", metavar="A,B", help="of a recipe: just these training steps")
@@ -92,8 +111,17 @@ def _train_alone(arguments: argparse.Namespace) -> int:
     if _is_finished(out, basis):
         print("up to date: nothing to do", file=sys.stderr)
         return EXIT_DONE
+    if torch.distributed.is_torchelastic_launched():
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a rank ends with its launcher
+    with held(out, _HOLDER) if rank_zero_only.rank == 0 else nullcontext():
+        _train_into(out, training, data, basis)
+        rank_zero_only(_log)(f"done: {arguments.out}")
+    return EXIT_DONE
+
+
+def _train_into(out: Storage, training: Train, data: RunDir, basis: Basis) -> None:
     out.clean_scratch()
-    resume = Resume(out, f"{_UNFINISHED}{basis.fingerprint[:16]}.ckpt", training.checkpoint_every)
+    resume = Resume(out, f"{_UNFINISHED}{basis.fingerprint[:16]}.ckpt", training.checkpoint_every, LIVE)
     with out.scratch() as scratch:
         _mark(out)
         figures = train(
@@ -102,8 +130,6 @@ def _train_alone(arguments: argparse.Namespace) -> int:
         if (scratch / "model").is_dir():  # on rank 0
             write_lineage(scratch / "model", basis, figures)
             _publish(scratch / "model", out)
-            _log(f"done: {arguments.out}")
-    return EXIT_DONE
 
 
 def _packed(uri: str) -> tuple[RunDir, str]:
@@ -131,7 +157,7 @@ def _read_config(file: str, overrides: list[str], column: str) -> Train:
     for override in overrides:
         override_setting(settings, override)
     if unknown := sorted(map(str, settings.keys() - _SETTINGS)):
-        raise UsageError(f"{file}: unknown setting {unknown[0]!r}; known are {sorted(_SETTINGS)}")
+        raise UsageError(f"{file}: unknown setting {unknown[0]!r}{did_you_mean(unknown[0], _SETTINGS)}")
     return build_settings(Train, {"model": "model", "data": column, **settings}, where=file)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from .augment import draw
-from .depth_png import decode_units
+from .depth_png import MISSING, decode_units
 from .images import resize_rgb
 from .order import BatchOrder, Mixture
 from .shards import NOTHING, Stored
@@ -28,12 +28,15 @@ _BATCHES_AHEAD = 2
 class Decoded:
     """A batch as it is decoded: rgb (B, H, W, 3) uint8; depth (B, H, W) in units of the PNG, whose bits int16 holds.
 
-    `drawn` is what its augmentation is to be, (B,) of `AUGMENTATION`, or None for none. The pixels lie in memory
-    that is written to again: they stand until the next batch is asked for.
+    `drawn` is what its augmentation is to be, (B,) of `AUGMENTATION`, or None for none. `damaged` says what is wrong
+    with samples that could not be decoded: they are empty. The pixels lie in memory that is written to again: they
+    stand until the next batch is asked for.
     """
 
     keys: list[str]
     sources: list[str]
+    scenes: list[str]
+    damaged: list[str]
     rgb: Tensor
     units: Tensor
     drawn: np.ndarray | None
@@ -129,12 +132,16 @@ def decoded_batches(
         generator=torch.Generator().manual_seed(0),  # else the loader would draw from the global one
     )
     with places.pinned() if pinned else nullcontext():
-        for place, keys, sources, drawn in loader:
-            yield Decoded(keys, sources, places.rgb[place], places.units[place], drawn)
+        for place, keys, sources, scenes, damaged, drawn in loader:
+            yield Decoded(keys, sources, scenes, damaged, places.rgb[place], places.units[place], drawn)
+
+
+_Batch = tuple[int, list[str], list[str], list[str], list[str], np.ndarray | None]
+"""Its place, keys, sources, scenes, what is wrong with samples that are damaged, and what its augmentation is to be."""
 
 
 @dataclass
-class _Batches(IterableDataset[tuple[int, list[str], list[str], np.ndarray | None]]):
+class _Batches(IterableDataset[_Batch]):
     """Every n-th batch, in the n-th worker. Batch k goes to place k modulo their number.
 
     The loader has a worker begin batch k + ahead·workers when it hands out batch k, so that what is being written
@@ -147,26 +154,29 @@ class _Batches(IterableDataset[tuple[int, list[str], list[str], np.ndarray | Non
     recipe: Recipe
     places: SharedBatches
 
-    def __iter__(self) -> Iterator[tuple[int, list[str], list[str], np.ndarray | None]]:
+    def __iter__(self) -> Iterator[_Batch]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         epoch, stored = self.order.epoch, self.samples.stored(self.order, self.numbers, worker, workers)
         for batch in range(worker, len(self.numbers), workers):
             yield self._decode(batch % len(self.places), epoch, list(islice(stored, self.numbers.shape[1])))
 
-    def _decode(
-        self, place: int, epoch: int, stored: list[Stored]
-    ) -> tuple[int, list[str], list[str], np.ndarray | None]:
+    def _decode(self, place: int, epoch: int, stored: list[Stored]) -> _Batch:
         rgb, units = self.places.rgb[place].numpy(), self.places.units[place].numpy().view(np.uint16)
+        damaged = []
         for at, sample in enumerate(stored):
-            if sample is NOTHING:
-                rgb[at], units[at] = 0, 0
-            else:
-                decode_into(sample, rgb[at], units[at])
+            try:
+                if sample is not NOTHING:
+                    decode_into(sample, rgb[at], units[at])
+                    continue
+            except ValueError as error:
+                damaged.append(str(error))
+            rgb[at], units[at] = 0, MISSING  # without any known pixel it has no part in a loss or a figure
         drawn = None
         if self.recipe.strength > 0:
             drawn = np.array([self.recipe.drawn(epoch, sample.number) for sample in stored])
-        return place, [sample.key for sample in stored], [sample.source for sample in stored], drawn
+        keys, sources = [sample.key for sample in stored], [sample.source for sample in stored]
+        return place, keys, sources, [sample.scene for sample in stored], damaged, drawn
 
 
 def _as_it_is(item: Any) -> Any:

@@ -24,8 +24,9 @@ from .pixel_values import normalise  # noqa: E402
 def finish(batch: Decoded, device: torch.device) -> dict[str, Any]:
     """Moves a batch to a device, and augments and normalises it there.
 
-    pixel_values (B, 3, H, W); depth_m, valid, beyond_range (B, H, W); lists key and source. `depth_m` is 0 where it
-    is not `valid`.
+    pixel_values (B, 3, H, W); depth_m, valid, beyond_range (B, H, W); lists key, source, scene (in validation), and
+    damaged: what is wrong with samples that could not be decoded, which have no truth. `depth_m` is 0 where it is not
+    `valid`.
     """
     rgb, units = _moved(batch.rgb, device), _moved(batch.units, device)
     if batch.drawn is not None:
@@ -45,6 +46,8 @@ def finish(batch: Decoded, device: torch.device) -> dict[str, Any]:
         "beyond_range": beyond_range,
         "key": batch.keys,
         "source": batch.sources,
+        "scene": batch.scenes,
+        "damaged": batch.damaged,
     }
 
 
@@ -129,11 +132,25 @@ class PanoramaDataModule(LightningDataModule):
     def train_dataloader(self) -> PanoramaLoader:
         return self.loader(training=True, **self._placement())
 
-    def val_dataloader(self) -> PanoramaLoader | list[PanoramaLoader]:
-        return self.loader(training=False, **self._placement()) if self.validation.sizes else []
+    def val_dataloader(self, limit: int = 0) -> PanoramaLoader | list[PanoramaLoader]:
+        """At most `limit` samples if there is one, at equal distances."""
+        return self.loader(training=False, limit=limit, **self._placement()) if self.validation.sizes else []
+
+    def examples(self, count: int) -> Iterator[dict[str, Any]]:
+        """Some samples to look at, always the same: of the validation, or else of the training. One at a time."""
+        samples = self.validation if self.validation.sizes else self.train
+        order = BatchOrder(samples.sizes, batch_size=1, seed=self.seed, training=False, limit=count)
+        device = self._placement().get("device", "cpu")
+        return iter(PanoramaLoader(samples, order, Recipe(self.image_height, self.seed, 0.0), device=device))
 
     def loader(
-        self, *, training: bool, rank: int = 0, world_size: int = 1, device: str | torch.device = "cpu"
+        self,
+        *,
+        training: bool,
+        rank: int = 0,
+        world_size: int = 1,
+        device: str | torch.device = "cpu",
+        limit: int = 0,
     ) -> PanoramaLoader:
         """The loader of one rank."""
         samples = self.train if training else self.validation
@@ -146,6 +163,7 @@ class PanoramaDataModule(LightningDataModule):
             rank=rank,
             world_size=world_size,
             mixture=self.mixture if training else None,
+            limit=limit,
         )
         return PanoramaLoader(samples, order, recipe, self.num_workers, device)
 

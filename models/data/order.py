@@ -64,7 +64,8 @@ class BatchOrder(Sampler[list[int]]):
 
     In training the order is shuffled anew every epoch, and what does not fill a global batch is left out. With a
     mixture, an epoch is as long as without, and sources come as often as their shares say. In validation every
-    sample comes exactly once, in order, and the last batches are filled with `PADDING`.
+    sample comes exactly once, in order, and the last batches are filled with `PADDING`; with a `limit`, only so many
+    samples do, at equal distances.
     """
 
     def __init__(
@@ -77,12 +78,13 @@ class BatchOrder(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
         mixture: Mixture | None = None,
+        limit: int = 0,
     ):
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} does not exist in a world of {world_size}")
         self.shard_sizes, self.batch_size = list(shard_sizes), batch_size
         self.seed, self.training, self.rank, self.world_size = seed, training, rank, world_size
-        self.mixture = mixture
+        self.mixture, self.limit = mixture, limit
         self.epoch = self.batch = 0
         if len(self) == 0:
             raise ValueError(f"{self.samples} samples do not fill one batch of {batch_size} on {world_size} ranks")
@@ -97,7 +99,8 @@ class BatchOrder(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Batches of a whole epoch, wherever the cursor stands; equal on all ranks."""
-        return self.samples // self.global_batch_size if self.training else -(-self.samples // self.global_batch_size)
+        whole = self.samples // self.global_batch_size
+        return whole if self.training else -(-len(self._picked()) // self.global_batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.numbers().tolist())
@@ -112,8 +115,12 @@ class BatchOrder(Sampler[list[int]]):
             return self.mixture.order(self.samples, self.shard_sizes, self.seed, self.epoch)
         if self.training:
             return shuffled(self.shard_sizes, self.seed, self.epoch)
-        padding = np.full(len(self) * self.global_batch_size - self.samples, PADDING)
-        return np.concatenate([np.arange(self.samples), padding])
+        padding = np.full(len(self) * self.global_batch_size - len(self._picked()), PADDING)
+        return np.concatenate([self._picked(), padding])
+
+    def _picked(self) -> np.ndarray:
+        count = min(self.limit or self.samples, self.samples)
+        return np.arange(count) * self.samples // max(count, 1)
 
     def set_epoch(self, epoch: int) -> None:
         """Goes to the start of an epoch, but stays where it is if that epoch has begun. Lightning calls it."""

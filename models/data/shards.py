@@ -32,6 +32,7 @@ INDEX_SCHEMA = pa.schema(
 """One row a sample, shard by shard: where its image and its depth PNG lie in the tar; −1 for what it lacks."""
 
 _HEADER_BYTES = 512
+_JSON_BYTES = 4096  # that are read for the scene of a sample, whose json follows its image
 _READS = 16  # samples that a process has asked its storage for at a time
 DEFAULT_SOURCE = "labelled"
 
@@ -76,6 +77,7 @@ class Stored:
     jpg: bytes | None
     depth_png: bytes | None
     number: int = PADDING  # what its augmentation is drawn from
+    scene: str = ""  # in validation; empty where none is known
 
 
 NOTHING = Stored("", "", None, None)
@@ -170,13 +172,13 @@ class ShardSet:
         pending: deque[Future[Stored]] = deque()
         with ThreadPoolExecutor(_READS) as pool:
             for number in numbers[worker::workers].ravel().tolist():
-                pending.append(pool.submit(mine.read, number))
+                pending.append(pool.submit(mine.read, number, with_scene=not order.training))
                 if len(pending) > _READS:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
 
-    def read(self, number: int) -> Stored:
+    def read(self, number: int, *, with_scene: bool = False) -> Stored:
         """The sample of a number in [0, len), in one range read; NOTHING for PADDING.
 
         ValueError if the tar is not what the index says.
@@ -188,13 +190,14 @@ class ShardSet:
         start = min((offset for offset in offsets if offset >= 0), default=_HEADER_BYTES) - _HEADER_BYTES
         end = max(offset + size for offset, size in zip(offsets, sizes, strict=True))
         url = self._folder + self._shard_names[self._shards[number]]
-        data = self.storage.peek(url, start, max(end - start, 0))
+        data = self.storage.peek(url, start, max(end - start, 0) + with_scene * _JSON_BYTES)
         key = self._keys[number].as_py()
         try:
             depth_png, jpg = (_member(data, o - start, s) for o, s in zip(offsets, sizes, strict=True))
         except tarfile.TarError as error:
             raise ValueError(f"sample {key}: {url} is not what its index says: {error}") from error
-        return Stored(key, self._source_names[self._sources[number]], jpg, depth_png, number)
+        scene = _scene(data[-(-(end - start) // _HEADER_BYTES) * _HEADER_BYTES :], key) if with_scene else ""
+        return Stored(key, self._source_names[self._sources[number]], jpg, depth_png, number, scene)
 
 
 def _chunk(column: pa.ChunkedArray) -> Any:
@@ -203,6 +206,16 @@ def _chunk(column: pa.ChunkedArray) -> Any:
 
 def _figures(array: pa.Array) -> np.ndarray:
     return array.to_numpy(zero_copy_only=True)
+
+
+def _scene(data: bytes, key: str) -> str:
+    """What the json says that begins the bytes of a tar; empty if that is not there, or too long."""
+    try:
+        member = tarfile.TarInfo.frombuf(data[:_HEADER_BYTES], "utf-8", "surrogateescape")
+        facts = json.loads(data[_HEADER_BYTES : _HEADER_BYTES + member.size])
+    except (tarfile.TarError, ValueError):
+        return ""
+    return str(facts.get("scene", "")) if member.name == f"{key}.json" and isinstance(facts, dict) else ""
 
 
 def _member(data: bytes, start: int, size: int) -> bytes | None:

@@ -85,5 +85,6 @@ class ShardStream:
 def _stored(sample: Mapping[str, Any]) -> Stored:
     key = sample["__key__"]
     facts = json.loads(sample.get("json", b"{}"))
-    source = str(facts.get("source", DEFAULT_SOURCE))
-    return Stored(key, source, sample.get("jpg"), sample.get("depth.png"), zlib.crc32(key.encode()))
+    source, scene = str(facts.get("source", DEFAULT_SOURCE)), str(facts.get("scene", ""))
+    number = zlib.crc32(key.encode())
+    return Stored(key, source, sample.get("jpg"), sample.get("depth.png"), number, scene)

@@ -5,7 +5,12 @@ positive) have no part in the value or the gradient, whatever is predicted there
 A prediction of nan or inf where it counts is never passed over: the loss is not finite then, and training stops. One
 that is not positive counts as EPSILON. wmean(x) = Σ w·x / Σ w. Maps narrower than float32 are computed in float32.
 `objective.py` adds the losses up.
+
+Losses of a whole batch take `pool`, which turns a sum over this rank's images into that over all ranks': so they are
+normalised by the global batch, and do not depend on how it was shared.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,10 +21,18 @@ from ..geometry.patches import ICOSAHEDRON, perspective_views
 
 EPSILON = 1e-6
 
+Pool = Callable[[Tensor], Tensor]
+"""Adds up a sum over the images of each rank."""
 
-def weighted_mean(values: Tensor, weight: Tensor, dims: tuple[int, ...] = (-2, -1)) -> Tensor:
+
+def alone(local_sum: Tensor) -> Tensor:
+    """The `Pool` of a single rank."""
+    return local_sum
+
+
+def weighted_mean(values: Tensor, weight: Tensor, dims: tuple[int, ...] = (-2, -1), pool: Pool = alone) -> Tensor:
     """Σ w·x / Σ w over `dims`, 0 where the weights are all 0."""
-    return (weight * values).sum(dims) / weight.sum(dims).clamp_min(EPSILON)
+    return pool((weight * values).sum(dims)) / pool(weight.sum(dims)).clamp_min(EPSILON)
 
 
 def counted(weight: Tensor, target_m: Tensor) -> Tensor:
@@ -153,34 +166,36 @@ def _gram(patches: Tensor) -> Tensor:
     return patches @ patches.transpose(-1, -2)
 
 
-def dice(probability: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+def dice(probability: Tensor, truth: Tensor, weight: Tensor, pool: Pool = alone) -> Tensor:
     """Dice loss over the whole batch: 1 − 2 Σ w·p·t / (Σ w·p + Σ w·t); 0 where both are empty."""
     probability, truth, weight = _known(probability, truth, weight)
-    overlap = 2 * (weight * probability * truth).sum()
-    return 1 - (overlap + EPSILON) / ((weight * (probability + truth)).sum() + EPSILON)
+    overlap = 2 * pool((weight * probability * truth).sum())
+    return 1 - (overlap + EPSILON) / (pool((weight * (probability + truth)).sum()) + EPSILON)
 
 
-def binary_cross_entropy(probability: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+def binary_cross_entropy(probability: Tensor, truth: Tensor, weight: Tensor, pool: Pool = alone) -> Tensor:
     """−wmean( t ln p + (1 − t) ln(1 − p) ) over the whole batch; finite for p of 0 and 1."""
     probability, truth, weight = _known(probability, truth, weight)
     probability = probability.clamp(EPSILON, 1 - EPSILON)
     loss = -torch.where(truth > 0.5, probability, 1 - probability).log()
-    return weighted_mean(loss, weight, dims=(-3, -2, -1))
+    return weighted_mean(loss, weight, dims=(-3, -2, -1), pool=pool)
 
 
-def range_mask_loss(probability: Tensor, beyond_range: Tensor, weight: Tensor, *, kind: str = "bce") -> Tensor:
+def range_mask_loss(
+    probability: Tensor, beyond_range: Tensor, weight: Tensor, *, kind: str = "bce", pool: Pool = alone
+) -> Tensor:
     """Loss of the range mask (arXiv 2512.16913): L = L_pixel + ½ · Dice, a scalar.
 
     The paper's equation has the squared error as L_pixel (`kind` "squared"), its text weighted cross entropy ("bce").
     """
     probability, truth, weight = _known(probability, beyond_range, weight)
     if kind == "squared":
-        pixel = weighted_mean((probability - truth).square(), weight, dims=(-3, -2, -1))
+        pixel = weighted_mean((probability - truth).square(), weight, dims=(-3, -2, -1), pool=pool)
     elif kind == "bce":
-        pixel = binary_cross_entropy(probability, truth, weight)
+        pixel = binary_cross_entropy(probability, truth, weight, pool)
     else:
         raise ValueError(f"range-mask loss must be bce or squared, not {kind!r}")
-    return pixel + 0.5 * dice(probability, truth, weight)
+    return pixel + 0.5 * dice(probability, truth, weight, pool)
 
 
 def _known(probability: Tensor, truth: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ..geometry.equirectangular import remembered, solid_angle, working_dtype
 from .losses import (
+    Pool,
+    alone,
     dense_fidelity_loss,
     filled,
     gradient_loss,
@@ -31,14 +33,14 @@ class LossWeights:
     The defaults, SILog and the range mask alone, are for minutes of a small network; the paper's are `PUBLISHED`.
     """
 
-    silog: float = 1.0
-    dense_fidelity: float = 0.0
-    gradient: float = 0.0
-    normals: float = 0.0
-    points: float = 0.0
-    range_mask: float = 1.0
-    affine_invariant: float = 0.0
-    gradient_matching: float = 0.0
+    silog: float = 1.0  # scale-invariant logarithmic error (arXiv 1406.2283)
+    dense_fidelity: float = 0.0  # Gram matrices of perspective patches (DAP, arXiv 2512.16913)
+    gradient: float = 0.0  # SILog at edges (DAP)
+    normals: float = 0.0  # surface normals (DAP)
+    points: float = 0.0  # distances of the points (DAP)
+    range_mask: float = 1.0  # cross entropy and Dice of the range mask (DAP)
+    affine_invariant: float = 0.0  # disparity up to scale and shift (arXiv 1907.01341)
+    gradient_matching: float = 0.0  # gradients of disparity at several scales (arXiv 1907.01341)
 
     def __post_init__(self) -> None:
         factors = asdict(self)
@@ -82,6 +84,7 @@ def dap_loss(
     image_weight: Tensor | None = None,
     range_m: float = 100.0,
     range_mask_kind: RangeMaskKind = "bce",
+    pool: Pool = alone,
 ) -> dict[str, Tensor]:
     """The terms that have a factor by name, and "total", their weighted sum: scalars.
 
@@ -91,7 +94,7 @@ def dap_loss(
     the probabilities `beyond_range` are predictions (B, H, W). Pixels count by their solid angle, images by
     `image_weight` (B,), such as less for pseudo-labels. Images without any valid pixel do not count for depth. Points
     are taken in units of `range_m`, the unit in which the published network predicts. Truth that is not finite and
-    positive is not valid.
+    positive is not valid. With `pool`, the terms are those of the images of all ranks together.
     """
     factors = {name: factor for name, factor in asdict(weights).items() if factor}
     if image_weight is None:
@@ -103,14 +106,14 @@ def dap_loss(
     disparities = _disparity_losses(depth_m, target, pixel_weight)
     has_depth = image_weight * valid.flatten(1).any(dim=1)
     terms = {
-        name: weighted_mean(loss(), has_depth, dims=(0,))
+        name: weighted_mean(loss(), has_depth, dims=(0,), pool=pool)
         for name, loss in (distances | disparities).items()
         if name in factors
     }
     if "range_mask" in factors:
         known = valid | target.beyond_range
         terms["range_mask"] = range_mask_loss(
-            beyond_range, target.beyond_range, pixel_weight * known, kind=range_mask_kind
+            beyond_range, target.beyond_range, pixel_weight * known, kind=range_mask_kind, pool=pool
         )
     weighted = [factors[name] * term for name, term in terms.items()]
     return terms | {"total": torch.stack(weighted).sum()}

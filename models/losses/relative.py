@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..geometry.equirectangular import working_dtype
-from .losses import EPSILON, weighted_mean
+from .losses import EPSILON, Pool, alone, weighted_mean
 
 SCALES = 4
 
@@ -55,7 +55,7 @@ def _roughness(error: Tensor, weight: Tensor) -> Tensor:
 
 
 def feature_alignment_loss(
-    features: Tensor, frozen: Tensor, *, margin: float = 0.85, weight: Tensor | None = None
+    features: Tensor, frozen: Tensor, *, margin: float = 0.85, weight: Tensor | None = None, pool: Pool = alone
 ) -> Tensor:
     """Alignment with a frozen encoder's features (arXiv 2401.10891), a scalar:  L = wmean( 1 − cos(f, f′) ).
 
@@ -66,4 +66,4 @@ def feature_alignment_loss(
     weight = frozen.isfinite().all(dim=1) * (1.0 if weight is None else weight)
     known = weight[:, None] > 0
     agreement = F.cosine_similarity(*(f.to(dtype).where(known, 0.0) for f in (features, frozen.detach())), dim=1)
-    return weighted_mean(1 - agreement, weight * (agreement <= margin), dims=(-3, -2, -1))
+    return weighted_mean(1 - agreement, weight * (agreement <= margin), dims=(-3, -2, -1), pool=pool)

@@ -16,6 +16,7 @@ from transformers import AutoBackbone, AutoConfig, AutoModel, AutoModelForDepthE
 from transformers import initialization as init  # noqa: E402
 from transformers.utils.generic import ModelOutput  # noqa: E402
 
+from ..geometry.equirectangular import working_dtype  # noqa: E402
 from .config import DapConfig  # noqa: E402
 from .dinov3 import convert_meta  # noqa: E402
 from .dpt_head import Conv, DptHead  # noqa: E402
@@ -38,7 +39,7 @@ class DapOutput(ModelOutput):
 
 
 class DapModel(StrictPreTrainedModel):
-    """Panoramas to metric depth; both outputs are float32, whatever the weights' dtype or autocast."""
+    """Panoramas to metric depth; both outputs are float32 (float64 of such weights), whatever the dtype or autocast."""
 
     config_class = DapConfig
     config: DapConfig
@@ -63,10 +64,11 @@ class DapModel(StrictPreTrainedModel):
         """`pixel_values`: (B, 3, H, W), normalised by ImageNet's mean and std; H and W multiples of the patch."""
         self._check_size(pixel_values)
         maps = self.features(pixel_values)
-        depth_m = self.config.max_depth_m * torch.sigmoid(self.depth_head(maps).float())
+        depth_m = self.config.max_depth_m * torch.sigmoid(_in_working_dtype(self.depth_head(maps)))
         if self.mask_head is None:
             return DapOutput(predicted_depth=depth_m, beyond_range=torch.zeros_like(depth_m))
-        return DapOutput(predicted_depth=depth_m, beyond_range=torch.sigmoid(self.mask_head(maps).float()))
+        beyond_range = torch.sigmoid(_in_working_dtype(self.mask_head(maps)))
+        return DapOutput(predicted_depth=depth_m, beyond_range=beyond_range)
 
     def features(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
         """The four maps (B, C, h, w) that the heads read."""
@@ -150,6 +152,10 @@ class DapModel(StrictPreTrainedModel):
         if self.mask_head is not None and module is self.mask_head.output:
             return self.config.initial_beyond_range
         return None
+
+
+def _in_working_dtype(logits: Tensor) -> Tensor:
+    return logits.to(working_dtype(logits.dtype))
 
 
 def _head(config: DapConfig) -> DptHead:

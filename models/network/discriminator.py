@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..geometry.equirectangular import solid_angle
+from ..geometry.equirectangular import solid_angle, working_dtype
 from ..support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before transformers, which imports torchvision where it is installed
@@ -88,7 +88,8 @@ class Discriminator(StrictPreTrainedModel):
         inf is beyond the range; nan or 0 is missing, and should be missing alike in what is compared.
         """
         stacked = torch.cat([self._normalised(depth_m)[:, None].to(pixel_values.dtype), pixel_values], dim=1)
-        return self.output(self.features(stacked)).float()[:, 0]
+        logits = self.output(self.features(stacked))[:, 0]
+        return logits.to(working_dtype(logits.dtype))
 
     def score(self, pixel_values: Tensor, depth_m: Tensor) -> Tensor:
         """Scores in [0, 1], (B,): the higher, the better the label.

@@ -21,7 +21,7 @@ from ..losses.losses import hinge_loss  # noqa: E402
 from ..metrics.alignment import BEYOND_RANGE_M  # noqa: E402
 from ..network.dap import DapModel  # noqa: E402
 from ..network.discriminator import ERROR_FLOOR, Discriminator  # noqa: E402
-from .modules import scheduled  # noqa: E402
+from .modules import scheduled, sum_over_ranks, world_size  # noqa: E402
 
 
 @torch.no_grad()
@@ -66,7 +66,7 @@ class DiscriminatorTraining(LightningModule):
         self.lr = lr
 
     def on_fit_start(self) -> None:
-        nn.Module.to(self.labeler[0], self.device)
+        nn.Module.to(self.labeler[0], self.device, self.dtype)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         real_m = torch.where(batch["beyond_range"], torch.inf, batch["depth_m"])
@@ -74,9 +74,11 @@ class DiscriminatorTraining(LightningModule):
         fake_m = torch.where(known, as_stored_m(masked_depth_m(self.labeler[0], batch["pixel_values"])), 0.0)
         real_logits = self.discriminator(batch["pixel_values"], real_m)
         fake_logits = self.discriminator(batch["pixel_values"], fake_m)
-        loss = hinge_loss(real_logits, fake_logits)
+        loss = hinge_loss(real_logits, fake_logits)  # a mean; batches are of one size on all ranks
         told_apart = (real_logits.mean(dim=(1, 2)) > fake_logits.mean(dim=(1, 2))).float().mean()
-        self.log_dict({"train/hinge": loss.detach(), "train/accuracy": told_apart}, batch_size=len(real_m))
+        figures = {"train/hinge": loss.detach(), "train/accuracy": told_apart}
+        means = {name: sum_over_ranks(value) / world_size() for name, value in figures.items()}
+        self.log_dict(means, batch_size=len(real_m))
         return loss
 
     def configure_optimizers(self) -> Any:
@@ -103,7 +105,7 @@ class CriticTraining(LightningModule):
 
     def on_fit_start(self) -> None:
         for labeler in self.labelers:
-            nn.Module.to(labeler, self.device)
+            nn.Module.to(labeler, self.device, self.dtype)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         labeler = self.labelers[self.global_step % len(self.labelers)]
@@ -112,9 +114,9 @@ class CriticTraining(LightningModule):
         in_both = batch["valid"] & label_m.isfinite()
         target, known = patch_errors(label_m, batch["depth_m"], in_both, predicted.shape[-2:])
         loss = F.smooth_l1_loss(predicted[known], (target[known] + ERROR_FLOOR).log(), reduction="sum")
-        loss = loss / known.sum().clamp_min(1)
+        loss = sum_over_ranks(loss) / sum_over_ranks(known.sum()).clamp_min(1)
         self.log_dict({"train/critic": loss.detach()}, batch_size=len(label_m))
-        return loss
+        return loss * world_size()
 
     def configure_optimizers(self) -> Any:
         optimizer = AdamW(self.critic.parameters(), lr=self.lr, betas=(0.9, 0.99))

@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..support.torchvision_ops import register_missing_operators
 
@@ -20,28 +22,37 @@ from lightning.pytorch import LightningModule  # noqa: E402
 
 from ..losses.objective import LossWeights, RangeMaskKind, Target, dap_loss, distortion_map  # noqa: E402
 from ..losses.relative import feature_alignment_loss  # noqa: E402
-from ..metrics.depth import DepthMetrics  # noqa: E402
 from ..network.dap import DapModel  # noqa: E402
+from .validation import Validation  # noqa: E402
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """How a depth network is trained; the learning rates are the published ones, for a pretrained backbone."""
 
-    steps: int
-    backbone_lr: float = 5e-6
-    decoder_lr: float = 5e-5
-    weight_decay: float = 0.01
-    warmup_steps: int = 0
-    gradient_clip: float = 1.0
+    steps: int  # batches, each of which changes the weights once
+    backbone_lr: float = 5e-6  # peak of the learning rate of the backbone
+    decoder_lr: float = 5e-5  # peak of that of the heads
+    weight_decay: float = 0.01  # of AdamW
+    warmup_steps: int = 0  # of a linear rise of the learning rates; half a cosine down to 0 follows
+    gradient_clip: float = 1.0  # the largest norm of a step's gradient; 0 for none
     losses: LossWeights = field(default_factory=LossWeights)
     """Factors of the losses; by default SILog and the range mask alone. Published: `objective.PUBLISHED`."""
-    range_mask_kind: RangeMaskKind = "bce"
+    range_mask_kind: RangeMaskKind = "bce"  # weighted cross entropy, or the squared error
     feature_alignment: float = 0.0
     """Factor of the alignment with the features that the backbone began with, frozen (arXiv 2401.10891)."""
-    feature_margin: float = 0.85
+    feature_margin: float = 0.85  # places whose features agree by more than this cosine are left alone
+    ema: float = 0.0
+    """Decay a step of an average of the weights, such as 0.999: that is validated and is the model; 0 for none."""
+    freeze_steps: int = 0  # at the beginning, in which the backbone stays as it is
+    layer_decay: float = 1.0  # factor of the learning rate from a layer of the backbone to the one before it
+    max_skipped: int = 0  # steps whose loss is no number that are left out; one more ends the training
     source_weights: Mapping[str, float] = field(default_factory=dict)
     """Weight of an image by its source, such as less for pseudo-labels; 1 for what is not named."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ema < 1 or not 0 < self.layer_decay <= 1 or self.freeze_steps < 0:
+            raise ValueError("ema must be in [0, 1), layer_decay in (0, 1], freeze_steps not negative")
 
 
 def warmup_cosine(step: int, *, warmup_steps: int, steps: int) -> float:
@@ -69,47 +80,151 @@ def kept_features(backbone: nn.Module) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-class DapTraining(LightningModule):
-    """Supervised training of a `DapModel` on the batches of `PanoramaDataModule`."""
+def world_size() -> int:
+    """The number of ranks."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
-    def __init__(self, model: DapModel, settings: TrainSettings):
+
+def sum_over_ranks(local_sum: Tensor) -> Tensor:
+    """The sum of all ranks' values, equal on all; to gradients, the other ranks' are constants.
+
+    So the gradient of a loss that is made of such sums is itself a sum over ranks. DDP takes the mean: a rank's loss
+    goes to `backward` times the `world_size`.
+    """
+    if world_size() == 1:
+        return local_sum
+    total = local_sum.detach().clone()
+    distributed.all_reduce(total)
+    return local_sum + (total - local_sum.detach())
+
+
+def over_ranks(items: list[Any]) -> list[Any]:
+    """Those of all ranks, one rank after another."""
+    if world_size() == 1:
+        return items
+    gathered: list[Any] = [None] * world_size()
+    distributed.all_gather_object(gathered, items)
+    return [item for of_rank in gathered for item in of_rank]
+
+
+class DapTraining(LightningModule):
+    """Supervised training of a `DapModel` on the batches of `PanoramaDataModule`.
+
+    A rank computes at most `micro_batch_size` images at once (0: all of its batch), which changes nothing but memory
+    and time: the network runs once without gradients, the loss of the whole batch gives the gradients of its outputs,
+    and then it runs again, part by part, to take them on to the weights.
+    """
+
+    def __init__(self, model: DapModel, settings: TrainSettings, *, micro_batch_size: int = 0):
         super().__init__()
         if model.mask_head is None and settings.losses.range_mask:
             raise ValueError("the model has no range mask to train: set losses.range_mask to 0")
         self.model = model.train()
-        self.settings = settings
-        self.metrics = DepthMetrics()
+        self.settings, self.micro_batch_size = settings, micro_batch_size
+        self.average = None
+        if settings.ema:
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema)).requires_grad_(False)
+        self.register_buffer("skipped", torch.tensor(0))  # steps so far
+        self.no_number: dict[str, Any] | None = None
+        """The batch of this step, if its loss is none: step, terms, and the keys and sources of all ranks."""
+        self.validation = Validation()
+        self.grad_norm = torch.tensor(torch.nan)  # of the last step, before it was clipped
         self.frozen: list[nn.Module] = []  # a list: no part of this module or its checkpoints
         if settings.feature_alignment:
             self.frozen = [copy.deepcopy(model.backbone).eval().requires_grad_(False)]
 
     def on_fit_start(self) -> None:
         for backbone in self.frozen:
-            backbone.to(self.device)
+            backbone.to(self.device, self.dtype)
+
+    @property
+    def network(self) -> DapModel:
+        """The model as it is validated and kept: the average of the weights, if there is one."""
+        return self.average.module if self.average else self.model  # pyright: ignore[reportReturnType]
+
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        self.zero_grad()
+        self.no_number = None
+        if self.settings.freeze_steps:
+            self.model.backbone.requires_grad_(self.global_step >= self.settings.freeze_steps)
+
+    def optimizer_zero_grad(self, *_: Any) -> None:
+        """Lightning would after `training_step`, where the first parts of a batch have left their gradients."""
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """FloatingPointError, on all ranks, for a loss of nan or inf, before a weight or a checkpoint takes it on."""
+        """FloatingPointError, on all ranks, for one loss of nan or inf too many; before that they change no weight."""
+        pixel_values = batch["pixel_values"]
+        if 0 < self.micro_batch_size < len(pixel_values):
+            return self._step_by_parts(batch)
+        return self._loss(batch, self._outputs(pixel_values)) * world_size()
+
+    def _step_by_parts(self, batch: dict[str, Any]) -> Tensor:
+        """Leaves the gradients of all parts but the last; returns what gives those of the last."""
+        parts, seed = batch["pixel_values"].split(self.micro_batch_size), torch.initial_seed()
+        with torch.no_grad():
+            outputs = [self._outputs(part, seed) for part in parts]
+        torch.clear_autocast_cache()  # of weights without gradients
+        whole = [torch.cat(maps).requires_grad_() for maps in zip(*outputs, strict=True)]
+        gradients = torch.autograd.grad(self._loss(batch, whole) * world_size(), whole, materialize_grads=True)
+        by_part = zip(*(gradient.split(self.micro_batch_size) for gradient in gradients), strict=True)
+        *before, last = zip(parts, by_part, strict=True)
+        for part, of_part in before:
+            carried = self._carrying(part, of_part, seed)
+            with torch.autocast(self.device.type, enabled=False):
+                self.trainer.strategy.backward(carried, None)
+        return self._carrying(*last, seed)
+
+    def _carrying(self, pixel_values: Tensor, gradients: Sequence[Tensor], seed: int) -> Tensor:
+        """A scalar whose gradient is that of the loss, where `gradients` are the loss's by the outputs."""
+        outputs = self._outputs(pixel_values, seed)
+        return torch.stack([(maps * by).sum() for maps, by in zip(outputs, gradients, strict=True)]).sum()
+
+    def _outputs(self, pixel_values: Tensor, seed: int | None = None) -> list[Tensor]:
+        """Distances, probabilities of the range mask, and features where they are aligned."""
+        if seed is not None:
+            torch.manual_seed(seed)  # a network that draws does so alike in every part, and again
         with kept_features(self.model.backbone) as features:
-            output = self.model(batch["pixel_values"])
-        target = Target(batch["depth_m"], batch["valid"], self._is_beyond(batch))
+            output = self.model(pixel_values)
+        return [output.predicted_depth, output.beyond_range, *(features if self.frozen else [])]
+
+    def _loss(self, batch: dict[str, Any], outputs: Sequence[Tensor]) -> Tensor:
+        """The loss of the global batch, as this rank's outputs change it; logs its terms."""
+        depth_m, beyond_range, *features = outputs
         terms = dap_loss(
-            output.predicted_depth,
-            output.beyond_range,
-            target,
+            depth_m,
+            beyond_range,
+            Target(batch["depth_m"], batch["valid"], self._is_beyond(batch)),
             weights=self.settings.losses,
             image_weight=self._image_weight(batch["source"]),
             range_m=self.model.config.max_depth_m,
             range_mask_kind=self.settings.range_mask_kind,
+            pool=sum_over_ranks,
         )
         for backbone in self.frozen:
             alignment = self._alignment(backbone, batch["pixel_values"], features[0])
             terms |= {"features": alignment, "total": terms["total"] + self.settings.feature_alignment * alignment}
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["key"]))
-        if not _is_number_on_all_ranks(terms["total"]):
-            values = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
-            where = " on another rank" if terms["total"].isfinite() else ""
-            raise FloatingPointError(f"step {self.global_step}: the loss is no number any more{where}: {values}")
-        return terms["total"]
+        if terms["total"].isfinite():
+            return terms["total"]
+        self._note_no_number(batch, {name: term.item() for name, term in terms.items()})
+        return torch.stack([(maps.nan_to_num() * 0).sum() for maps in outputs]).sum()
+
+    def _note_no_number(self, batch: dict[str, Any], terms: dict[str, float]) -> None:
+        keys, sources = over_ranks(batch["key"]), over_ranks(batch["source"])
+        self.no_number = {"step": self.global_step, "terms": terms, "keys": keys, "sources": sources}
+        self.skipped += 1
+        if self.skipped > self.settings.max_skipped:
+            values = ", ".join(f"{name} {term:.4g}" for name, term in terms.items())
+            raise FloatingPointError(f"step {self.global_step}: the loss is no number any more: {values}")
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        super().optimizer_step(*arguments, **named)
+        if self.average:
+            self.average.update_parameters(self.model)
+
+    def on_train_end(self) -> None:
+        if self.average:
+            self.model.load_state_dict(self.average.module.state_dict())
 
     def _is_beyond(self, batch: dict[str, Any]) -> Tensor:
         """The target of the range mask: the threshold of a model may be below the range of its depth."""
@@ -120,38 +235,41 @@ class DapTraining(LightningModule):
         with torch.no_grad():
             frozen = backbone(pixel_values).feature_maps[-1]
         weight = distortion_map(features)
-        return feature_alignment_loss(features, frozen, margin=self.settings.feature_margin, weight=weight)
+        margin = self.settings.feature_margin
+        return feature_alignment_loss(features, frozen, margin=margin, weight=weight, pool=sum_over_ranks)
 
     def _image_weight(self, sources: list[str]) -> Tensor:
         return torch.tensor([self.settings.source_weights.get(source, 1.0) for source in sources], device=self.device)
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        depth_m = self.model(batch["pixel_values"]).predicted_depth
-        self.metrics.update(depth_m, batch["depth_m"], batch["valid"])
+        self.validation.add(self.network(batch["pixel_values"]).predicted_depth, batch)
 
     def on_validation_epoch_end(self) -> None:
-        values = self.metrics.compute()
-        self.log_dict({f"validation/{name}": values[name] for name in ("abs_rel", "rmse", "delta1")}, prog_bar=True)
-        self.metrics.reset()
+        self.log_dict(self.validation.compute(), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        settings = self.settings
-        parts: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        settings, groups = self.settings, dict[str, dict[str, Any]]()
+        last = self.model.config.backbone.num_hidden_layers + 1
         for name, parameter in self.model.named_parameters():
-            parts[name.startswith("backbone.")].append(parameter)
-        groups = [
-            {"params": parts[True], "lr": settings.backbone_lr},
-            {"params": parts[False], "lr": settings.decoder_lr},
-        ]
-        optimizer = AdamW(groups, weight_decay=settings.weight_decay)
+            part, lr = "decoder", settings.decoder_lr
+            if name.startswith("backbone."):
+                part, lr = "backbone", settings.backbone_lr
+                if settings.layer_decay < 1:
+                    depth = _depth(name, last)
+                    part, lr = f"backbone-{depth}", lr * settings.layer_decay ** (last - depth)
+            groups.setdefault(part, {"params": [], "lr": lr, "name": part})["params"].append(parameter)
+        optimizer = AdamW(list(groups.values()), weight_decay=settings.weight_decay)
         return scheduled(optimizer, warmup_steps=settings.warmup_steps, steps=settings.steps)
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
-        self.clip_gradients(optimizer, self.settings.gradient_clip, "norm")
+        if self.no_number:
+            self.zero_grad()  # without any gradient, the optimizer changes nothing
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.grad_norm = nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip or math.inf)
 
 
-def _is_number_on_all_ranks(loss: Tensor) -> bool:
-    finite = loss.detach().isfinite().float()
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(finite, distributed.ReduceOp.MIN)
-    return bool(finite)
+def _depth(name: str, last: int) -> int:
+    """Of a parameter of the backbone: 0 for the embeddings, 1 … for the layers, `last` for what follows them."""
+    if layer := re.search(r"\.layers?\.(\d+)\.", name):
+        return 1 + int(layer[1])
+    return 0 if "embeddings" in name else last

@@ -6,9 +6,11 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -26,11 +28,8 @@ from ...engine.storage.storage import Storage  # noqa: E402
 from ...models.data.loader import PanoramaDataModule  # noqa: E402
 from ...models.data.streaming import NOTICE, ShardStream  # noqa: E402
 from ..packing.samples import open_samples, stream_samples  # noqa: E402
-
-CHECKPOINTS = "checkpoints"
-
-Log = Callable[[str], None]
-"""Takes one line of progress for people."""
+from .checkpoints import Resume, StoredCheckpoints  # noqa: E402
+from .watch import Log, Watch, Watching  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -40,16 +39,22 @@ class Hardware:
     Without workers it runs in this process, or in each of those that torchrun has started.
     """
 
-    workers: int = 0
-    num_cpus: float = 1.0
-    num_gpus: int = 0
+    workers: int = 0  # processes of a Ray cluster; 0: this process, or those of torchrun
+    num_cpus: float = 1.0  # of each worker
+    num_gpus: int = 0  # of each worker
     max_failures: int = 3  # how often Ray starts the workers again when one has died
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"] = "32-true"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"  # without a Ray cluster
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"] = "32-true"
+    """Lightning's: bf16-mixed for cards of our days; 64-true to compare trainings to the last digits."""
+    micro_batch_size: int = (
+        0  # images that a rank computes at once, 0 for all of its batch; costs a second forward pass
+    )
 
     def __post_init__(self) -> None:
-        if self.workers < 0 or self.num_cpus <= 0 or self.num_gpus < 0 or self.max_failures < 0:
-            raise ValueError("workers, num_cpus, num_gpus and max_failures cannot be negative, nor num_cpus 0")
+        if min(self.workers, self.num_cpus, self.num_gpus, self.max_failures, self.micro_batch_size) < 0:
+            raise ValueError("workers, num_cpus, num_gpus, max_failures and micro_batch_size cannot be negative")
+        if self.num_cpus == 0:
+            raise ValueError("num_cpus cannot be 0")
 
     @property
     def pool(self) -> Pool:
@@ -64,21 +69,16 @@ class Hardware:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How batches are made from packed shards.
+    """How batches are made from packed shards; one is of all ranks together, so that weights do not depend on them."""
 
-    `batch_size` counts a step's images on all ranks together, so that weights do not depend on where they are trained;
-    `num_workers` is the loader's, per rank; `augment` is the strength, 0 for none; `mixture` gives each source its
-    weight in every batch, where samples are not to come as often as they are there. The reader `webdataset` streams
-    shards from front to back, and does not resume exactly in the middle of an epoch.
-    """
-
-    image_height: int = 512
-    batch_size: int = 4
-    num_workers: int = 2
-    augment: float = 1.0
-    seed: int = 0
-    mixture: dict[str, float] = field(default_factory=dict)
+    image_height: int = 512  # pixels; the width is twice that
+    batch_size: int = 4  # images of a step, on all ranks together
+    num_workers: int = 2  # processes that read and decode, per rank
+    augment: float = 1.0  # strength of the augmentation, 0 for none
+    seed: int = 0  # of the order and of the augmentation
+    mixture: dict[str, float] = field(default_factory=dict)  # weight of each source in a batch; else as often as there
     reader: Literal["indexed", "webdataset"] = "indexed"
+    """Random access, or shards streamed from front to back, which does not resume exactly within an epoch."""
 
     def per_rank(self, ranks: int) -> int:
         """A rank's part of a batch; raises ValueError if the ranks cannot share it evenly."""
@@ -104,27 +104,6 @@ class DataConfig:
         )
 
 
-@dataclass(frozen=True)
-class Resume:
-    """Where the state of an unfinished training is kept, and how often. One path for one fingerprint."""
-
-    storage: Storage
-    path: str
-    every_steps: int
-
-    def fetch(self, folder: Path) -> str | None:
-        """A local copy of the last checkpoint, if there is one."""
-        if self.storage.size(self.path) is None:
-            return None
-        local = folder / "resume.ckpt"
-        local.write_bytes(self.storage.read_bytes(self.path))
-        return str(local)
-
-    def forget(self) -> None:
-        """Removes the checkpoint of a training that has come to its end."""
-        self.storage.delete(self.path)
-
-
 def fit(
     module: pl.LightningModule,
     data: PanoramaDataModule,
@@ -133,38 +112,41 @@ def fit(
     resume: Resume,
     log: Log,
     distributed: Mapping[str, Any] | None = None,
+    *,
+    watching: Watching | None = None,
+    config: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Trains up to `steps`, going on from the last checkpoint; returns the validation figures, if there are any.
 
     Called by every rank. `distributed` is what Lightning's Trainer takes about the ranks; by default it is one process,
-    or those of torchrun.
+    or those of torchrun. `config` is what loggers are told of the settings.
     """
     quiet_lightning()
     if isinstance(data.train, ShardStream):
         rank_zero_only(log)(NOTICE)
-    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
+    watching = watching or Watching()
+    ranks = dict(distributed or {"accelerator": hardware.accelerator, **_local_settings()})
+    plugins = [*ranks.pop("plugins", []), StoredCheckpoints(resume)]
+    watch = Watch(data, steps, watching, resume, config, log)
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]), closing(watch):
         trainer = pl.Trainer(
             max_steps=steps,
-            **(distributed or {"accelerator": hardware.accelerator, **_local_settings()}),
+            **ranks,
             precision=hardware.precision,
             deterministic="warn",
             use_distributed_sampler=False,  # the data module gives every rank equal batches itself
             num_sanity_val_steps=0,
-            check_val_every_n_epoch=None,  # validated once, at the end
-            val_check_interval=2 * steps,
-            logger=False,
+            limit_val_batches=0,  # `Watch` validates
+            logger=watching.make_loggers() or False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[_Seed(data.seed), _Save(resume, steps), _LogProgress(log, steps)],
+            callbacks=[watch, _Seed(data.seed)],
             default_root_dir=folder,
+            plugins=plugins,
         )
         trainer.fit(module, datamodule=data, ckpt_path=resume.fetch(Path(folder)), weights_only=True)
-        validate = (
-            bool(data.validation.sizes) and module.__class__.validation_step is not pl.LightningModule.validation_step
-        )
-        figures = trainer.validate(module, datamodule=data, verbose=False)[0] if validate else {}
-    return {name: round(float(value), 6) for name, value in figures.items()}
+    return {name: round(value, 6) for name, value in watch.figures.items() if name.count("/") == 1}
 
 
 def torchrun_settings() -> dict[str, int]:
@@ -182,43 +164,14 @@ def _local_settings() -> dict[str, Any]:
 
 
 class _Seed(pl.Callback):
-    """Seeds what a network draws in a step by the step and the rank alone: a resumed training draws it again."""
+    """Seeds what a network draws in a step by the step alone: on all ranks alike, and again after a resume."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        sequence = np.random.SeedSequence([self._seed, trainer.global_step, trainer.global_rank])
+        sequence = np.random.SeedSequence([self._seed, trainer.global_step, 0])
         torch.manual_seed(int(sequence.generate_state(1)[0]))
-
-
-class _Save(pl.Callback):
-    """Puts a checkpoint into the storage every so often, whole or not at all."""
-
-    def __init__(self, resume: Resume, steps: int) -> None:
-        self._resume, self._steps = resume, steps
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        step = trainer.global_step
-        if step % self._resume.every_steps or step == self._steps:
-            return
-        with self._resume.storage.scratch() as folder:
-            trainer.save_checkpoint(folder / "last.ckpt")
-            if trainer.is_global_zero:
-                self._resume.storage.publish(folder / "last.ckpt", self._resume.path)
-
-
-class _LogProgress(pl.Callback):
-    """A line of progress twenty times over the training."""
-
-    def __init__(self, log: Log, steps: int) -> None:
-        self._log, self._steps, self._every = log, steps, max(1, steps // 20)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        if trainer.is_global_zero and trainer.global_step % self._every == 0:
-            values = {name.split("/")[-1]: float(value) for name, value in trainer.callback_metrics.items()}
-            figures = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-            self._log(f"step {trainer.global_step}/{self._steps}: {figures}")
 
 
 def quiet_lightning() -> None:

@@ -27,10 +27,16 @@ class JudgeTraining(Training):
     batches: DataConfig = field(default_factory=DataConfig)
     hardware: Hardware = field(default_factory=Hardware)
     checkpoint_every: int = 50
+    loggers: list[Any] = field(default_factory=list)
 
     @property
     def total_steps(self) -> int:
         return self.steps
+
+    def check(self) -> None:
+        super().check()
+        if self.hardware.micro_batch_size:
+            raise ValueError("hardware.micro_batch_size is for the step train alone")
 
     def new_network(self, judges: Literal["realism", "error"]) -> Discriminator:
         """The network before its training."""

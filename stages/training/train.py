@@ -21,10 +21,10 @@ class Network:
     `size` is `tiny` or `config`, which takes the fields of DapConfig from `config`.
     """
 
-    size: Literal["tiny", "config"] = "tiny"
-    config: dict[str, Any] = field(default_factory=dict)
+    size: Literal["tiny", "config"] = "tiny"  # a small one, or that of `config`
+    config: dict[str, Any] = field(default_factory=dict)  # fields of DapConfig
     backbone: AssetUri | None = None  # folder or hub id of a DINOv3 backbone
-    seed: int = 0
+    seed: int = 0  # of fresh weights
 
     def build(self, init: str | None, backbone: str | None) -> DapModel:
         """The model with its first weights; `init` and `backbone` are local folders or hub ids."""
@@ -45,11 +45,17 @@ class Train(Training):
     model: str
     data: str
     training: TrainSettings
-    init: AssetUri | None = None
+    init: AssetUri | None = None  # a model folder or hub id to go on from, in place of a network
     network: Network = field(default_factory=Network)
     batches: DataConfig = field(default_factory=DataConfig)
     hardware: Hardware = field(default_factory=Hardware)
-    checkpoint_every: int = 50
+    checkpoint_every: int = 50  # steps
+    validate_every: int = 0  # steps; 0: four times over the training, the end included
+    validate_samples: int = 64  # at most, at equal distances; 0: all. The end is validated on all
+    keep: int = 1  # how many of the best models stay beside the last, in training/best
+    best_by: str = "abs_rel"  # the figure that says which are best: abs_rel, rmse or delta1
+    loggers: list[Any] = field(default_factory=list)
+    """Lightning's, by class path: [lightning.pytorch.loggers.MLFlowLogger], or {class_path: …, init_args: {…}}."""
 
     @property
     def total_steps(self) -> int:
@@ -62,4 +68,4 @@ class Train(Training):
 
     def build(self, assets: Mapping[str, str]) -> tuple[DapTraining, DapModel]:
         network = self.network.build(assets.get("init"), assets.get("backbone"))
-        return DapTraining(network, self.training), network
+        return DapTraining(network, self.training, micro_batch_size=self.hardware.micro_batch_size), network

@@ -16,11 +16,14 @@ from ...engine.rundir.rundir import RunDir
 from ...engine.steps.assets import Asset, AssetCache, resolve_asset
 from ...engine.steps.barrier import Barrier, BarrierContext, BarrierError, Launcher
 from ...engine.steps.limits import Pool
+from ...engine.storage.hashing import canonical_json
 from ...engine.storage.storage import Storage
 from ...models.network.pretrained import StrictPreTrainedModel
 from ...models.support.torchvision_ops import register_missing_operators
 from ..packing.index import read_index
-from .fit import CHECKPOINTS, DataConfig, Hardware, Log, Resume, fit
+from .checkpoints import CHECKPOINTS, Resume
+from .fit import DataConfig, Hardware, fit
+from .watch import Log, Watching
 
 register_missing_operators()  # before lightning, which imports torchvision where it is installed
 
@@ -28,6 +31,7 @@ from lightning.pytorch import LightningModule  # noqa: E402
 from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
 
 LINEAGE = "lineage.json"
+LIVE = "training"  # the folder of a model that shows its training
 
 
 class Training(Barrier):
@@ -61,14 +65,26 @@ class Training(Barrier):
         return f"models/{self.model}"
 
     def settings(self) -> dict[str, Any]:
-        """Where it runs and how often it is saved change nothing in the weights' meaning."""
-        left_out = ("hardware", "checkpoint_every")
+        """Where it runs, how often it is saved and what is seen of it change nothing in the weights' meaning."""
+        left_out = ("hardware", "checkpoint_every", *(entry.name for entry in dataclasses.fields(Watching)))
         return {name: value for name, value in super().settings().items() if name not in left_out}
+
+    def config(self) -> dict[str, Any]:
+        """All settings as `dap train` takes them, as plain values."""
+        settings = json.loads(canonical_json(dataclasses.asdict(self)))  # pyright: ignore[reportArgumentType]
+        return {name: value for name, value in settings.items() if name not in ("model", "data")}
 
     def workers(self) -> Pool | None:
         return self.hardware.pool if self.hardware.workers else None
 
+    @property
+    def watching(self) -> Watching:
+        """What is looked at while it runs."""
+        fields = {entry.name: getattr(self, entry.name, entry.default) for entry in dataclasses.fields(Watching)}
+        return Watching(**fields)
+
     def check(self) -> None:
+        self.watching.check()
         if self.total_steps < 1 or self.checkpoint_every < 1:
             raise ValueError("steps and checkpoint_every must be at least 1")
         self.batches.per_rank(self.hardware.ranks)
@@ -115,7 +131,9 @@ class Task:
         try:
             module, network = training.build({name: cache.local(asset) for name, asset in self.assets.items()})
             data = training.batches.module(self.run.storage, training.data, training.hardware.ranks)
-            figures = fit(module, data, training.total_steps, training.hardware, self.resume, log, distributed)
+            steps, hardware = training.total_steps, training.hardware
+            show = {"watching": training.watching, "config": training.config()}
+            figures = fit(module, data, steps, hardware, self.resume, log, distributed, **show)
         finally:
             cache.clear()
         rank_zero_only(network.eval().save_pretrained)(folder)
@@ -149,7 +167,7 @@ def resolve_assets(run: RunDir, training: Training) -> dict[str, Asset]:
 def resume_point(context: BarrierContext, model: str, every_steps: int) -> Resume:
     """Where a training of the run keeps its state: a changed recipe does not find the state of another."""
     path = f"{CHECKPOINTS}/{model}-{context.basis.fingerprint[:16]}.ckpt"
-    return Resume(context.run.storage, path, every_steps)
+    return Resume(context.run.storage, path, every_steps, f"models/{model}/{LIVE}")
 
 
 def write_lineage(folder: Path, basis: Basis, figures: Mapping[str, float]) -> None:

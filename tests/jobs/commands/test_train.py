@@ -11,10 +11,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
+from dap_engine.engine.planning.setting_meanings import settings_of
 from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.storage.storage import hash_local
 from dap_engine.jobs.__main__ import main
 from dap_engine.models.network.dap import DapModel
+from dap_engine.stages.training.train import Train
 from tests.benchmarks.range_server import serving
 from tests.conftest import REPOSITORY
 from tests.jobs.packed import HEIGHT, TINY, pack_rooms
@@ -54,11 +56,15 @@ def test_it_writes_a_model_folder_once(config, data, tmp_path, capsys):
     lineage = json.loads((tmp_path / "out" / "lineage.json").read_text())
     assert lineage["settings"]["training"]["steps"] == 4
     assert set(lineage["validation"]) == {"validation/abs_rel", "validation/rmse", "validation/delta1"}
-    assert visible(tmp_path / "out") == MODEL_FILES
+    assert visible(tmp_path / "out") == [*MODEL_FILES, "training"]
     before = hash_local(tmp_path / "out")
     assert train(config, data, tmp_path / "out", "hardware.precision=32-true", "checkpoint_every=3") == 0
     assert "up to date" in capsys.readouterr().err
     assert hash_local(tmp_path / "out") == before
+    resolved = tmp_path / "out" / "training" / "config.yaml"
+    assert train(resolved, data, tmp_path / "out") == 0
+    assert "up to date" in capsys.readouterr().err
+    assert yaml.safe_load(resolved.read_text())["training"]["weight_decay"] == 0.01
     assert train(config, data, tmp_path / "again") == 0
     assert hash_local(tmp_path / "again") == before
 
@@ -79,6 +85,18 @@ def test_it_streams_from_a_web_server_and_says_what_it_cannot(config, data, tmp_
     assert "attempts" not in line, "one try is enough where nobody knows whether a server is there"
     assert train(config, "https://", tmp_path / "gone") == 2
     DapModel.from_folder(tmp_path / "out")
+
+
+def test_the_help_lists_every_setting_with_its_meaning(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert "  training.backbone_lr: float = 5.0e-06\n      peak of the learning rate of the backbone" in text
+    assert "  hardware.precision: 32-true or bf16-mixed or 16-mixed or bf16-true or 64-true = 32-true\n" in text
+    assert "  init: str or none = null\n" in text
+    settings = list(settings_of(Train, without={"model", "data"}))
+    assert [setting.path for setting in settings if not setting.meaning] == []
+    assert all(f"  {setting.path}: " in text for setting in settings)
 
 
 def visible(folder: Path) -> list[str]:
@@ -118,7 +136,7 @@ def test_torchrun_trains_on_two_processes_and_writes_one_model(config, data, tmp
     )
     assert done.returncode == 0, done.stderr
     DapModel.from_folder(tmp_path / "out")
-    assert visible(tmp_path / "out") == MODEL_FILES
+    assert visible(tmp_path / "out") == [*MODEL_FILES, "training"]
     assert done.stderr.count("step 4/4") == done.stderr.count("validation/abs_rel") == 1
     assert train(config, data, tmp_path / "out") == 0  # where it ran is no part of what it is
 
@@ -130,7 +148,9 @@ def test_data_and_models_may_lie_on_an_object_store(config, tmp_path, s3_uri):
         store.write_bytes(f"train-rooms/{file.name}", file.read_bytes())
     uris = [f"{base}/{name}?{options}" for name in ("train-rooms", "models/out")]
     assert main(["train", str(config), "--data", uris[0], "--out", uris[1]]) == 0
-    assert list(store.list("models/out")) == MODEL_FILES
+    there = list(store.list("models/out"))
+    assert [name for name in there if "/" not in name] == MODEL_FILES
+    assert "training/metrics.csv" in there
 
 
 @pytest.mark.parametrize(

@@ -170,3 +170,67 @@ def test_feature_alignment_holds_the_backbone_to_its_start(data: PanoramaDataMod
     assert any(parameter.grad is not None for parameter in aligned.model.backbone.parameters())
     assert all(parameter.grad is None for parameter in aligned.frozen[0].parameters())
     assert _same(aligned.frozen[0].state_dict(), frozen)
+
+
+def test_a_step_whose_loss_is_no_number_is_left_out_so_many_times(data: PanoramaDataModule, tmp_path: Path) -> None:
+    class Spoilt(DapTraining):
+        """Predicts nan in the second step."""
+
+        def _outputs(self, pixel_values: torch.Tensor, seed: int | None = None) -> list[torch.Tensor]:
+            return [maps * (torch.nan if self.global_step == 1 else 1) for maps in super()._outputs(pixel_values, seed)]
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            weights.append(_weights(self.model))
+            noted.append(self.no_number)
+
+    weights: list[Weights] = []
+    noted: list[dict[str, Any] | None] = []
+    module = Spoilt(small(), replace(SETTINGS, max_skipped=1))
+    _fit(module, data, tmp_path, max_steps=3, enable_checkpointing=False)
+    assert _same(weights[0], weights[1])
+    assert not _same(weights[1], weights[2])
+    assert [note and (note["step"], len(note["keys"]), note["sources"]) for note in noted] == [
+        None,
+        (1, 3, ["labelled"] * 3),
+        None,
+    ]
+    assert math.isnan(noted[1]["terms"]["silog"]) if noted[1] else False
+    with pytest.raises(FloatingPointError, match="step 1: the loss is no number any more: silog nan"):
+        _fit(Spoilt(small(), SETTINGS), data, tmp_path, max_steps=3, enable_checkpointing=False)
+
+
+def test_the_average_of_the_weights_is_the_model_and_goes_on(data: PanoramaDataModule, tmp_path: Path) -> None:
+    settings, seen = replace(SETTINGS, ema=0.5), list[Weights]()
+
+    class Recording(DapTraining):
+        def on_train_batch_end(self, *_: Any) -> None:
+            seen.append(_weights(self.model))
+
+    module = Recording(small(), settings)
+    checkpoints = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    _fit(module, data, tmp_path, max_steps=3, callbacks=[checkpoints])
+    for name, weight in _weights(module.model).items():
+        expected = 0.25 * seen[0][name] + 0.25 * seen[1][name] + 0.5 * seen[2][name]
+        torch.testing.assert_close(weight, expected, rtol=1e-5, atol=1e-7)
+    resumed = DapTraining(small(seed=5), settings)
+    _fit(resumed, data, tmp_path, max_steps=3, enable_checkpointing=False, resume=tmp_path / "step=2.ckpt")
+    assert _same(_weights(resumed.model), _weights(module.model))
+
+
+def test_a_backbone_stays_frozen_for_so_many_steps(data: PanoramaDataModule, tmp_path: Path) -> None:
+    module = DapTraining(small(), replace(SETTINGS, freeze_steps=2))
+    before = _weights(module.model.backbone)
+    _fit(module, data, tmp_path, max_steps=2, enable_checkpointing=False)
+    assert _same(_weights(module.model.backbone), before)
+    module = DapTraining(small(), replace(SETTINGS, freeze_steps=2))
+    _fit(module, data, tmp_path, max_steps=3, enable_checkpointing=False)
+    assert not _same(_weights(module.model.backbone), before)
+
+
+def test_learning_rates_fall_from_layer_to_layer() -> None:
+    module = DapTraining(small(), replace(SETTINGS, backbone_lr=1e-3, decoder_lr=2e-3, layer_decay=0.5))
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    layers = module.model.config.backbone.num_hidden_layers
+    rates = {group["name"]: group["initial_lr"] for group in groups}
+    assert rates == {"decoder": 2e-3} | {f"backbone-{n}": 1e-3 * 0.5 ** (layers + 1 - n) for n in range(layers + 2)}
+    assert sum(len(group["params"]) for group in groups) == len(list(module.model.parameters()))

@@ -1,0 +1,152 @@
+"""One training, whatever it runs on: ranks and parts of a batch change nothing, nor does a kill in between."""
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from dap_engine.engine.storage.storage import Storage
+from dap_engine.jobs.__main__ import main
+from dap_engine.jobs.errors import UsageError
+from dap_engine.jobs.holding import held
+from tests.conftest import REPOSITORY
+from tests.jobs.packed import HEIGHT, TINY, pack_rooms
+
+STEPS = 6  # an epoch has 3
+CONFIG = {
+    "training": {
+        "steps": STEPS,
+        "backbone_lr": 3e-3,
+        "decoder_lr": 3e-3,
+        "warmup_steps": 2,
+        "losses": {"silog": 1.0, "gradient": 5.0, "normals": 2.0, "range_mask": 2.0, "affine_invariant": 0.5},
+        "feature_alignment": 0.3,
+        "feature_margin": 1.0,
+    },
+    "network": {"config": TINY},
+    "batches": {"image_height": HEIGHT, "batch_size": 4, "num_workers": 0},
+    "hardware": {"accelerator": "cpu", "precision": "64-true"},
+    "checkpoint_every": 2,
+}
+KILLING = """
+import os, signal, sys
+from dap_engine.jobs import __main__ as command
+from dap_engine.jobs.commands import train
+train._log = lambda line: os.kill(os.getpid(), signal.SIGKILL) if line.startswith("step 3/") else None
+sys.exit(command.main(sys.argv[1:]))
+"""
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory) -> list[str]:
+    """The command without its `--out`."""
+    folder = tmp_path_factory.mktemp("rooms")
+    data = folder / pack_rooms(folder, {"train-000000": 7, "train-000001": 6, "val-000000": 5})
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    (folder / "killing.py").write_text(KILLING)
+    return ["train", str(folder / "config.yaml"), "--data", str(data)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(words, tmp_path_factory) -> dict[str, torch.Tensor]:
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    assert main([*words, "--out", str(out)]) == 0
+    return weights(out)
+
+
+def weights(model: Path) -> dict[str, torch.Tensor]:
+    found = load_file(model / "model.safetensors")
+    assert {tensor.dtype for tensor in found.values() if tensor.is_floating_point()} == {torch.float64}
+    return found
+
+
+def largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """Over all tensors, relative to the largest weight of each."""
+    return max(float((tensor - other[name]).abs().max() / tensor.abs().max()) for name, tensor in one.items())
+
+
+def run(ranks: int, arguments: list[str], *, killed: bool = False) -> int:
+    script = [str(Path(arguments[1]).with_name("killing.py"))] if killed else ["-m", "dap_engine.jobs"]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    command = [sys.executable, *launcher, *script, *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, env=ENVIRONMENT, check=False, capture_output=True).returncode
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 2), pytest.param(2, 1, marks=pytest.mark.slow)])
+def test_a_killed_training_ends_with_the_same_weights_on_another_number_of_ranks(
+    words, undisturbed, tmp_path, first, then
+):
+    command = [*words, "--out", str(tmp_path / "out")]
+    assert run(first, command, killed=True) != 0
+    assert list((tmp_path / "out").glob("unfinished-*.ckpt"))
+    assert run(then, command) == 0
+    assert largest_difference(undisturbed, weights(tmp_path / "out")) < 1e-9
+    rows = list(csv.DictReader((tmp_path / "out" / "training" / "metrics.csv").open()))
+    assert [int(row["step"]) for row in rows] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize("micro_batch_size", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_parts_of_a_batch_give_the_weights_of_the_whole(words, undisturbed, tmp_path, micro_batch_size):
+    settings = ["--set", f"hardware.micro_batch_size={micro_batch_size}"]
+    assert main([*words, "--out", str(tmp_path / "out"), *settings]) == 0
+    assert largest_difference(undisturbed, weights(tmp_path / "out")) < 1e-9
+
+
+@pytest.mark.slow
+def test_ranks_end_with_a_launcher_that_is_killed(words, tmp_path):
+    endless = ["--set", "training.steps=100000", "--set", "checkpoint_every=5"]
+    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "dap_engine.jobs", *words, *endless]
+    launcher = subprocess.Popen([sys.executable, *command, "--out", str(tmp_path / "out")], cwd=REPOSITORY)
+    try:
+        wait_until(lambda: list((tmp_path / "out").glob("unfinished-*.ckpt")))
+        ranks = psutil.Process(launcher.pid).children()
+        assert len(ranks) == 2
+    finally:
+        launcher.kill()
+        launcher.wait()
+    wait_until(lambda: not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks))
+
+
+def wait_until(condition, within_s: float = 120.0) -> None:
+    end_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.1)
+
+
+def test_a_second_training_in_a_folder_is_refused_while_the_first_lives(words, tmp_path, capsys):
+    out = Storage(str(tmp_path / "out"))
+    holding = "import sys, time; from dap_engine.jobs.holding import *\n"
+    holding += "with held(Storage(sys.argv[1]), 'unfinished-holder.json'): print('held', flush=True); time.sleep(600)"
+    first = subprocess.Popen([sys.executable, "-c", holding, out.uri], cwd=REPOSITORY, stdout=subprocess.PIPE)
+    assert first.stdout
+    assert first.stdout.readline() == b"held\n"
+    assert main([*words, "--out", out.uri]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"process {first.pid} on " in line
+    first.kill()
+    first.wait()
+    with held(out, "unfinished-holder.json"):
+        pass
+    assert out.list("") == {}
+
+
+def test_a_holder_on_another_machine_is_believed_while_it_gives_signs_of_life(tmp_path, monkeypatch):
+    monkeypatch.setattr("dap_engine.jobs.holding.BEAT_S", 0.1)
+    storage = Storage(str(tmp_path))
+    with held(storage, "holder.json"):
+        monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+        with pytest.raises(UsageError, match="is training there"), held(storage, "holder.json"):
+            pass
+    storage.write_bytes("holder.json", b'{"host": "gone", "pid": 1, "started_s": 0, "beat": 7}')
+    with held(storage, "holder.json"):
+        assert b"elsewhere" in storage.read_bytes("holder.json")
