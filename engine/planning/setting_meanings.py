@@ -71,13 +71,14 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 def _meanings(cls: type) -> dict[str, str]:
     found: dict[str, str] = {}
-    for base in filter(dataclasses.is_dataclass, reversed(cls.__mro__)):
+    for base in (base for base in reversed(cls.__mro__) if "__dataclass_fields__" in vars(base)):
         source = textwrap.dedent(inspect.getsource(base))
         (definition,) = ast.parse(source).body
         assert isinstance(definition, ast.ClassDef)
-        for node, after in pairwise([*definition.body, None]):
+        for node, after in pairwise([*definition.body, ast.Pass()]):
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                comment = source.splitlines()[(node.end_lineno or 1) - 1].partition("#")[2].strip()
-                has_docstring = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-                found[node.target.id] = " ".join(str(after.value.value).split()) if has_docstring else comment
+                meaning = source.splitlines()[(node.end_lineno or 1) - 1].partition("#")[2]
+                if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                    meaning = str(after.value.value)
+                found[node.target.id] = " ".join(meaning.split())
     return found

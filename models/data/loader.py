@@ -132,9 +132,13 @@ class PanoramaDataModule(LightningDataModule):
     def train_dataloader(self) -> PanoramaLoader:
         return self.loader(training=True, **self._placement())
 
-    def val_dataloader(self, limit: int = 0) -> PanoramaLoader | list[PanoramaLoader]:
-        """At most `limit` samples if there is one, at equal distances."""
-        return self.loader(training=False, limit=limit, **self._placement()) if self.validation.sizes else []
+    def val_dataloader(self) -> PanoramaLoader | list[PanoramaLoader]:
+        return self.loader(training=False, **self._placement()) if self.validation.sizes else []
+
+    def validation_batches(self, limit: int) -> Iterator[dict[str, Any]]:
+        """Those of this rank of at most `limit` samples, at equal distances; 0: all. None without a validation split."""
+        if self.validation.sizes:
+            yield from self.loader(training=False, limit=limit, **self._placement())
 
     def examples(self, count: int) -> Iterator[dict[str, Any]]:
         """Some samples to look at, always the same: of the validation, or else of the training. One at a time."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW
 
@@ -21,7 +21,8 @@ from ..losses.losses import hinge_loss  # noqa: E402
 from ..metrics.alignment import BEYOND_RANGE_M  # noqa: E402
 from ..network.dap import DapModel  # noqa: E402
 from ..network.discriminator import ERROR_FLOOR, Discriminator  # noqa: E402
-from .modules import scheduled, sum_over_ranks, world_size  # noqa: E402
+from .modules import move_frozen, scheduled  # noqa: E402
+from .ranks import sum_over_ranks, world_size  # noqa: E402
 
 
 @torch.no_grad()
@@ -66,7 +67,7 @@ class DiscriminatorTraining(LightningModule):
         self.lr = lr
 
     def on_fit_start(self) -> None:
-        nn.Module.to(self.labeler[0], self.device, self.dtype)
+        move_frozen(self.labeler[0], self)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         real_m = torch.where(batch["beyond_range"], torch.inf, batch["depth_m"])
@@ -105,7 +106,7 @@ class CriticTraining(LightningModule):
 
     def on_fit_start(self) -> None:
         for labeler in self.labelers:
-            nn.Module.to(labeler, self.device, self.dtype)
+            move_frozen(labeler, self)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         labeler = self.labelers[self.global_step % len(self.labelers)]

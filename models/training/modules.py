@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -23,6 +23,7 @@ from lightning.pytorch import LightningModule  # noqa: E402
 from ..losses.objective import LossWeights, RangeMaskKind, Target, dap_loss, distortion_map  # noqa: E402
 from ..losses.relative import feature_alignment_loss  # noqa: E402
 from ..network.dap import DapModel  # noqa: E402
+from .ranks import of_all_ranks, sum_over_ranks, world_size  # noqa: E402
 from .validation import Validation  # noqa: E402
 
 
@@ -69,6 +70,13 @@ def scheduled(optimizer: Optimizer, *, warmup_steps: int, steps: int) -> dict[st
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
+def move_frozen(network: nn.Module, module: LightningModule) -> None:
+    """Moves a network that is no part of a module to its device, and to float64 where that computes in it."""
+    nn.Module.to(network, module.device)
+    if module.dtype == torch.float64:
+        network.double()
+
+
 @contextmanager
 def kept_features(backbone: nn.Module) -> Iterator[list[Tensor]]:
     """The last feature map (B, C, h, w) of every call of the backbone inside."""
@@ -78,33 +86,6 @@ def kept_features(backbone: nn.Module) -> Iterator[list[Tensor]]:
         yield features
     finally:
         hook.remove()
-
-
-def world_size() -> int:
-    """The number of ranks."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
-def sum_over_ranks(local_sum: Tensor) -> Tensor:
-    """The sum of all ranks' values, equal on all; to gradients, the other ranks' are constants.
-
-    So the gradient of a loss that is made of such sums is itself a sum over ranks. DDP takes the mean: a rank's loss
-    goes to `backward` times the `world_size`.
-    """
-    if world_size() == 1:
-        return local_sum
-    total = local_sum.detach().clone()
-    distributed.all_reduce(total)
-    return local_sum + (total - local_sum.detach())
-
-
-def over_ranks(items: list[Any]) -> list[Any]:
-    """Those of all ranks, one rank after another."""
-    if world_size() == 1:
-        return items
-    gathered: list[Any] = [None] * world_size()
-    distributed.all_gather_object(gathered, items)
-    return [item for of_rank in gathered for item in of_rank]
 
 
 class DapTraining(LightningModule):
@@ -135,7 +116,7 @@ class DapTraining(LightningModule):
 
     def on_fit_start(self) -> None:
         for backbone in self.frozen:
-            backbone.to(self.device, self.dtype)
+            move_frozen(backbone, self)
 
     @property
     def network(self) -> DapModel:
@@ -210,7 +191,7 @@ class DapTraining(LightningModule):
         return torch.stack([(maps.nan_to_num() * 0).sum() for maps in outputs]).sum()
 
     def _note_no_number(self, batch: dict[str, Any], terms: dict[str, float]) -> None:
-        keys, sources = over_ranks(batch["key"]), over_ranks(batch["source"])
+        keys, sources = of_all_ranks(batch["key"]), of_all_ranks(batch["source"])
         self.no_number = {"step": self.global_step, "terms": terms, "keys": keys, "sources": sources}
         self.skipped += 1
         if self.skipped > self.settings.max_skipped:

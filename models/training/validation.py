@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import Tensor, distributed
+from torch import Tensor
 
 from ..metrics.depth import DepthMetrics
+from .ranks import of_all_ranks
 
 NAMES = ("abs_rel", "rmse", "delta1")
 LOWER_IS_BETTER = ("validation/abs_rel", "validation/rmse")
@@ -16,23 +17,29 @@ class Validation:
 
     def __init__(self) -> None:
         self._rows: list[tuple[str, str, Tensor]] = []  # source, scene, row of `DepthMetrics`
+        self._errors: list[str] = []
 
     def add(self, depth_m: Tensor, batch: Mapping[str, Any]) -> None:
         """Takes predictions (B, H, W) of a batch; images without any known distance do not count."""
         measure = DepthMetrics()
         for number, (source, scene) in enumerate(zip(batch["source"], batch["scene"], strict=True)):
             if batch["valid"][number].any():
-                measure.update(depth_m[number], batch["depth_m"][number], batch["valid"][number])
-                self._rows.append((source, scene, measure.table[-1].cpu()))
+                try:
+                    measure.update(depth_m[number], batch["depth_m"][number], batch["valid"][number])
+                    self._rows.append((source, scene, measure.table[-1].cpu()))
+                except ValueError as error:  # raised on all ranks, by `compute`
+                    self._errors.append(str(error))
 
     def compute(self) -> dict[str, float]:
         """`validation/abs_rel`, …; those of a group as `validation/source/NAME/abs_rel`. Forgets the images.
 
         Figures by distance are AbsRel alone: `validation/0-10m/abs_rel`. A kind of group with one member is left out.
-        Without any image there are no figures.
+        Without any image there are no figures. FloatingPointError, on all ranks, if a prediction was no distance.
         """
-        rows = _of_all_ranks(self._rows)
-        self._rows = []
+        rows, errors = of_all_ranks(self._rows), of_all_ranks(self._errors)
+        self._rows, self._errors = [], []
+        if errors:
+            raise FloatingPointError(errors[0])
         figures = dict(_figures("validation", [row for *_, row in rows]))
         for place, kind in enumerate(("source", "scene")):
             names = sorted({row[place] for row in rows} - {""})
@@ -50,11 +57,3 @@ def _figures(prefix: str, rows: list[Tensor]) -> Iterator[tuple[str, float]]:
     yield from ((f"{prefix}/{name}", values[name]) for name in NAMES)
     bands = ((name, band) for name, band in values["bands"].items() if band["share"] > 0)
     yield from ((f"{prefix}/{name}m/abs_rel", band["abs_rel"]) for name, band in bands)
-
-
-def _of_all_ranks(rows: list[tuple[str, str, Tensor]]) -> list[tuple[str, str, Tensor]]:
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return rows
-    gathered: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(gathered, rows)
-    return [row for of_rank in gathered for row in of_rank]

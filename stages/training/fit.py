@@ -46,9 +46,8 @@ class Hardware:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"  # without a Ray cluster
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"] = "32-true"
     """Lightning's: bf16-mixed for cards of our days; 64-true to compare trainings to the last digits."""
-    micro_batch_size: int = (
-        0  # images that a rank computes at once, 0 for all of its batch; costs a second forward pass
-    )
+    micro_batch_size: int = 0
+    """Images that a rank computes at once, 0 for all of its batch: where memory is short. It costs a forward pass."""
 
     def __post_init__(self) -> None:
         if min(self.workers, self.num_cpus, self.num_gpus, self.max_failures, self.micro_batch_size) < 0:
@@ -127,6 +126,8 @@ def fit(
     watching = watching or Watching()
     ranks = dict(distributed or {"accelerator": hardware.accelerator, **_local_settings()})
     plugins = [*ranks.pop("plugins", []), StoredCheckpoints(resume)]
+    if hardware.precision == "64-true":
+        module.double()  # Lightning would after it has loaded a checkpoint
     watch = Watch(data, steps, watching, resume, config, log)
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]), closing(watch):
         trainer = pl.Trainer(

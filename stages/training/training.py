@@ -80,8 +80,8 @@ class Training(Barrier):
     @property
     def watching(self) -> Watching:
         """What is looked at while it runs."""
-        fields = {entry.name: getattr(self, entry.name, entry.default) for entry in dataclasses.fields(Watching)}
-        return Watching(**fields)
+        names = (entry.name for entry in dataclasses.fields(Watching))
+        return Watching(**{name: getattr(self, name) for name in names if hasattr(self, name)})
 
     def check(self) -> None:
         self.watching.check()

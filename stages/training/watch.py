@@ -20,7 +20,7 @@ from ...engine.quantities import duration
 from ...models.data.images import IMAGENET_MEAN, IMAGENET_STD
 from ...models.data.loader import PanoramaDataModule
 from ...models.drawing.training import training_jpeg
-from ...models.training.modules import sum_over_ranks
+from ...models.training.ranks import sum_over_ranks
 from ...models.training.validation import NAMES
 from .checkpoints import Resume
 from .live import LiveFolder
@@ -140,13 +140,15 @@ class Watch(pl.Callback):
         self._add(figures | self._rates(trainer, step, now_s), step)
         if step % self._every == 0 or step == self._steps:
             self._validate(trainer, pl_module, self._watching.validate_samples if step < self._steps else 0)
+            since_step, since_waited_s, since_s = self._since
+            self._since = (since_step, since_waited_s, since_s + time.perf_counter() - now_s)  # no part of the speed
         if step < self._steps and step % self._resume.every_steps == 0:
             if self._live:
                 self._live.flush()
                 self._live.upload()
             trainer.save_checkpoint(self._resume.path)
         if trainer.is_global_zero:
-            self._show(trainer, step, now_s, figures)
+            self._show(trainer, step, time.perf_counter(), figures)
         self._mark_s = time.perf_counter()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -220,27 +222,33 @@ class Watch(pl.Callback):
             self._log(f"{type(logger).__name__} failed, the training goes on without it: {error}")
 
     @torch.no_grad()
-    def _validate(self, trainer: pl.Trainer, module: pl.LightningModule, limit: int) -> None:
+    def _validate(self, trainer: pl.Trainer, module: Any, limit: int) -> None:
         if type(module).validation_step is pl.LightningModule.validation_step:
             return
         modes = [(part, part.training) for part in module.modules()]
         module.eval()
         convert = trainer.precision_plugin.convert_input
         with trainer.precision_plugin.val_step_context():
-            for number, batch in enumerate(self._data.val_dataloader(limit)):
+            for number, batch in enumerate(self._data.validation_batches(limit)):
                 self._say_damaged(batch["damaged"])
                 module.validation_step(convert(batch), number)
-            figures = module.validation.compute()
-            if trainer.is_global_zero and self._live:
+            try:
+                figures = module.validation.compute()
+            except FloatingPointError as error:
+                if trainer.global_step == self._steps:
+                    raise
+                figures = None
+                self._log(f"validation at step {trainer.global_step}/{self._steps}: {error}")
+            if figures is not None and trainer.is_global_zero and self._live:
                 self._live.write(f"images/step-{trainer.global_step:06d}.jpg", self._picture(module, convert))
         if trainer.is_global_zero and figures:
             self._add(figures, trainer.global_step)
             self._note(module, trainer.global_step, figures)
         for part, mode in modes:
             part.training = mode
-        self.figures = figures
+        self.figures = figures or {}
 
-    def _note(self, module: pl.LightningModule, step: int, figures: Mapping[str, float]) -> None:
+    def _note(self, module: Any, step: int, figures: Mapping[str, float]) -> None:
         main = {name: value for name, value in figures.items() if name.count("/") == 1}
         if step < self._steps:
             values = ", ".join(f"{name.split('/')[-1]} {value:.4f}" for name, value in main.items())
@@ -249,7 +257,7 @@ class Watch(pl.Callback):
             by = f"validation/{self._watching.best_by}"
             self._live.keep_best(module.network.save_pretrained, step, figures, by, self._watching.keep)
 
-    def _picture(self, module: pl.LightningModule, convert: Callable[[Any], Any]) -> bytes:
+    def _picture(self, module: Any, convert: Callable[[Any], Any]) -> bytes:
         rows = []
         for batch in map(convert, self._data.examples(EXAMPLES)):
             output = module.network(batch["pixel_values"])
