@@ -136,7 +136,7 @@ class PanoramaDataModule(LightningDataModule):
         return self.loader(training=False, **self._placement()) if self.validation.sizes else []
 
     def validation_batches(self, limit: int) -> Iterator[dict[str, Any]]:
-        """Those of this rank of at most `limit` samples, at equal distances; 0: all. None without a validation split."""
+        """Those of this rank, of at most `limit` samples at equal distances; 0: all. None where nothing is held out."""
         if self.validation.sizes:
             yield from self.loader(training=False, limit=limit, **self._placement())
 
