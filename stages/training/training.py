@@ -69,8 +69,8 @@ class Training(Barrier):
         left_out = ("hardware", "checkpoint_every", *(entry.name for entry in dataclasses.fields(Watching)))
         return {name: value for name, value in super().settings().items() if name not in left_out}
 
-    def config(self) -> dict[str, Any]:
-        """All settings as `dap train` takes them, as plain values."""
+    def all_settings(self) -> dict[str, Any]:
+        """As `dap train` takes them, as plain values, with defaults."""
         settings = json.loads(canonical_json(dataclasses.asdict(self)))  # pyright: ignore[reportArgumentType]
         return {name: value for name, value in settings.items() if name not in ("model", "data")}
 
@@ -132,7 +132,7 @@ class Task:
             module, network = training.build({name: cache.local(asset) for name, asset in self.assets.items()})
             data = training.batches.module(self.run.storage, training.data, training.hardware.ranks)
             steps, hardware = training.total_steps, training.hardware
-            show = {"watching": training.watching, "config": training.config()}
+            show = {"watching": training.watching, "config": training.all_settings()}
             figures = fit(module, data, steps, hardware, self.resume, log, distributed, **show)
         finally:
             cache.clear()
