@@ -15,6 +15,7 @@ from ...engine.storage.storage import Entry, Storage
 from ...models.training.validation import LOWER_IS_BETTER
 
 _METRICS = "metrics.csv"
+_LINES = ".jsonl"
 _BEST, _FIGURES = "best", "validation.json"
 
 
@@ -39,15 +40,15 @@ class LiveFolder:
         for name in storage.list(path):
             if (of := _step_of(name)) is not None and of > step:
                 self._delete("/".join(name.split("/")[:2]))
-        for file in self._folder.glob("*.jsonl"):
+        for file in self._folder.glob(f"*{_LINES}"):
             lines = file.read_text().rpartition("\n")[0].splitlines()
             file.write_text("".join(line + "\n" for line in lines if json.loads(line)["step"] < step))
         self._writers = [MetricsCsv(self._folder / _METRICS, step), TensorBoard(self._folder, step)]
 
     def _fetch(self) -> None:
+        """What is appended to."""
         for name in self._storage.list(self._path):
-            if not name.startswith(f"{_BEST}/"):
-                (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if name == _METRICS or name.endswith(_LINES):
                 (self._folder / name).write_bytes(self._storage.read_bytes(f"{self._path}/{name}"))
 
     def add(self, figures: Mapping[str, float], step: int) -> None:
