@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.flop_counter import FlopCounterMode
 
 from ...engine.quantities import duration
-from ...models.data.images import IMAGENET_MEAN, IMAGENET_STD
 from ...models.data.loader import PanoramaDataModule
+from ...models.data.pixel_values import IMAGENET_MEAN, IMAGENET_STD
 from ...models.drawing.training import training_jpeg
 from ...models.training.ranks import sum_over_ranks
 from ...models.training.validation import NAMES
