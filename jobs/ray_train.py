@@ -14,8 +14,8 @@ from typing import Any
 from ..engine.execution.placement import check_room, needed
 from ..engine.execution.ray_executor import connect, machines
 from ..engine.steps.barrier import BarrierError
+from ..stages.training.settings import Log
 from ..stages.training.training import Task
-from ..stages.training.watch import Log
 
 import ray  # isort: skip - after lightning has been imported with care by the lines above
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context  # isort: skip

@@ -23,7 +23,7 @@ from ...engine.steps.fingerprint import basis_of
 from ...engine.storage.place import WEB, Place
 from ...engine.storage.storage import Storage
 from ...stages.packing.index import read_index
-from ...stages.training.checkpoints import Resume
+from ...stages.training.resume import Resume
 from ...stages.training.train import Train
 from ...stages.training.training import (
     LINEAGE,

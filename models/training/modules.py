@@ -3,9 +3,8 @@
 import copy
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,40 +19,12 @@ register_missing_operators()  # before lightning, which imports torchvision wher
 
 from lightning.pytorch import LightningModule  # noqa: E402
 
-from ..losses.objective import LossWeights, RangeMaskKind, Target, dap_loss, distortion_map  # noqa: E402
+from ..losses.objective import Target, dap_loss, distortion_map  # noqa: E402
 from ..losses.relative import feature_alignment_loss  # noqa: E402
 from ..network.dap import DapModel  # noqa: E402
 from .ranks import of_all_ranks, sum_over_ranks, world_size  # noqa: E402
+from .settings import TrainSettings  # noqa: E402
 from .validation import Validation  # noqa: E402
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How a depth network is trained; the learning rates are the published ones, for a pretrained backbone."""
-
-    steps: int  # batches, each of which changes the weights once
-    backbone_lr: float = 5e-6  # peak of the learning rate of the backbone
-    decoder_lr: float = 5e-5  # peak of that of the heads
-    weight_decay: float = 0.01  # of AdamW
-    warmup_steps: int = 0  # of a linear rise of the learning rates; half a cosine down to 0 follows
-    gradient_clip: float = 1.0  # the largest norm of a step's gradient; 0 for none
-    losses: LossWeights = field(default_factory=LossWeights)
-    """Factors of the losses; by default SILog and the range mask alone. Published: `objective.PUBLISHED`."""
-    range_mask_kind: RangeMaskKind = "bce"  # weighted cross entropy, or the squared error
-    feature_alignment: float = 0.0
-    """Factor of the alignment with the features that the backbone began with, frozen (arXiv 2401.10891)."""
-    feature_margin: float = 0.85  # places whose features agree by more than this cosine are left alone
-    ema: float = 0.0
-    """Decay a step of an average of the weights, such as 0.999: that is validated and is the model; 0 for none."""
-    freeze_steps: int = 0  # at the beginning, in which the backbone stays as it is
-    layer_decay: float = 1.0  # factor of the learning rate from a layer of the backbone to the one before it
-    max_skipped: int = 0  # steps whose loss is no number that are left out; one more ends the training
-    source_weights: Mapping[str, float] = field(default_factory=dict)
-    """Weight of an image by its source, such as less for pseudo-labels; 1 for what is not named."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.ema < 1 or not 0 < self.layer_decay <= 1 or self.freeze_steps < 0:
-            raise ValueError("ema must be in [0, 1), layer_decay in (0, 1], freeze_steps not negative")
 
 
 def warmup_cosine(step: int, *, warmup_steps: int, steps: int) -> float:

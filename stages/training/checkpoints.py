@@ -1,15 +1,12 @@
-"""The state of an unfinished training in the run's storage: where it lies, and how it gets there."""
+"""Writing the state of an unfinished training into the run's storage, beside the training."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...engine.storage.storage import Storage
 from ...models.support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before lightning, which imports torchvision where it is installed
@@ -17,32 +14,7 @@ register_missing_operators()  # before lightning, which imports torchvision wher
 from lightning.pytorch.plugins.io import TorchCheckpointIO  # noqa: E402
 from lightning_utilities.core.apply_func import apply_to_collection  # noqa: E402
 
-CHECKPOINTS = "checkpoints"
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Where the state of an unfinished training is kept, and how often. One path for one fingerprint.
-
-    `live` is the folder in the same storage that shows what the training does; none for an empty one.
-    """
-
-    storage: Storage
-    path: str
-    every_steps: int
-    live: str = ""
-
-    def fetch(self, folder: Path) -> str | None:
-        """A local copy of the last checkpoint, if there is one."""
-        if self.storage.size(self.path) is None:
-            return None
-        local = folder / "resume.ckpt"
-        local.write_bytes(self.storage.read_bytes(self.path))
-        return str(local)
-
-    def forget(self) -> None:
-        """Removes the checkpoint of a training that has come to its end."""
-        self.storage.delete(self.path)
+from .resume import Resume  # noqa: E402
 
 
 class StoredCheckpoints(TorchCheckpointIO):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from ...models.network.discriminator import Discriminator, DiscriminatorConfig
-from .fit import DataConfig, Hardware
+from .settings import DataConfig, Hardware
 from .training import Training
+
+if TYPE_CHECKING:
+    from ...models.network.discriminator import Discriminator
 
 
 @dataclass(kw_only=True)
@@ -40,5 +42,7 @@ class JudgeTraining(Training):
 
     def new_network(self, judges: Literal["realism", "error"]) -> Discriminator:
         """The network before its training."""
+        from ...models.network.discriminator import Discriminator, DiscriminatorConfig
+
         make = DiscriminatorConfig.tiny if self.size == "tiny" else DiscriminatorConfig
         return Discriminator.new(make(**{"judges": judges, **self.config}), seed=self.seed)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...engine.steps.asset_settings import AssetUri
-from ...models.network.dap import DapConfig, DapModel
-from ...models.training.modules import DapTraining, TrainSettings
-from .fit import DataConfig, Hardware
+from ...models.training.settings import TrainSettings
+from .settings import DataConfig, Figure, Hardware
 from .training import Training
+
+if TYPE_CHECKING:
+    from ...models.network.dap import DapModel
+    from ...models.training.modules import DapTraining
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Network:
 
     def build(self, init: str | None, backbone: str | None) -> DapModel:
         """The model with its first weights; `init` and `backbone` are local folders or hub ids."""
+        from ...models.network.dap import DapConfig, DapModel
+
         if init:
             return DapModel.from_folder(init)
         if backbone:
@@ -53,7 +58,7 @@ class Train(Training):
     validate_every: int = 0  # steps; 0: four times over the training, the end included
     validate_samples: int = 64  # at most, at equal distances; 0: all. The end is validated on all
     keep: int = 1  # how many of the best models stay beside the last, in training/best
-    best_by: str = "abs_rel"  # the figure that says which are best: abs_rel, rmse or delta1
+    best_by: Figure = "abs_rel"  # the figure that says which are best
     loggers: list[Any] = field(default_factory=list)
     """Lightning's, by class path: [lightning.pytorch.loggers.MLFlowLogger], or {class_path: …, init_args: {…}}."""
 
@@ -67,5 +72,7 @@ class Train(Training):
             raise ValueError(f"init {self.init}: is no model folder, it has no config.json")
 
     def build(self, assets: Mapping[str, str]) -> tuple[DapTraining, DapModel]:
+        from ...models.training.modules import DapTraining
+
         network = self.network.build(assets.get("init"), assets.get("backbone"))
         return DapTraining(network, self.training, micro_batch_size=self.hardware.micro_batch_size), network

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ...engine.steps.asset_settings import AssetUri
-from ...models.network.dap import DapModel
-from ...models.network.discriminator import Discriminator
-from ...models.training.discriminator import CriticTraining
 from .judge import JudgeTraining
+
+if TYPE_CHECKING:
+    from ...models.network.discriminator import Discriminator
+    from ...models.training.discriminator import CriticTraining
 
 
 @dataclass(kw_only=True)
@@ -26,6 +27,9 @@ class TrainCritic(JudgeTraining):
             raise ValueError("train-critic: needs a labeler at least")
 
     def build(self, assets: Mapping[str, str]) -> tuple[CriticTraining, Discriminator]:
+        from ...models.network.dap import DapModel
+        from ...models.training.discriminator import CriticTraining
+
         critic = self.new_network("error")
         labelers = [DapModel.from_folder(assets[name]) for name in sorted(self.labelers)]
         return CriticTraining(critic, labelers, steps=self.steps, lr=self.lr), critic

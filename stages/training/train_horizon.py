@@ -16,11 +16,6 @@ import simplejpeg
 from ...engine.records.column import Column, FolderColumn
 from ...engine.steps.asset_settings import AssetUri
 from ...engine.steps.barrier import Barrier, BarrierContext
-from ...models.horizon.sphere_view import rotation_to, turned
-from ...models.horizon.tilt import up_vector
-from ...models.horizon.tilt_network import VIEW_HEIGHT, TiltNetwork
-from ...models.horizon.tilt_pictures import TiltPictures
-from ...models.horizon.tilt_training import train_tilt
 from .photographs import read_photographs
 from .training import LINEAGE
 
@@ -63,6 +58,10 @@ class TrainHorizon(Barrier):
         return [self.model]
 
     def run(self, context: BarrierContext) -> None:
+        from ...models.horizon.tilt_network import TiltNetwork
+        from ...models.horizon.tilt_pictures import TiltPictures
+        from ...models.horizon.tilt_training import train_tilt
+
         photographs = _photographs(context.assets)
         simulated = [rgb for column in self.data for rgb in _simulated(context, column)]
         start = TiltNetwork.load(Path(context.assets["start"])) if self.start else None
@@ -87,12 +86,18 @@ def _simulated(context: BarrierContext, column: str) -> Iterator[np.ndarray]:
 
 
 def _level(rgb: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
+    from ...models.horizon.sphere_view import rotation_to, turned
+    from ...models.horizon.tilt import up_vector
+    from ...models.horizon.tilt_network import VIEW_HEIGHT
+
     up = up_vector(info.get("roll_deg", 0.0), info.get("pitch_deg", 0.0))
     return turned(rgb, rotation_to(up), VIEW_HEIGHT)
 
 
 def _photographs(assets: Mapping[str, str]) -> dict[str, list[np.ndarray]]:
     """Thumbnails by group: a sub-folder's images are one, an image of the folder itself is one of its own."""
+    from ...models.horizon.tilt_network import VIEW_HEIGHT
+
     groups: dict[str, list[np.ndarray]] = {}
     if "photographs" not in assets:
         return groups

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...engine.records.column import Column, FolderColumn
 from ...engine.rundir.receipts import Basis
@@ -18,17 +18,14 @@ from ...engine.steps.barrier import Barrier, BarrierContext, BarrierError, Launc
 from ...engine.steps.limits import Pool
 from ...engine.storage.hashing import canonical_json
 from ...engine.storage.storage import Storage
-from ...models.network.pretrained import StrictPreTrainedModel
-from ...models.support.torchvision_ops import register_missing_operators
 from ..packing.index import read_index
-from .checkpoints import CHECKPOINTS, Resume
-from .fit import DataConfig, Hardware, fit
-from .watch import Log, Watching
+from .resume import CHECKPOINTS, Resume
+from .settings import DataConfig, Hardware, Log, Watching
 
-register_missing_operators()  # before lightning, which imports torchvision where it is installed
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
 
-from lightning.pytorch import LightningModule  # noqa: E402
-from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
+    from ...models.network.pretrained import StrictPreTrainedModel
 
 LINEAGE = "lineage.json"
 LIVE = "training"  # the folder of a model that shows its training
@@ -127,6 +124,8 @@ class Task:
 
     def work(self, folder: Path, log: Log, distributed: Mapping[str, Any] | None = None) -> dict[str, float]:
         """Takes part in the training as one rank; rank 0 leaves the trained model in `folder`. Returns the figures."""
+        from .fit import fit, rank_zero_only
+
         training, cache = self.training, AssetCache(self.run)
         try:
             module, network = training.build({name: cache.local(asset) for name, asset in self.assets.items()})
@@ -146,6 +145,8 @@ def train(task: Task, folder: Path, log: Log, launch_ranks: Launcher) -> dict[st
     Raises:
         BarrierError: the loss became no number.
     """
+    from .fit import rank_zero_only
+
     try:
         on_cluster = task.training.hardware.workers > 0
         figures = launch_ranks(task, folder, log) if on_cluster else task.work(folder, log)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import psutil
@@ -20,12 +18,15 @@ from ...engine.quantities import duration
 from ...models.data.loader import PanoramaDataModule
 from ...models.data.pixel_values import IMAGENET_MEAN, IMAGENET_STD
 from ...models.drawing.training import training_jpeg
+from ...models.support.torchvision_ops import register_missing_operators
 from ...models.training.ranks import sum_over_ranks
-from ...models.training.validation import NAMES
-from .checkpoints import Resume
 from .live import LiveFolder
+from .resume import Resume
+from .settings import Log, Watching
 
-import lightning.pytorch as pl  # isort: skip - after the import of checkpoints
+register_missing_operators()  # before lightning, which imports torchvision where it is installed
+
+import lightning.pytorch as pl  # noqa: E402
 
 EXAMPLES = 4
 NO_NUMBER = "no_number.jsonl"  # a line for each batch whose loss was none
@@ -34,50 +35,6 @@ LINES = 20  # at least, over a training
 FORWARDS = 3  # whose cost a training step has: a backward pass costs two
 PEAK_FLOPS = {"B200": 2250e12, "H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
 """Dense operations a second in 16 bits, by a part of the card's name."""
-
-Log = Callable[[str], None]
-"""Takes one line of progress for people."""
-
-
-@dataclass(frozen=True)
-class Watching:
-    """What is looked at and kept while a training runs; nothing of it changes the weights.
-
-    A validation on up to `validate_samples` every `validate_every` steps; 0: four times over the training. The end is
-    validated on all. The `keep` models that were best by the figure `best_by` are kept. `loggers` are Lightning's, by
-    class path, or with settings: {class_path: …, init_args: {…}}.
-    """
-
-    validate_every: int = 0
-    validate_samples: int = 64
-    keep: int = 1
-    best_by: str = "abs_rel"
-    loggers: Sequence[Any] = ()
-
-    def check(self) -> None:
-        """Raises ValueError for what cannot be."""
-        if min(self.validate_every, self.validate_samples, self.keep) < 0:
-            raise ValueError("validate_every, validate_samples and keep cannot be negative")
-        if self.best_by not in NAMES:
-            raise ValueError(f"best_by must be one of {list(NAMES)}, not {self.best_by!r}")
-        for logger in self.loggers:
-            _logger_class(logger)
-
-    def make_loggers(self) -> list[Any]:
-        """The loggers that the settings name."""
-        return [
-            _logger_class(spec)(**(spec.get("init_args", {}) if isinstance(spec, dict) else {}))
-            for spec in self.loggers
-        ]
-
-
-def _logger_class(spec: Any) -> type:
-    path = spec.get("class_path") if isinstance(spec, dict) else spec
-    module, _, name = str(path).rpartition(".")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"loggers: no class {path!r}: {error}") from error
 
 
 class Watch(pl.Callback):

@@ -19,11 +19,11 @@ from dap_engine.models.inference.predictor import DepthPredictor
 from dap_engine.models.metrics.depth import depth_metrics
 from dap_engine.models.metrics.equivariance import seam_ratio, yaw_error
 from dap_engine.models.network.dpt_head import Decoder
-from dap_engine.models.training.modules import TrainSettings
+from dap_engine.models.training.settings import TrainSettings
 from dap_engine.stages.pack import Pack, Source
 from dap_engine.stages.reports.labelled import decode_labelled
 from dap_engine.stages.simulate import Simulate
-from dap_engine.stages.training.fit import DataConfig
+from dap_engine.stages.training.settings import DataConfig
 from dap_engine.stages.training.train import Network, Train
 from tests.benchmarks.material import finished_run
 from tests.benchmarks.measure import Result

@@ -22,7 +22,7 @@ from dap_engine.models.data.depth_png import decode_units
 from dap_engine.models.data.loader import PanoramaDataModule, finish
 from dap_engine.models.data.shards import ShardSet
 from dap_engine.stages.packing.index import read_index
-from dap_engine.stages.training.fit import DataConfig
+from dap_engine.stages.training.settings import DataConfig
 from tests.benchmarks.measure import Result, one_core, paired, timed
 from tests.benchmarks.range_server import serving
 from tests.gpu.rooms import packed_rooms

@@ -5,7 +5,8 @@ from dataclasses import fields
 
 import torch
 
-from dap_engine.models.losses.objective import PUBLISHED, LossWeights, Target, dap_loss
+from dap_engine.models.losses.objective import Target, dap_loss
+from dap_engine.models.losses.weights import PUBLISHED, LossWeights
 from dap_engine.models.network.dap import DapModel
 from tests.benchmarks import networks
 from tests.benchmarks.measure import Result, paired, timed

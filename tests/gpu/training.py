@@ -13,10 +13,12 @@ from dap_engine.models.data.augment import draw
 from dap_engine.models.data.decoding import Decoded
 from dap_engine.models.data.depth_png import decode_units
 from dap_engine.models.data.loader import PanoramaLoader, finish
-from dap_engine.models.losses.objective import PUBLISHED, LossWeights, Target, dap_loss
+from dap_engine.models.losses.objective import Target, dap_loss
+from dap_engine.models.losses.weights import PUBLISHED, LossWeights
 from dap_engine.models.network.dap import DapConfig, DapModel
-from dap_engine.models.training.modules import DapTraining, TrainSettings
-from dap_engine.stages.training.fit import DataConfig
+from dap_engine.models.training.modules import DapTraining
+from dap_engine.models.training.settings import TrainSettings
+from dap_engine.stages.training.settings import DataConfig
 from tests.gpu.bench import OUT_OF_MEMORY, Bench, of_training
 from tests.gpu.report import Figure, Measurement
 from tests.gpu.rooms import packed_rooms

@@ -17,8 +17,9 @@ from dap_engine.engine.storage.storage import Storage, hash_local
 from dap_engine.jobs import ray_train
 from dap_engine.jobs.ray_train import train_on_ray
 from dap_engine.models.network.dap import DapModel
-from dap_engine.models.training.modules import TrainSettings
-from dap_engine.stages.training.fit import DataConfig, Hardware, Resume
+from dap_engine.models.training.settings import TrainSettings
+from dap_engine.stages.training.resume import Resume
+from dap_engine.stages.training.settings import DataConfig, Hardware
 from dap_engine.stages.training.train import Network, Train
 from dap_engine.stages.training.training import Task
 from tests.jobs.packed import HEIGHT, TINY, pack_rooms

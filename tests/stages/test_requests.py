@@ -20,7 +20,7 @@ from dap_engine.models.data.depth_png import encode_depth_png
 from dap_engine.stages.pack import Pack
 from dap_engine.stages.packing import samples
 from dap_engine.stages.packing.sources import Source
-from dap_engine.stages.training.fit import DataConfig
+from dap_engine.stages.training.settings import DataConfig
 from tests.engine.storage.faulty_s3 import Fault, FaultyS3, Request
 from tests.runs import FRAMES, Bring, finished, hashes, jpeg
 

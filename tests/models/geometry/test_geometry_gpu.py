@@ -10,7 +10,8 @@ from dap_engine.models.geometry import equirectangular as erp
 from dap_engine.models.geometry.cassini import cassini_to_erp
 from dap_engine.models.geometry.normals import local_normals, to_world_axes
 from dap_engine.models.geometry.patches import ICOSAHEDRON, fuse_views, perspective_views
-from dap_engine.models.losses.objective import PUBLISHED, LossWeights, Target, dap_loss
+from dap_engine.models.losses.objective import Target, dap_loss
+from dap_engine.models.losses.weights import PUBLISHED, LossWeights
 
 DEVICE = torch.device("cuda")
 TURN = erp.rotation_matrix(yaw_deg=20, pitch_deg=30, roll_deg=-10)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from dap_engine.models.losses import losses
 from dap_engine.models.losses import relative as relative_losses
-from dap_engine.models.losses.objective import NEAREST_M, PUBLISHED, LossWeights, Target, dap_loss, distortion_map
+from dap_engine.models.losses.objective import NEAREST_M, Target, dap_loss, distortion_map
+from dap_engine.models.losses.weights import PUBLISHED, LossWeights
 
 SHAPE = (3, 8, 16)
 NAMES = [field.name for field in fields(LossWeights)]

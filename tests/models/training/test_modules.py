@@ -10,12 +10,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dap_engine.models.data.loader import PanoramaDataModule
 from dap_engine.models.data.shards import ShardSet, scan_shards
-from dap_engine.models.losses.objective import PUBLISHED
-from dap_engine.models.training.modules import (
-    DapTraining,
-    TrainSettings,
-    warmup_cosine,
-)
+from dap_engine.models.losses.weights import PUBLISHED
+from dap_engine.models.training.modules import DapTraining, warmup_cosine
+from dap_engine.models.training.settings import TrainSettings
 from tests.models.network.test_dap import small
 from tests.models.panoramas import HEIGHT, write_shard
 

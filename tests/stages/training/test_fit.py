@@ -14,8 +14,11 @@ import torch
 
 from dap_engine.engine.storage.storage import Storage
 from dap_engine.models.network.dap import DapModel
-from dap_engine.models.training.modules import DapTraining, TrainSettings
-from dap_engine.stages.training.fit import DataConfig, Hardware, Resume, fit
+from dap_engine.models.training.modules import DapTraining
+from dap_engine.models.training.settings import TrainSettings
+from dap_engine.stages.training.fit import fit
+from dap_engine.stages.training.resume import Resume
+from dap_engine.stages.training.settings import DataConfig, Hardware
 from dap_engine.stages.training.train import Network
 from tests.conftest import REPOSITORY
 from tests.jobs.packed import HEIGHT, TINY, pack_rooms

@@ -13,9 +13,9 @@ from dap_engine.engine.records.sample import Row
 from dap_engine.models.data.depth_png import encode_depth_png
 from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.models.network.discriminator import Discriminator
-from dap_engine.models.training.modules import TrainSettings
+from dap_engine.models.training.settings import TrainSettings
 from dap_engine.stages.pack import Pack, Source
-from dap_engine.stages.training.fit import DataConfig, Hardware
+from dap_engine.stages.training.settings import DataConfig, Hardware
 from dap_engine.stages.training.train import Network, Train
 from dap_engine.stages.training.train_critic import TrainCritic
 from dap_engine.stages.training.train_discriminator import TrainDiscriminator

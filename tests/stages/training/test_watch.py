@@ -18,11 +18,13 @@ from dap_engine.engine.storage.storage import Storage, hash_local
 from dap_engine.models.network.dap import DapModel
 from dap_engine.models.training.modules import DapTraining
 from dap_engine.models.training.validation import Validation
-from dap_engine.stages.training.checkpoints import Resume, StoredCheckpoints
-from dap_engine.stages.training.fit import Hardware, fit
+from dap_engine.stages.training.checkpoints import StoredCheckpoints
+from dap_engine.stages.training.fit import fit
 from dap_engine.stages.training.live import LiveFolder, MetricsCsv
+from dap_engine.stages.training.resume import Resume
+from dap_engine.stages.training.settings import Hardware, Watching
 from dap_engine.stages.training.train import Network
-from dap_engine.stages.training.watch import Watching, pl
+from dap_engine.stages.training.watch import pl
 from tests.jobs.packed import TINY, pack_rooms
 from tests.stages.training.test_fit import DATA, SETTINGS, STEPS, InterruptedTrainingError, interrupt_at, same_weights
 

@@ -1,0 +1,143 @@
+"""Where a training runs, what it learns from, and what is seen of it, as recipes set them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...engine.steps.limits import Pool
+from ...engine.storage.storage import Storage
+
+if TYPE_CHECKING:
+    from ...models.data.loader import PanoramaDataModule
+
+Figure = Literal["abs_rel", "rmse", "delta1"]
+"""What a validation measures, on all panoramas together."""
+
+Log = Callable[[str], None]
+"""Takes one line of progress for people."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where a training runs: `workers` processes of a Ray cluster, each with its CPUs and GPUs.
+
+    Without workers it runs in this process, or in each of those that torchrun has started.
+    """
+
+    workers: int = 0  # processes of a Ray cluster; 0: this process, or those of torchrun
+    num_cpus: float = 1.0  # of each worker
+    num_gpus: int = 0  # of each worker
+    max_failures: int = 3  # how often Ray starts the workers again when one has died
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"  # without a Ray cluster
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"] = "32-true"
+    """Lightning's: bf16-mixed for cards of our days; 64-true to compare trainings to the last digits."""
+    micro_batch_size: int = 0
+    """Images that a rank computes at once, 0 for all of its batch: where memory is short. It costs a forward pass."""
+
+    def __post_init__(self) -> None:
+        if min(self.workers, self.num_cpus, self.num_gpus, self.max_failures, self.micro_batch_size) < 0:
+            raise ValueError("workers, num_cpus, num_gpus, max_failures and micro_batch_size cannot be negative")
+        if self.num_cpus == 0:
+            raise ValueError("num_cpus cannot be 0")
+
+    @property
+    def pool(self) -> Pool:
+        """The workers as the cluster sees them."""
+        return Pool(self.num_cpus, self.num_gpus, min_workers=max(self.workers, 1))
+
+    @property
+    def ranks(self) -> int:
+        """The number of processes that train together."""
+        return self.workers or torchrun_settings()["devices"] * torchrun_settings()["num_nodes"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How batches are made from packed shards; one is of all ranks together, so that weights do not depend on them."""
+
+    image_height: int = 512  # pixels; the width is twice that
+    batch_size: int = 4  # images of a step, on all ranks together
+    num_workers: int = 2  # processes that read and decode, per rank
+    augment: float = 1.0  # strength of the augmentation, 0 for none
+    seed: int = 0  # of the order and of the augmentation
+    mixture: dict[str, float] = field(default_factory=dict)  # weight of each source in a batch; else as often as there
+    reader: Literal["indexed", "webdataset"] = "indexed"
+    """Random access, or shards streamed from front to back, which does not resume exactly within an epoch."""
+
+    def per_rank(self, ranks: int) -> int:
+        """A rank's part of a batch; raises ValueError if the ranks cannot share it evenly."""
+        if self.batch_size < 1 or self.batch_size % ranks:
+            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {ranks} ranks")
+        return self.batch_size // ranks
+
+    def module(self, storage: Storage, column: str, ranks: int = 1) -> PanoramaDataModule:
+        """The loaders over a packed column; raises ValueError if it is not packed."""
+        from ...models.data.loader import PanoramaDataModule
+        from ...models.data.streaming import ShardStream
+        from ..packing.samples import open_samples, stream_samples
+
+        opened = stream_samples if self.reader == "webdataset" else open_samples
+        train, validation = (opened(storage, column, split) for split in ("train", "val"))
+        if isinstance(train, ShardStream):
+            train.check_shared(ranks, self.num_workers)
+        return PanoramaDataModule(
+            train,
+            validation,
+            image_height=self.image_height,
+            batch_size=self.per_rank(ranks),
+            num_workers=self.num_workers,
+            seed=self.seed,
+            augment=self.augment,
+            mixture=self.mixture,
+        )
+
+
+def torchrun_settings() -> dict[str, int]:
+    """The processes a node and the nodes that torchrun has started; 1 and 1 without it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return {"devices": 1, "num_nodes": 1}  # never more: Lightning would run the command line once a device
+    local = int(os.environ["LOCAL_WORLD_SIZE"])
+    return {"devices": local, "num_nodes": int(os.environ["WORLD_SIZE"]) // local}
+
+
+@dataclass(frozen=True)
+class Watching:
+    """What is looked at and kept while a training runs; nothing of it changes the weights.
+
+    A validation on up to `validate_samples` every `validate_every` steps; 0: four times over the training. The end is
+    validated on all. The `keep` models that were best by the figure `best_by` are kept. `loggers` are Lightning's, by
+    class path, or with settings: {class_path: …, init_args: {…}}.
+    """
+
+    validate_every: int = 0
+    validate_samples: int = 64
+    keep: int = 1
+    best_by: Figure = "abs_rel"
+    loggers: Sequence[Any] = ()
+
+    def check(self) -> None:
+        """Raises ValueError for what cannot be."""
+        if min(self.validate_every, self.validate_samples, self.keep) < 0:
+            raise ValueError("validate_every, validate_samples and keep cannot be negative")
+        for logger in self.loggers:
+            _logger_class(logger)
+
+    def make_loggers(self) -> list[Any]:
+        """The loggers that the settings name."""
+        return [
+            _logger_class(spec)(**(spec.get("init_args", {}) if isinstance(spec, dict) else {}))
+            for spec in self.loggers
+        ]
+
+
+def _logger_class(spec: Any) -> type:
+    path = spec.get("class_path") if isinstance(spec, dict) else spec
+    module, _, name = str(path).rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"loggers: no class {path!r}: {error}") from error
