@@ -12,6 +12,7 @@ from importlib import import_module
 from ..engine.execution.placement import ClusterError, ResourceError
 from ..engine.planning.recipe import RecipeError
 from ..engine.records.keys import ColumnError
+from ..engine.rundir.holder import HeldError
 from ..engine.steps.barrier import BarrierError
 from ..models.support.model_checks import ModelOutputError
 from .errors import EXIT_FAILED, EXIT_USAGE, UsageError
@@ -69,7 +70,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:  # who read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except (UsageError, RecipeError, ResourceError) as error:
+    except (UsageError, RecipeError, ResourceError, HeldError) as error:
         print(f"dap {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
     except (OSError, ClusterError, BarrierError, ModelOutputError) as error:

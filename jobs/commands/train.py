@@ -22,6 +22,7 @@ from ...stages.packing.index import read_index
 from ...stages.training.fit import Resume
 from ...stages.training.train import Train
 from ...stages.training.training import LINEAGE, Task, Training, rank_zero_only, resolve_assets, train, write_lineage
+from ..begin import add_take_over_argument
 from ..errors import EXIT_DONE, UsageError
 from ..job import Job, check_place, job_from_text, launch_ranks, read_recipe
 from .run import run_job
@@ -55,12 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="URI", help="a packed column: a folder with index.json, local or s3://…")
     parser.add_argument("--out", metavar="DIR", help="the model folder to write")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    add_take_over_argument(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Trains by recipe or by config."""
     if arguments.run_dir and not (arguments.data or arguments.out):
-        return run_job(_training_job(arguments))
+        return run_job(_training_job(arguments), arguments.take_over)
     if arguments.data and arguments.out and not (arguments.run_dir or arguments.only):
         return _train_alone(arguments)
     raise UsageError("give a recipe with --run-dir, or a config with --data and --out")
