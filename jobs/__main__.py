@@ -20,6 +20,7 @@ from .interruption import interruptible
 
 _COMMANDS = {
     "run": "run a recipe, or resume it",
+    "submit": "run a recipe as a job of a Ray cluster, or resume it",
     "plan": "say what a recipe would run, and why",
     "status": "count shards, samples and drops of every column",
     "verify": "check every receipt against every output",
@@ -54,8 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     with interruptible(arguments.command) as interruption:
         try:
             code = _run(arguments)
-        except KeyboardInterrupt:
-            return interruption.report()
+        except KeyboardInterrupt as error:
+            return interruption.report(str(error))
         except SystemExit:  # a library's answer to an interrupt
             if not interruption.number:
                 raise

@@ -33,9 +33,10 @@ class Job:
     run: RunDir
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that `open_job` reads."""
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of a built-in one")
+def add_recipe_arguments(parser: argparse.ArgumentParser, is_needed: bool = True) -> None:
+    """The arguments that `open_job` reads. `is_needed`: there must be a recipe."""
+    count = None if is_needed else "?"
+    parser.add_argument("recipe", nargs=count, metavar="RECIPE", help="a recipe file, or the name of a built-in one")
     parser.add_argument(
         "--run-dir", required=True, metavar="URI", help="where the run lives: a folder, s3://… or gs://…"
     )

@@ -43,7 +43,7 @@ class Wait(SourceStage):
             time.sleep(0.05)
         return [Row(sample.key, {"number": 1}) for sample in batch]
 """
-PATIENCE_S = 60
+PATIENCE_S = 200
 
 
 @pytest.fixture
