@@ -47,17 +47,17 @@ class Wait(SourceStage):
         return ["0000", "0001"]
 
     def source(self, shard):
-        return [Sample(f"key-{shard}-{number}", {}) for number in range(20)]
+        return [Sample(f"key-{shard}-{number:02d}", {}) for number in range(20)]
 
     def process(self, batch):
-        while not Path(self.go).exists():
+        while not (Path(self.go).exists() and Path(self.go).read_text()):
             time.sleep(0.05)
         if self.fails:
             raise ValueError("as it was told to")
-        late = Path(self.go).read_text()
+        late = Path(self.go).read_text() == "drop"
         for number, sample in enumerate(batch):
             time.sleep(0.02)
-            drop = late and sample.key.endswith("-7")
+            drop = late and sample.key.endswith("-07")
             yield Drop(sample.key, "late") if drop else Row(sample.key, {"number": number})
 """
 WHERE = """
@@ -172,7 +172,7 @@ def test_a_job_is_submitted_waited_for_refused_resumed_and_its_drops_tried_again
         "waited: 2/2 shards, 40 in, 38 out, dropped late 2" in dap_here("status", "--run-dir", place, "--watch").stdout
     )
 
-    go.write_text("")
+    go.write_text("keep")
     retry = ["submit", "--run-dir", place, "--address", address, "--retry", "waited", "--code", "late", "--wait"]
     again = dap_here(*retry, "recipe.yaml")
     assert again.returncode == 0, again.stderr
@@ -198,7 +198,7 @@ def test_a_job_on_ray_takes_the_package_along_and_is_resumed_after_a_stop(dap_he
     stop = [Path(sys.executable).parent / "ray", "job", "stop", job, "--address", address]
     subprocess.run(stop, check=True, env={**os.environ, "RAY_AUTH_MODE": "token"}, stdout=subprocess.DEVNULL)
     assert first.wait(timeout=PATIENCE_S) != 0
-    go.touch()
+    go.write_text("keep")
     assert (resumed := dap_here("submit", *submit)).returncode == 0, resumed.stderr
     assert (undisturbed := dap_here("submit", *options, "--run-dir", str(calm))).returncode == 0, undisturbed.stderr
     waited = {key: value for key, value in content_hashes(calm).items() if key[0] == "waited"}
