@@ -115,8 +115,9 @@ def test_ray_s_launcher_takes_its_files(cloud):
 
 STUBS = {  # of Slurm's commands, and of what they would start
     "scontrol": 'if [ "$1" = show ]; then echo node1; echo node2; else echo "scontrol $*" >> calls; fi',
-    "srun": 'shift 2; echo "$*" >> calls; exec "$@"',
-    "ray": 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"',
+    "srun": 'while [[ "$1" = --* ]]; do shift; done; echo "$*" >> calls; exec "$@"',
+    "ray": "exec sleep 60",
+    "python": "cat > /dev/null",
     "dap": 'echo "dap $* on $RAY_ADDRESS" >> calls; [ "$2" = wait ] || exit 3; exec sleep 60',
     "torchrun": 'while [ "$1" != -m ]; do shift; done; [ "$4" = wait ] || exit 3; exec sleep 60',
 }
@@ -147,6 +148,8 @@ def test_a_job_of_slurm_ends_as_its_work_does_and_goes_back_into_the_queue_when_
     assert lines[-1] == "scontrol requeue 77"
     if script == "curate":
         assert "dap run wait --run-dir a b on node1:20077" in lines
+        assert sum(line.startswith("ray start --head --port=20077 ") for line in lines) == 2  # of each job one
+        assert sum(line.startswith("ray start --address=node1:20077 ") for line in lines) == 2
     else:
         assert any("--nnodes 2" in line and "--rdzv-endpoint node1:20077" in line for line in lines)
 

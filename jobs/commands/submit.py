@@ -45,8 +45,8 @@ def main(arguments: argparse.Namespace) -> int:
     from ..submission.job_server import JobServer  # importing Ray costs seconds: only when all else is right
 
     server = JobServer(arguments.address.rstrip("/"))
-    if (others := server.at_work(run_dir)) and not arguments.take_over:
-        raise UsageError(f"{without_secrets(run_dir)} is held by job {others[0].submission_id}; --take-over ends that")
+    if not arguments.take_over and (other := server.job_at_work(run_dir)):
+        raise UsageError(f"{without_secrets(run_dir)} is held by job {other}; --take-over ends that")
     name = recipe.name if recipe else f"retry-{arguments.retry}"
     job = f"dap-{name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid4().hex[:4]}"
     with tempfile.TemporaryDirectory() as folder:

@@ -14,14 +14,13 @@ from urllib.parse import urlsplit
 import aiohttp
 import requests
 from ray.exceptions import AuthenticationError
-from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+from ray.job_submission import JobStatus, JobSubmissionClient
 
 from ...engine.execution.placement import ClusterError
 
-RUN_DIR = "dap_run_dir"
-"""The key of a job's metadata that holds its run directory."""
-
+_RUN_DIR = "dap_run_dir"  # of a job's metadata
 _ANSWER_WITHIN_S = 10.0
+_ENDS_WITHIN_S = 4.0  # from the end of a run to that of its job
 _TRY_FOR_S = 60.0
 _TRY_EVERY_S = 2.0
 _NOT_READY = "No available agent"  # says the head of a cluster that has just begun
@@ -46,10 +45,16 @@ class JobServer:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._client: JobSubmissionClient = self._ask(lambda: JobSubmissionClient(address, headers=headers))
 
-    def at_work(self, run_dir: str) -> list[JobDetails]:
-        """The jobs that have been submitted for a run directory and have not ended."""
-        jobs = self._ask(self._client.list_jobs)
-        return [job for job in jobs if (job.metadata or {}).get(RUN_DIR) == run_dir and not job.status.is_terminal()]
+    def job_at_work(self, run_dir: str) -> str:
+        """The id of a job that has been submitted for a run directory and does not end; empty if there is none."""
+        end_s = time.monotonic() + _ENDS_WITHIN_S
+        while True:
+            jobs = self._ask(self._client.list_jobs)
+            there = [job for job in jobs if (job.metadata or {}).get(_RUN_DIR) == run_dir]
+            at_work = [job.submission_id or "" for job in there if not job.status.is_terminal()]
+            if not at_work or time.monotonic() > end_s:
+                return next(iter(at_work), "")
+            time.sleep(_TRY_EVERY_S)
 
     def submit(self, entrypoint: str, job_id: str, run_dir: str, working_dir: Path, say: Callable[[str], None]) -> None:
         """Submits a job; a cluster that has no agent for it yet is asked again for a minute."""
@@ -59,7 +64,7 @@ class JobServer:
                 entrypoint=entrypoint,
                 submission_id=job_id,
                 runtime_env={"working_dir": str(working_dir)},
-                metadata={RUN_DIR: run_dir},
+                metadata={_RUN_DIR: run_dir},
             )
 
         end_s, has_said = time.monotonic() + _TRY_FOR_S, False
