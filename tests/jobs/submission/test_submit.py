@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -103,13 +104,12 @@ def address() -> Iterator[str]:
         finally:
             family = below(Process.of(head.pid))
             head.terminate()
-            try:
-                head.wait(timeout=20)
-            finally:
-                for process in [*family, Process.of(head.pid)] if head.poll() is None else family:
-                    if process.alive:
-                        process.kill()
-                head.wait()
+            with suppress(subprocess.TimeoutExpired):
+                head.wait(timeout=60)
+            for process in filter(lambda process: process.alive, family):
+                process.kill()
+            head.kill()
+            head.wait()
 
 
 def free_port() -> int:
