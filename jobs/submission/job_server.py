@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
@@ -109,7 +108,7 @@ class JobServer:
     def _ask(self, question: Callable[[], T]) -> T:
         try:
             return question()
-        except (RuntimeError, OSError, ValueError, AuthenticationError, requests.RequestException) as error:
+        except (RuntimeError, OSError, LookupError, ValueError, AuthenticationError) as error:
             raise ClusterError(f"{self._address}: {_cause(error)}") from error
 
 
