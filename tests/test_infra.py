@@ -116,7 +116,7 @@ def test_ray_s_launcher_takes_its_files(cloud):
 STUBS = {  # of Slurm's commands, and of what they would start
     "scontrol": 'if [ "$1" = show ]; then echo node1; echo node2; else echo "scontrol $*" >> calls; fi',
     "srun": 'while [[ "$1" = --* ]]; do shift; done; echo "$*" >> calls; exec "$@"',
-    "ray": "exec sleep 60",
+    "ray": 'echo "ray $*" >> calls; exec sleep 60',
     "python": "cat > /dev/null",
     "dap": 'echo "dap $* on $RAY_ADDRESS" >> calls; [ "$2" = wait ] || exit 3; exec sleep 60',
     "torchrun": 'while [ "$1" != -m ]; do shift; done; [ "$4" = wait ] || exit 3; exec sleep 60',
