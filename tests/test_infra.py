@@ -148,8 +148,8 @@ def test_a_job_of_slurm_ends_as_its_work_does_and_goes_back_into_the_queue_when_
     assert lines[-1] == "scontrol requeue 77"
     if script == "curate":
         assert "dap run wait --run-dir a b on node1:20077" in lines
-        assert sum(line.startswith("ray start --head --port=20077 ") for line in lines) == 2  # of each job one
-        assert sum(line.startswith("ray start --address=node1:20077 ") for line in lines) == 2
+        assert any(line.startswith("ray start --head --port=20077 ") for line in lines)
+        assert any(line.startswith("ray start --address=node1:20077 ") for line in lines)
     else:
         assert any("--nnodes 2" in line and "--rdzv-endpoint node1:20077" in line for line in lines)
 
