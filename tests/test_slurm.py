@@ -147,6 +147,7 @@ def test_a_job_that_is_told_to_stop_is_queued_again_and_ends_as_an_undisturbed_o
     await_true(lambda: "Restarts=1" in state(), slurm)
     before = len(list(run.glob("receipts/slow/*.json")))
     assert 1 <= before < 6
+    await_true(lambda: "Reason=BeginTime" in state(), slurm)
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)  # else minutes later
     await_true(lambda: "JobState=COMPLETED" in state(), slurm)
     text = log.read_text()
