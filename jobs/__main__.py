@@ -12,6 +12,7 @@ from importlib import import_module
 from ..engine.execution.placement import ClusterError, ResourceError
 from ..engine.planning.recipe import RecipeError
 from ..engine.records.keys import ColumnError
+from ..engine.rundir.holder import HeldError
 from ..engine.steps.barrier import BarrierError
 from ..models.support.model_checks import ModelOutputError
 from .errors import EXIT_FAILED, EXIT_USAGE, UsageError
@@ -19,6 +20,7 @@ from .interruption import interruptible
 
 _COMMANDS = {
     "run": "run a recipe, or resume it",
+    "submit": "run a recipe as a job of a Ray cluster, or resume it",
     "plan": "say what a recipe would run, and why",
     "status": "count shards, samples and drops of every column",
     "verify": "check every receipt against every output",
@@ -43,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     asked = next((word for word in argv if not word.startswith("-")), "")
     for name, summary in _COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == asked:  # only its module is imported
             module = import_module(f".commands.{_MODULES.get(name, name)}", __package__)
             module.add_arguments(command)
@@ -53,8 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     with interruptible(arguments.command) as interruption:
         try:
             code = _run(arguments)
-        except KeyboardInterrupt:
-            return interruption.report()
+        except KeyboardInterrupt as error:
+            return interruption.report(str(error))
         except SystemExit:  # a library's answer to an interrupt
             if not interruption.number:
                 raise
@@ -69,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:  # who read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except (UsageError, RecipeError, ResourceError) as error:
+    except (UsageError, RecipeError, ResourceError, HeldError) as error:
         print(f"dap {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
     except (OSError, ClusterError, BarrierError, ModelOutputError) as error:

@@ -33,12 +33,12 @@ class Interruption:
         watchdog.start()
         raise KeyboardInterrupt
 
-    def report(self) -> int:
-        """Says what happened and returns the exit code, 128 + signal."""
+    def report(self, then: str = "") -> int:
+        """Says what happened, and what follows from it; returns the exit code, 128 + signal."""
         what = "interrupted" if self.number in (0, signal.SIGINT) else f"stopped by {signal.Signals(self.number).name}"
         if not self._reported:
             self._reported = True
-            print(f"dap {self._command}: {what}; the same command resumes", file=sys.stderr, flush=True)
+            print(f"dap {self._command}: {what}; {then or 'the same command resumes'}", file=sys.stderr, flush=True)
         return 128 + (self.number or signal.SIGINT)
 
     def _end(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..engine.execution.executor import Executor, InProcessExecutor
 from ..engine.execution.progress import Progress
-from ..engine.execution.runner import Runner, RunResult, check_nodes, save_recipe
+from ..engine.execution.runner import Runner, RunResult, save_recipe
 from ..engine.planning.graph import Graph, build_graph
 from ..engine.planning.recipe import Node, Recipe, RecipeError, load_recipe
 from ..engine.rundir.rundir import RunDir
@@ -33,9 +33,10 @@ class Job:
     run: RunDir
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that `open_job` reads."""
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of a built-in one")
+def add_recipe_arguments(parser: argparse.ArgumentParser, is_needed: bool = True) -> None:
+    """The arguments that `open_job` reads. `is_needed`: there must be a recipe."""
+    count = None if is_needed else "?"
+    parser.add_argument("recipe", nargs=count, metavar="RECIPE", help="a recipe file, or the name of a built-in one")
     parser.add_argument(
         "--run-dir", required=True, metavar="URI", help="where the run lives: a folder, s3://… or gs://…"
     )
@@ -118,11 +119,10 @@ def read_recipe(name: str) -> str:
 
 
 def bring_up_to_date(job: Job, shards: Collection[str] | None = None, metrics_port: int | None = None) -> RunResult:
-    """Checks everything first, saves the recipe, then runs; what is up to date is left alone.
+    """Saves the recipe, then runs, within `begun`; what is up to date is left alone.
 
     `shards`: map stages leave all others as they are.
     """
-    check_nodes(job.nodes)
     job.run.storage.clean_scratch()
     save_recipe(job.recipe, job.run)
     runner = Runner(

@@ -15,6 +15,7 @@ from ..engine.records.sample import Sample
 from ..engine.rundir.receipts import Receipt
 from ..engine.rundir.rundir import RunDir
 from ..engine.steps.limits import Budget, Limits, Pool
+from .begin import begun
 from .errors import UsageError
 from .job import bring_up_to_date, check_run_dir, job_from_text, open_saved_job
 from .steps import STEPS, kind_of
@@ -45,16 +46,20 @@ def make_recipe(*nodes: Node, name: str = "run", executor: str = "ray") -> Recip
     return recipe
 
 
-def run(recipe: Recipe, run_dir: str, *, only: Sequence[str] = (), until: str | None = None) -> Run:
+def run(
+    recipe: Recipe, run_dir: str, *, only: Sequence[str] = (), until: str | None = None, take_over: bool = False
+) -> Run:
     """Runs a recipe, or resumes it, as `dap run` does, which can go on with it: the recipe is saved in the run.
 
     Raises:
         RecipeError, UsageError, ResourceError: before any work.
+        HeldError: another run works there; `take_over` ends that.
         UnfinishedError: something failed, or a step has passed its budget.
     """
     job = job_from_text(recipe.to_yaml(), run_dir)
     job = dataclasses.replace(job, nodes=job.graph.select(only, until))
-    result = bring_up_to_date(job)
+    with begun(job, take_over):
+        result = bring_up_to_date(job)
     if result.over_budget:
         raise UnfinishedError(f"stopped: {result.over_budget}")
     if result.unfinished:

@@ -16,7 +16,7 @@ from ..rundir.receipts import digest_hashes
 from .inspection import listed, repeated
 from .shard_check import Findings, Reference, SeenReceipt
 
-_WITHOUT_RECEIPTS = frozenset({"receipts", "checkpoints", "logs", ".index", ".members", ".tmp"})
+_WITHOUT_RECEIPTS = frozenset({"receipts", "checkpoints", "logs", ".holders", ".index", ".members", ".tmp"})
 _AT_TOP = frozenset({"run.yaml"})
 _PATHS = (("", "."), ("", "/"), ("drops/", "."))  # of a shard's objects: before and after its name
 

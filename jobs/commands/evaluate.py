@@ -27,7 +27,7 @@ from ...models.metrics.equivariance import yaw_error
 from ..errors import EXIT_DONE, UsageError
 from ..output import output_folder, write_file
 from ..tables import show_table
-from .loose_files import check_device
+from .parts.loose_files import check_device
 
 _TURNED = 8  # panoramas that the error under yaw is measured on: each is predicted four times more
 

@@ -20,7 +20,7 @@ from ...models.inference.precision import Precision
 from ...models.inference.predictor import DepthPredictor
 from ..errors import EXIT_DONE, EXIT_FAILED, UsageError
 from ..output import output_folder, write_file
-from .loose_files import (
+from .parts.loose_files import (
     Picture,
     UnreadableError,
     check_device,

@@ -11,9 +11,10 @@ from ...engine.planning.recipe import Node
 from ...engine.rundir.retry_marks import RetryMark, mark_for_retry
 from ...engine.rundir.rundir import RunDir
 from ...engine.steps.barrier import Barrier
+from ..begin import add_take_over_argument, begun
 from ..errors import EXIT_DONE, UsageError
-from ..job import Job, check_run_dir, open_saved_job
-from .run import run_job
+from ..job import Job, bring_up_to_date, check_run_dir, open_saved_job
+from .run import report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run-dir", required=True, metavar="URI")
     parser.add_argument("--column", required=True, metavar="C", help="the column whose drops and failures to put back")
     parser.add_argument("--code", metavar="X", help="only drops of this code; else failures and all retryable drops")
+    add_take_over_argument(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -30,16 +32,17 @@ def main(arguments: argparse.Namespace) -> int:
     """
     job = open_saved_job(RunDir(check_run_dir(arguments.run_dir)))
     node = _maker(job, arguments.column)
-    shards = _mark(job.run, arguments.column, RetryMark.of(arguments.code))
-    failed = set(job.run.failures(arguments.column)) if arguments.code is None else set()
-    if not shards | failed:
-        print(f"nothing to put back in {arguments.column}", file=sys.stderr)
-        return EXIT_DONE
-    print(
-        f"put back in {arguments.column}: drops of {len(shards)} shards, {len(failed)} failed shards", file=sys.stderr
-    )
     lists = [need for need in job.graph.needs(node) if isinstance(need.step, Barrier) and need.step.only_lists]
-    return run_job(dataclasses.replace(job, nodes=[*lists, node]), shards | failed)
+    job = dataclasses.replace(job, nodes=[*lists, node])
+    with begun(job, arguments.take_over):
+        shards = _mark(job.run, arguments.column, RetryMark.of(arguments.code))
+        failed = set(job.run.failures(arguments.column)) if arguments.code is None else set()
+        if not shards | failed:
+            print(f"nothing to put back in {arguments.column}", file=sys.stderr)
+            return EXIT_DONE
+        what = f"drops of {len(shards)} shards, {len(failed)} failed shards"
+        print(f"put back in {arguments.column}: {what}", file=sys.stderr)
+        return report(bring_up_to_date(job, shards | failed), job.run)
 
 
 def _maker(job: Job, column: str) -> Node:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 import socket
 import sys
-from collections.abc import Collection
 
 from ...engine.execution.runner import RunResult
 from ...engine.execution.worker_log import FOLDER
 from ...engine.rundir.listing import error_path
 from ...engine.rundir.rundir import RunDir
 from ...engine.steps.outcome import Outcome, cause_line
+from ..begin import add_take_over_argument, begun
 from ..errors import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED, UsageError
 from ..job import Job, add_recipe_arguments, bring_up_to_date, open_job
-from .drop_table import show_drops
+from .parts.drop_table import show_drops
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_recipe_arguments(parser)
+    add_take_over_argument(parser)
     parser.add_argument("--metrics-port", type=int, metavar="N", help="where a Ray of this run's own serves Prometheus")
 
 
@@ -27,7 +28,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Runs the recipe."""
     if arguments.metrics_port is not None:
         _check_port(arguments.metrics_port)
-    return run_job(open_job(arguments), metrics_port=arguments.metrics_port)
+    return run_job(open_job(arguments), arguments.take_over, arguments.metrics_port)
 
 
 def _check_port(port: int) -> None:
@@ -38,15 +39,14 @@ def _check_port(port: int) -> None:
         raise UsageError(f"--metrics-port {port}: {error}") from error
 
 
-def run_job(job: Job, shards: Collection[str] | None = None, metrics_port: int | None = None) -> int:
-    """Brings a job up to date and says what came of it; returns the exit code.
-
-    `shards`: map stages leave all others as they are.
-    """
-    return _report(bring_up_to_date(job, shards, metrics_port), job.run)
+def run_job(job: Job, take_over: bool, metrics_port: int | None = None) -> int:
+    """Brings a job up to date, in a run directory that is its own meanwhile; returns the exit code."""
+    with begun(job, take_over):
+        return report(bring_up_to_date(job, metrics_port=metrics_port), job.run)
 
 
-def _report(result: RunResult, run: RunDir) -> int:
+def report(result: RunResult, run: RunDir) -> int:
+    """Says what came of a run; returns the exit code."""
     failed = [outcome for outcome in result.unfinished if outcome.status == "failed"]
     for outcome in failed[:5]:
         print(

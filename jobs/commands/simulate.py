@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from ..begin import add_take_over_argument
 from ..errors import UsageError
 from ..job import job_from_text
 from .run import run_job
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mesh", metavar="FILE", help="render this GLB, OBJ or PLY instead of procedural scenes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--executor", choices=("ray", "in-process"), default="ray")
+    add_take_over_argument(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -43,4 +45,4 @@ def main(arguments: argparse.Namespace) -> int:
     if not steps:
         raise UsageError("nothing to make: give --panoramas N, --videos N, or both")
     document = {"name": "simulate", "executor": arguments.executor, "steps": steps}
-    return run_job(job_from_text(yaml.safe_dump(document), arguments.out))
+    return run_job(job_from_text(yaml.safe_dump(document), arguments.out), arguments.take_over)

@@ -12,11 +12,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from ...engine.planning.setting_meanings import settings_text
 from ...engine.planning.settings import build_settings, did_you_mean, override_setting
+from ...engine.rundir.holder import FOLDER as HOLDERS
 from ...engine.rundir.receipts import Basis
 from ...engine.rundir.rundir import RunDir
 from ...engine.steps.fingerprint import basis_of
@@ -24,19 +24,11 @@ from ...engine.storage.place import WEB, Place
 from ...engine.storage.storage import Storage
 from ...stages.packing.index import read_index
 from ...stages.training.resume import Resume
+from ...stages.training.settings import is_under_torchrun, torchrun_rank
 from ...stages.training.train import Train
-from ...stages.training.training import (
-    LINEAGE,
-    LIVE,
-    Task,
-    Training,
-    rank_zero_only,
-    resolve_assets,
-    train,
-    write_lineage,
-)
+from ...stages.training.training import LINEAGE, LIVE, Task, Training, resolve_assets, train, write_lineage
+from ..begin import add_take_over_argument, held
 from ..errors import EXIT_DONE, UsageError
-from ..holding import held
 from ..job import Job, check_place, job_from_text, launch_ranks, read_recipe
 from .run import run_job
 
@@ -57,8 +49,7 @@ and all settings as config.yaml.
 settings:
 """
 _UNFINISHED = "unfinished-"
-_HOLDER = f"{_UNFINISHED}holder.json"
-_MARKER = f"{_UNFINISHED}training.txt"
+_MARKER = f"{_UNFINISHED}training.txt"  # so that half a model in a folder is not taken for somebody else's
 _PR_SET_PDEATHSIG = 1
 _GIVEN = {"model", "data"}  # by the command line
 _SETTINGS = {field.name for field in dataclasses.fields(Train)} - _GIVEN
@@ -74,12 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="URI", help="a packed column: a folder with index.json, local or s3://…")
     parser.add_argument("--out", metavar="DIR", help="the model folder to write")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    add_take_over_argument(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Trains by recipe or by config."""
     if arguments.run_dir and not (arguments.data or arguments.out):
-        return run_job(_training_job(arguments))
+        return run_job(_training_job(arguments), arguments.take_over)
     if arguments.data and arguments.out and not (arguments.run_dir or arguments.only):
         return _train_alone(arguments)
     raise UsageError("give a recipe with --run-dir, or a config with --data and --out")
@@ -87,7 +79,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _training_job(arguments: argparse.Namespace) -> Job:
     """The recipe, with nothing but training steps to run."""
-    if torch.distributed.is_torchelastic_launched():
+    if is_under_torchrun():
         raise UsageError("a recipe does not run under torchrun: give a config, or set hardware.workers in the recipe")
     job = job_from_text(read_recipe(arguments.recipe), arguments.run_dir, arguments.overrides)
     only = [name for name in arguments.only.split(",") if name]
@@ -104,18 +96,18 @@ def _train_alone(arguments: argparse.Namespace) -> int:
     """Trains one model; what is finished is left alone."""
     data, column = _packed(arguments.data)
     training = _read_config(arguments.recipe, arguments.overrides, column)
-    if training.hardware.workers and torch.distributed.is_torchelastic_launched():
+    if training.hardware.workers and is_under_torchrun():
         raise UsageError("hardware.workers are those of Ray: leave them out under torchrun")
     basis = _check(training, data)
     out = _open_out(arguments.out)
     if _is_finished(out, basis):
         print("up to date: nothing to do", file=sys.stderr)
         return EXIT_DONE
-    if torch.distributed.is_torchelastic_launched():
+    if is_under_torchrun():
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a rank ends with its launcher
-    with held(out, _HOLDER) if rank_zero_only.rank == 0 else nullcontext():
+    with held(out, take_over=arguments.take_over) if torchrun_rank() == 0 else nullcontext():
         _train_into(out, training, data, basis)
-        rank_zero_only(_log)(f"done: {arguments.out}")
+        _log(f"done: {arguments.out}")
     return EXIT_DONE
 
 
@@ -123,7 +115,8 @@ def _train_into(out: Storage, training: Train, data: RunDir, basis: Basis) -> No
     out.clean_scratch()
     resume = Resume(out, f"{_UNFINISHED}{basis.fingerprint[:16]}.ckpt", training.checkpoint_every, LIVE)
     with out.scratch() as scratch:
-        _mark(out)
+        if torchrun_rank() == 0:
+            out.write_bytes(_MARKER, b"the same command goes on here\n")
         figures = train(
             Task(training, data, resolve_assets(data, training), resume), scratch / "model", _log, launch_ranks
         )
@@ -194,7 +187,7 @@ def _is_finished(out: Storage, wanted: Basis) -> bool:
     """Whether the model is there already; raises UsageError for a folder that holds something else."""
     there = out.list("")
     if LINEAGE not in there:
-        foreign = [name for name in there if not name.startswith((_UNFINISHED, ".tmp/"))]
+        foreign = [name for name in there if not name.startswith((_UNFINISHED, ".tmp/", f"{HOLDERS}/"))]
         if foreign and _MARKER not in there:
             raise UsageError(f"--out {out.uri}: holds {foreign[0]}, and no training of ours; choose another folder")
         return False
@@ -204,12 +197,6 @@ def _is_finished(out: Storage, wanted: Basis) -> bool:
     before = Basis(**{field.name: lineage[field.name] for field in dataclasses.fields(Basis)})
     changes = ", ".join(wanted.differences(before)) or "something changed"
     raise UsageError(f"--out {out.uri}: holds the model of another training ({changes}); choose another folder")
-
-
-@rank_zero_only
-def _mark(out: Storage) -> None:
-    """Marks a folder as ours, so that half a model in it is not taken for somebody else's."""
-    out.write_bytes(_MARKER, b"the same command goes on here\n")
 
 
 def _publish(folder: Path, out: Storage) -> None:
@@ -222,4 +209,5 @@ def _publish(folder: Path, out: Storage) -> None:
 
 
 def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    if torchrun_rank() == 0:
+        print(line, file=sys.stderr, flush=True)

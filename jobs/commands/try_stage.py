@@ -13,7 +13,7 @@ from rich.table import Table
 from ..errors import EXIT_DONE, UsageError
 from ..output import output_folder, write_file
 from ..tables import show_table
-from .loose_files import (
+from .parts.loose_files import (
     Picture,
     UnreadableError,
     check_distinct_names,

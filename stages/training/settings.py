@@ -96,9 +96,19 @@ class DataConfig:
         )
 
 
+def is_under_torchrun() -> bool:
+    """Whether torchrun has started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def torchrun_rank() -> int:
+    """The rank of this process among those that torchrun has started; 0 without it."""
+    return int(os.environ["RANK"]) if is_under_torchrun() else 0
+
+
 def torchrun_settings() -> dict[str, int]:
     """The processes a node and the nodes that torchrun has started; 1 and 1 without it."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not is_under_torchrun():
         return {"devices": 1, "num_nodes": 1}  # never more: Lightning would run the command line once a device
     local = int(os.environ["LOCAL_WORLD_SIZE"])
     return {"devices": local, "num_nodes": int(os.environ["WORLD_SIZE"]) // local}
