@@ -73,20 +73,24 @@ class ModelLineage:
         except FileNotFoundError:
             return {}
 
-    def _visit_column(self, column: str) -> None:
-        if column in self._columns:
-            return
-        receipts = self._run.receipts(column)
+    def column(self, name: str) -> Document:
+        """A column: its counts, its inputs, and the steps that made it, with what they loaded."""
+        receipts = self._run.receipts(name)
         made_by, tars = producers(receipts), [it for it in receipts.values() if it.output.path.endswith(".tar")]
-        self._columns[column] = {
+        return {
             "shards": len(tars or receipts),
             "samples": receipts.samples[1],
             "sha256": receipts.digest,
-            "inputs": sorted({name for producer in made_by for name in producer.basis.inputs}),
-            "steps": [self._step(column, producer) for producer in made_by],
+            "inputs": sorted({column for producer in made_by for column in producer.basis.inputs}),
+            "steps": [self._step(name, producer) for producer in made_by],
         }
-        for producer, step in zip(made_by, self._columns[column]["steps"], strict=True):
-            self._visit(producer.basis.inputs, step["weights"])
+
+    def _visit_column(self, column: str) -> None:
+        if column in self._columns:
+            return
+        self._columns[column] = self.column(column)
+        for step in self._columns[column]["steps"]:
+            self._visit(self._columns[column]["inputs"], step["weights"])
 
     def _step(self, column: str, producer: Producer) -> Document:
         basis = producer.basis
