@@ -20,10 +20,10 @@ Document = dict[str, Any]
 
 
 class ModelLineage:
-    """Answers for the models of one run, in plain values for JSON."""
+    """Answers for the models of one run, in plain values for JSON. `asks_recipe`: as of `Weights`."""
 
-    def __init__(self, run: RunDir) -> None:
-        self._run, self._weights, self._packed = run, Weights(run), set(packed_columns(run))
+    def __init__(self, run: RunDir, *, asks_recipe: bool = True) -> None:
+        self._run, self._weights, self._packed = run, Weights(run, asks_recipe), set(packed_columns(run))
         self._models: dict[str, Document] = {}
         self._columns: dict[str, Document] = {}
 

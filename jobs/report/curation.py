@@ -30,12 +30,12 @@ _TRUTHS = 6  # panoramas of a labelled column
 
 def write_videos(site: Site, data: RunData, samples: Samples) -> None:
     """The list of videos, in pages, and a page for each video."""
-    frames = samples.by_video()
+    frames = samples.by_video
     videos = [_video(data, video_id, frames.get(video_id, [])) for video_id in sorted({*data.videos, *frames})]
     pages = [videos[start : start + _VIDEOS_A_PAGE] for start in range(0, len(videos), _VIDEOS_A_PAGE)] or [[]]
     names = ["frames.html", *(f"frames-{number}.html" for number in range(2, len(pages) + 1))]
     for name, some in zip(names, pages, strict=True):
-        site.page(name, "frames", videos=some, names=names, name=name, strip=_STRIP, data=data, samples=samples)
+        site.page(name, "frames", videos=some, names=names, name=name, samples=samples)
     for video in videos:
         site.page(f"video/{video['id']}.html", "video", video=video, samples=samples)
 
@@ -53,13 +53,14 @@ def _video(data: RunData, video_id: str, frames: list[Frame]) -> dict[str, Any]:
         if not shots or shots[-1]["number"] != frame.info.get("shot", 0):
             shots.append({"number": frame.info.get("shot", 0), "start": 0.0 if not shots else at, "frames": []})
         shots[-1]["frames"].append({"frame": frame, "at": at})
-    for shot, after in zip(shots, [*shots[1:], {"start": 100.0}], strict=True):
+    for shot, after in zip(shots, [*shots[1:], {"start": 100.0}], strict=False):
         shot["width"] = after["start"] - shot["start"]
     return {
         "id": video_id,
         "plan": planned,
         "length": clock(planned["seconds"]) if planned.get("seconds") else "",
         "frames": frames,
+        "strip": frames[:: len(frames) // _STRIP + 1],
         "shots": shots,
         "drops": [drop for drop in drops if drop.key != video_id],
         "whole": whole[0] if whole else None,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -53,6 +53,7 @@ class Example:
 def write_drops(site: Site, data: RunData, samples: Samples) -> None:
     """The page; without drops it says so."""
     kept = [measures_of(f.info.get("quality", {}), f.info.get("horizon", {})) for f in samples.frames.values()]
+    videos = {*data.videos, *samples.by_video}
     sections = []
     for column, receipts in data.columns.items():
         found = {code: data.drops(column, code, _EXAMPLES) for code in receipts.drops}
@@ -63,10 +64,10 @@ def write_drops(site: Site, data: RunData, samples: Samples) -> None:
             for one in dropped:
                 seen = looked_at.get(one.drop.key, [])
                 for each in seen or [None]:
-                    examples.append(_example(site, samples, one.drop, each, rules.get(code, ()), kept))
+                    examples.append(_example(site, videos, one.drop, each, rules.get(code, ()), kept))
             count = receipts.drops[code]
             sections.append({"column": column, "code": code, "count": count, "examples": examples[: 2 * _EXAMPLES]})
-    site.page("drops.html", "drops", sections=sections, samples=samples)
+    site.page("drops.html", "drops", sections=sections, videos=videos, samples=samples)
 
 
 def _can_look(data: RunData, column: str) -> bool:
@@ -83,7 +84,7 @@ def _look_again(data: RunData, samples: Samples, found: dict[str, list[Dropped]]
         for one in dropped:
             video_id = one.drop.key if one.drop.key in data.videos else one.drop.key.rpartition("-")[0]
             by_video.setdefault(video_id, []).append(one.drop)
-    frames, seen = samples.by_video(), dict[str, list[Seen]]()
+    frames, seen = samples.by_video, dict[str, list[Seen]]()
     again = DroppedFrames(data.settings("frames"), data.run.storage.address(""), _BUDGET_S)
     try:
         videos = [video_id for video_id in by_video if video_id in data.videos]
@@ -103,9 +104,9 @@ def _look_again(data: RunData, samples: Samples, found: dict[str, list[Dropped]]
 
 
 def _example(
-    site: Site, samples: Samples, drop: Drop, seen: Seen | None, rules: tuple[Rule, ...], kept: list[dict[str, float]]
+    site: Site, videos: Set[str], drop: Drop, seen: Seen | None, rules: tuple[Rule, ...], kept: list[dict[str, float]]
 ) -> Example:
-    video_id = drop.key if drop.key in samples.by_video() else drop.key.rpartition("-")[0]
+    video_id = drop.key if drop.key in videos else drop.key.rpartition("-")[0]
     if seen is None:
         return Example(drop, video_id)
     picture = site.write(f"pictures/{seen.key}.jpg", picture_jpeg(seen.rgb))
@@ -126,8 +127,3 @@ def _scale(rule: Rule, value: float, kept: list[dict[str, float]]) -> Scale:
         return round(100 * (number - lowest) / (highest - lowest), 2)
 
     return Scale(rule, value, place(value), place(rule.threshold), bars)
-
-
-def drop_codes(data: RunData) -> dict[str, dict[str, Any]]:
-    """Drops by column and code."""
-    return {column: receipts.drops for column, receipts in data.columns.items() if receipts.drops}

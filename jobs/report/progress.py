@@ -13,7 +13,9 @@ T = TypeVar("T")
 
 
 def tracked(words: str, items: Sequence[T]) -> Iterator[T]:
-    """The items, with progress on stderr."""
+    """The items, with progress on stderr, if there are any."""
+    if not items:
+        return
     columns = TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=people_console(stderr=True)) as progress:
         yield from progress.track(items, total=len(items), description=words)

@@ -173,7 +173,7 @@ def _evaluated(data: RunData, path: str, there: bool) -> dict[str, Any]:
 
 def write_lineage(site: Site, data: RunData) -> None:
     """Every column and every model, with links to what each was made from."""
-    lineage = ModelLineage(data.run)
+    lineage = ModelLineage(data.run, asks_recipe=False)
     models = list(data.column("models"))
     documents = {name: lineage.of(name) for name in models}
     columns = {name: lineage.column(name) for name in data.columns if name not in ("models", "reports")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -54,6 +55,7 @@ class Samples:
         """The columns whose names begin so, with their rows by key."""
         return ((name, rows) for name, rows in self.rows.items() if name.startswith(prefix))
 
+    @cached_property
     def by_video(self) -> dict[str, list[Frame]]:
         """Frames in the order of their times."""
         found: dict[str, list[Frame]] = {}

@@ -25,9 +25,14 @@ class Scenes:
     keys: list[str] = field(default_factory=list)
     _bytes: int = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room left."""
+        return self._bytes >= MOST_BYTES
+
     def add(self, key: str, jpg: bytes, maps: dict[str, bytes], facts: Sequence[Fact]) -> bool:
         """Writes a scene of a JPEG and of depth PNGs by name; False if there is no room left."""
-        if self._bytes >= MOST_BYTES:
+        if self.is_full:
             return False
         lines = [[fact.name, fact.text, fact.href] for fact in facts]
         document = scene_document(key, simplejpeg.decode_jpeg(jpg, "RGB"), maps, facts=lines)
@@ -47,9 +52,10 @@ class Scenes:
             maps = {name: data.fields(name, "depth.png", some) for name in labels}
             for key in some:
                 of_key = {name: found[key] for name, found in maps.items() if key in found}
-                if not self.add(key, pictures[key], of_key, samples.facts(key)):
-                    return
-                samples.scenes.add(key)
+                if self.add(key, pictures[key], of_key, samples.facts(key)):
+                    samples.scenes.add(key)
+            if self.is_full:
+                return
 
 
 def others(samples: Samples) -> list[str]:
@@ -57,4 +63,4 @@ def others(samples: Samples) -> list[str]:
     keys = list(samples.frames)
     digits = max(len(keys) - 1, 1).bit_length()
     far_apart = sorted(range(len(keys)), key=lambda number: f"{number:0{digits}b}"[::-1])
-    return [*(frames[len(frames) // 2].key for frames in samples.by_video().values()), *(keys[n] for n in far_apart)]
+    return [*(frames[len(frames) // 2].key for frames in samples.by_video.values()), *(keys[n] for n in far_apart)]

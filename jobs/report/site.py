@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +16,6 @@ import psutil
 
 from ...engine.storage.faults import StorageError, cause
 from ..errors import UsageError
-from .pictures import Thumb
 
 GENERATOR = '<meta name="generator" content="dap report">'
 PAGES = ("index", "drops", "frames", "tags", "labels", "selection", "training", "evaluation", "lineage")
@@ -30,13 +31,6 @@ class Site:
     def __init__(self, out: str, title: str) -> None:
         self.out, self.title = Path(out).absolute(), title
         self._new = self.out.parent / f".{self.out.name}-{os.getpid()}.unfinished"
-        self._templates = jinja2.Environment(
-            loader=jinja2.PackageLoader("dap_engine.jobs.report"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
 
     def __enter__(self) -> Site:
         _check_replaceable(self.out)
@@ -82,8 +76,10 @@ class Site:
     def page(self, path: str, template: str, **values: Any) -> None:
         """Renders a template of `templates/` to a page; `root` leads from it to the top."""
         root = "../" * path.count("/")
-        text = self._templates.get_template(f"{template}.html").render(
-            site=self, root=root, active=template, pages=PAGES, **values
+        text = (
+            _templates()
+            .get_template(f"{template}.html")
+            .render(site=self, root=root, active=template, pages=PAGES, **values)
         )
         self.write(path, text.encode())
 
@@ -93,9 +89,23 @@ def static_file(name: str) -> bytes:
     return resources.files("dap_engine.jobs.report").joinpath("static", name).read_bytes()
 
 
-def thumb_style(thumb: Thumb) -> str:
-    """How a sheet of thumbnails is moved to show one."""
-    return f"object-position:{-thumb.x}px {-thumb.y}px"
+def viewer_page(title: str, scenes: Sequence[Mapping[str, Any]]) -> bytes:
+    """One HTML file that shows scenes (`pictures.scene_document`) in the 360° viewer, and needs no other."""
+    css, js = (static_file(name).decode() for name in ("report.css", "viewer.js"))
+    return _templates().get_template("pictures.html").render(title=title, scenes=scenes, css=css, js=js).encode()
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("dap_engine.jobs.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.policies["json.dumps_kwargs"] = {"sort_keys": False}  # maps and settings stay in their order
+    return found
 
 
 def _check_replaceable(out: Path) -> None:

@@ -40,10 +40,11 @@ void main() {
   vec2 uv = (vec2(pixel) + .5) / vec2(size);
   uint d = texelFetch(units, pixel, 0).r;
   float lon = PI - 2. * PI * uv.x, lat = PI / 2. - PI * uv.y, m = float(d) / 512.;
-  vec3 seen = transpose(camera) * (vec3(cos(lat) * cos(lon), cos(lat) * sin(lon), sin(lat)) * m - eye);
-  bool there = d != 0u && (d != 65535u || mask) && seen.x > .02;
+  vec3 ray = vec3(cos(lat) * cos(lon), cos(lat) * sin(lon), sin(lat)), seen = transpose(camera) * (ray * m - eye);
+  bool open_ = dot(ray, eye) <= .4 * length(eye);  // from outside, what is turned to the eye is cut away
+  bool there = d != 0u && (d != 65535u || mask) && seen.x > .02 && open_;
   gl_Position = there ? vec4(-seen.y / scale.x, seen.z / scale.y, seen.x - .04, seen.x) : vec4(2, 2, 2, 1);
-  gl_PointSize = clamp(1.3 * PI / float(size.y) * m / seen.x / scale.y * rows / 2., 1., 24.);
+  gl_PointSize = clamp(1.6 * PI / float(size.y) * m / seen.x / scale.y * rows / 2., 1., 64.);
   shown = shade(uv, d); id = gl_VertexID + 1;
 }`, `
 in vec3 shown; flat in int id; out vec4 colour;
@@ -83,6 +84,7 @@ function dapViewer(element, scene) {
     made.append(...inside);
     return made;
   };
+  if (element.release) element.release();
   const names = Object.keys(scene.maps || {});
   const start = {yaw: 0, pitch: 0, fov: 90, away: 2.5, mode: "look", blend: 0, mask: false, map: names[0] || ""};
   const state = {...start};
@@ -105,6 +107,7 @@ function dapViewer(element, scene) {
 
   const gl = canvas.getContext("webgl2", {preserveDrawingBuffer: true, antialias: false});
   if (!gl) { element.replaceChildren(make("p", {textContent: "This browser has no WebGL 2."})); return null; }
+  element.release = () => gl.getExtension("WEBGL_lose_context").loseContext();  // a browser has some sixteen
   const look = dapProgram(gl, DAP_LOOK), points = dapProgram(gl, DAP_POINTS);
   const maps = {}, textures = {};
   let cursor = null;
@@ -145,6 +148,7 @@ function dapViewer(element, scene) {
     return [half * canvas.width / canvas.height, half];
   }
   function draw(event, ids = false) {
+    if (!canvas.isConnected || gl.isContextLost()) return;
     const ratio = window.devicePixelRatio || 1, turn = camera();
     canvas.width = Math.max(1, Math.round(canvas.clientWidth * ratio));
     canvas.height = Math.max(1, Math.round(canvas.clientHeight * ratio));
