@@ -61,19 +61,28 @@ def depth_jpeg(png: bytes) -> bytes:
     return jpeg(colours, 88)
 
 
-def scene_document(title: str, rgb: np.ndarray, maps: Mapping[str, bytes], **more: Any) -> dict[str, Any]:
+def scene_document(
+    title: str,
+    rgb: np.ndarray,
+    maps: Mapping[str, bytes],
+    facts: Sequence[Sequence[str]] = (),
+    *,
+    picture_height: int = SCENE_HEIGHT,
+    map_height: int = MAP_HEIGHT,
+) -> dict[str, Any]:
     """What the viewer shows: a picture, uint8 RGB (H, W, 3), and depth PNGs by name, as data URIs.
 
-    Pictures are made smaller, to SCENE_HEIGHT rows; of maps every n-th value is kept, so that each is one of the file.
+    Pictures are made smaller, to `picture_height` rows; of maps every n-th value is kept, so that each is one of the
+    file. `facts` are rows of a table below: a name, a text, and in a report a link.
     """
-    height = min(SCENE_HEIGHT, len(rgb))
+    height = min(picture_height, len(rgb))
     picture = jpeg(resize_rgb(rgb, height, 2 * height), 85)
-    small = {name: encode_units(_fewer_rows(decode_units(png), MAP_HEIGHT)) for name, png in maps.items()}
+    small = {name: encode_units(_fewer_rows(decode_units(png), map_height)) for name, png in maps.items()}
     return {
         "title": title,
         "picture": _data_uri("image/jpeg", picture),
         "maps": {name: _data_uri("image/png", png) for name, png in small.items()},
-        **more,
+        "facts": [list(fact) for fact in facts],
     }
 
 

@@ -34,8 +34,7 @@ class Scenes:
         """Writes a scene of a JPEG and of depth PNGs by name; False if there is no room left."""
         if self.is_full:
             return False
-        lines = [[fact.name, fact.text, fact.href] for fact in facts]
-        document = scene_document(key, simplejpeg.decode_jpeg(jpg, "RGB"), maps, facts=lines)
+        document = scene_document(key, simplejpeg.decode_jpeg(jpg, "RGB"), maps, facts)
         script = script_of("dapScene", document).encode()
         self.site.write(f"scenes/{key}.js", script)
         self._bytes += len(script)

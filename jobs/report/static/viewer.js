@@ -59,8 +59,7 @@ function dapProgram(gl, sources) {
     if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS)) throw new Error(gl.getShaderInfoLog(shader));
     gl.attachShader(program, shader);
   }
-  gl.linkProgram(program);
-  return program;
+  return gl.linkProgram(program), program;
 }
 
 async function dapUnits(uri) {  // 16-bit gray PNG, one IDAT, filter "up" in every row: units of 1/512 m
@@ -81,8 +80,7 @@ async function dapUnits(uri) {  // 16-bit gray PNG, one IDAT, filter "up" in eve
 function dapViewer(element, scene) {
   const make = (tag, values, ...inside) => {
     const made = Object.assign(document.createElement(tag), values);
-    made.append(...inside);
-    return made;
+    return made.append(...inside), made;
   };
   if (element.release) element.release();
   const names = Object.keys(scene.maps || {});
@@ -91,9 +89,8 @@ function dapViewer(element, scene) {
   const canvas = make("canvas", {tabIndex: 0, role: "application"}), readout = make("output", {className: "distance"});
   canvas.setAttribute("aria-label", `${scene.title}: 360° view. Arrow keys look around, plus and minus zoom, `
     + "B blends, M shows the range mask, V changes the view, Home goes back.");
-  const option = ([value, text]) => make("option", {value, textContent: text});
-  const mode = make("select", {}, ...Object.entries(DAP_MODES).map(option));
-  const map = make("select", {}, ...names.map(name => option([name, name])));
+  const select = pairs => make("select", {}, ...pairs.map(([value, textContent]) => make("option", {value, textContent})));
+  const mode = select(Object.entries(DAP_MODES)), map = select(names.map(name => [name, name]));
   const blend = make("input", {type: "range", min: 0, max: 1, step: 0.05, value: 0});
   const mask = make("input", {type: "checkbox"}), reset = make("button", {type: "button", textContent: "reset"});
   const direction = make("output", {className: "direction"});
@@ -102,8 +99,7 @@ function dapViewer(element, scene) {
   if (names.length > 1) bar.append(make("label", {}, "map ", map));
   if (!names.length) bar.replaceChildren(make("span", {textContent: "the picture alone: no distances were taken along"}));
   bar.append(reset, direction);
-  const frame = make("div", {className: "viewer-frame"}, canvas, make("i", {className: "cross"}), readout);
-  element.replaceChildren(frame, bar);
+  element.replaceChildren(make("div", {className: "viewer-frame"}, canvas, make("i", {className: "cross"}), readout), bar);
 
   const gl = canvas.getContext("webgl2", {preserveDrawingBuffer: true, antialias: false});
   if (!gl) { element.replaceChildren(make("p", {textContent: "This browser has no WebGL 2."})); return null; }
@@ -159,7 +155,6 @@ function dapViewer(element, scene) {
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     const program = state.mode === "look" ? look : points, at = name => gl.getUniformLocation(program, name);
     gl.useProgram(program);
-    gl.activeTexture(gl.TEXTURE1);
     gl.bindTexture(gl.TEXTURE_2D, textures[state.map]);
     for (const [name, value] of [["picture", 0], ["units", 1], ["mask", state.mask], ["map", names.length > 0], ["flat_", ids]])
       gl.uniform1i(at(name), value);
@@ -206,7 +201,6 @@ function dapViewer(element, scene) {
     state.pitch = Math.max(-90, Math.min(90, state.pitch));
     state.fov = Math.max(20, Math.min(130, state.fov));
     state.away = Math.max(0.2, Math.min(20, state.away));
-    state.blend = Math.max(0, Math.min(1, state.blend));
     if (!names.length) state.mode = "look";
     [mode.value, map.value, blend.value, mask.checked] = [state.mode, state.map, state.blend, state.mask];
     draw();
@@ -216,17 +210,15 @@ function dapViewer(element, scene) {
   const next = (list, now) => list[(list.indexOf(now) + 1) % list.length];
   const home = () => set({...start, mode: state.mode, map: state.map, blend: state.blend, mask: state.mask});
 
-  mode.onchange = () => set({mode: mode.value});
-  map.onchange = () => set({map: map.value});
-  blend.oninput = () => set({blend: Number(blend.value)});
-  mask.onchange = () => set({mask: mask.checked});
+  mode.onchange = map.onchange = mask.onchange = blend.oninput =
+    () => set({mode: mode.value, map: map.value, mask: mask.checked, blend: Number(blend.value)});
   reset.onclick = home;
   canvas.onkeydown = event => {
     const by = event.shiftKey ? 1 : 10, keys = {
       ArrowLeft: () => set({yaw: state.yaw - by}), ArrowRight: () => set({yaw: state.yaw + by}),
       ArrowUp: () => set({pitch: state.pitch + by}), ArrowDown: () => set({pitch: state.pitch - by}),
       "+": () => zoom(1 / 1.2), "=": () => zoom(1 / 1.2), "-": () => zoom(1.2), Home: home,
-      b: () => set({blend: state.blend >= 1 ? 0 : state.blend + 0.25}), m: () => set({mask: !state.mask}),
+      b: () => set({blend: state.blend >= 1 ? 0 : Math.min(1, state.blend + 0.25)}), m: () => set({mask: !state.mask}),
       v: () => set({mode: next(Object.keys(DAP_MODES), state.mode)}), d: () => set({map: next(names, state.map) || ""}),
     }, does = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!does || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -239,8 +231,8 @@ function dapViewer(element, scene) {
     return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
   };
   canvas.onpointerdown = event => {
-    canvas.setPointerCapture(event.pointerId);
     fingers.set(event.pointerId, cursor = place(event));
+    canvas.setPointerCapture(event.pointerId);
     tell();
   };
   canvas.onpointerup = canvas.onpointercancel = event => fingers.delete(event.pointerId);
@@ -249,10 +241,9 @@ function dapViewer(element, scene) {
     const [x, y] = cursor = place(event), before = fingers.get(event.pointerId);
     if (!before) { tell(); return; }
     const spread = () => { const [one, two] = [...fingers.values()]; return Math.hypot(one[0] - two[0], one[1] - two[1]); };
-    const wide = fingers.size === 2 ? spread() : 0;
+    const wide = fingers.size === 2 ? spread() : 0, turn = state.mode === "outside" ? 120 : state.fov;
     fingers.set(event.pointerId, [x, y]);
     if (fingers.size === 2) { zoom(wide / Math.max(1e-3, spread())); return; }
-    const turn = state.mode === "outside" ? 120 : state.fov;
     set({yaw: state.yaw - (x - before[0]) * turn * canvas.width / canvas.height, pitch: state.pitch + (y - before[1]) * turn});
   };
   canvas.addEventListener("wheel", event => {
