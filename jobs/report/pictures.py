@@ -19,7 +19,7 @@ from ...models.drawing.depth import colour_depth
 
 THUMB_HEIGHT, THUMB_WIDTH = 72, 144
 PICTURE_HEIGHT = 128
-SCENE_HEIGHT, MAP_HEIGHT = 512, 256
+SCENE_HEIGHT, MAP_HEIGHT = 384, 192
 _ACROSS = 8
 
 
@@ -47,7 +47,7 @@ def sheet(path: str, rgbs: Sequence[np.ndarray]) -> tuple[bytes, list[Thumb]]:
         y, x = number // _ACROSS * THUMB_HEIGHT, number % _ACROSS * THUMB_WIDTH
         whole[y : y + THUMB_HEIGHT, x : x + THUMB_WIDTH] = rgb
         thumbs.append(Thumb(path, x, y))
-    return jpeg(whole, 65), thumbs
+    return jpeg(whole, 60), thumbs
 
 
 def jpeg(rgb: np.ndarray, quality: int = 82) -> bytes:
@@ -76,7 +76,7 @@ def scene_document(
     file. `facts` are rows of a table below: a name, a text, and in a report a link.
     """
     height = min(picture_height, len(rgb))
-    picture = jpeg(resize_rgb(rgb, height, 2 * height), 85)
+    picture = jpeg(resize_rgb(rgb, height, 2 * height))
     small = {name: encode_units(_fewer_rows(decode_units(png), map_height)) for name, png in maps.items()}
     return {
         "title": title,

@@ -78,9 +78,8 @@ class Samples:
             if row := rows.get(key):
                 found.append(Fact(column, f"{row['score']:.4f}", f"labels.html#{column}"))
         for column, rows in self.of_column("selection-"):
-            row = rows.get(key)
-            text = f"rank {row['rank']} of {row['scene']}" if row else "not selected"
-            found.append(Fact(column, text, f"selection.html#{column}"))
+            if row := rows.get(key):
+                found.append(Fact(column, f"rank {row['rank']} of {row['scene']}", f"selection.html#{column}"))
         for column, shard in self.packed.get(key, []):
             found.append(Fact("packed", f"{column}/{shard}", f"lineage.html#{column}"))
         return found

@@ -13,7 +13,7 @@ from .run_data import RunData
 from .samples import Fact, Samples
 from .site import Site
 
-MOST_BYTES = 10_000_000  # of all scenes of a report
+MOST_BYTES = 12_000_000  # of all scenes of a report
 _AT_ONCE = 32
 
 

@@ -122,10 +122,10 @@ function dapViewer(element, scene) {
     image.src = scene.picture;
     await image.decode();
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 2);
-    gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
     texture(0, gl.REPEAT, gl.LINEAR, () => gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, gl.RGB, gl.UNSIGNED_BYTE, image));
     for (const name of names) maps[name] = await dapUnits(scene.maps[name]);
-    for (const [name, {width, height, units}] of Object.entries(names.length ? maps : {"": {width: 1, height: 1, units: new Uint16Array(1)}}))
+    const shown = names.length ? maps : {"": {width: 1, height: 1, units: new Uint16Array(1)}};
+    for (const [name, {width, height, units}] of Object.entries(shown))
       textures[name] = texture(1, gl.CLAMP_TO_EDGE, gl.NEAREST, () => gl.texImage2D(
         gl.TEXTURE_2D, 0, gl.R16UI, width, height, 0, gl.RED_INTEGER, gl.UNSIGNED_SHORT, units));
     new ResizeObserver(draw).observe(canvas);
@@ -148,8 +148,8 @@ function dapViewer(element, scene) {
     const ratio = window.devicePixelRatio || 1, turn = camera();
     canvas.width = Math.max(1, Math.round(canvas.clientWidth * ratio));
     canvas.height = Math.max(1, Math.round(canvas.clientHeight * ratio));
-    gl.viewport(0, 0, canvas.width, canvas.height);
     const back = getComputedStyle(canvas).backgroundColor.match(/[\d.]+/g).slice(0, 3).map(value => value / 255);
+    gl.viewport(0, 0, canvas.width, canvas.height);
     gl.clearColor(...(ids ? [0, 0, 0] : back), 1);
     gl.enable(gl.DEPTH_TEST);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
@@ -191,8 +191,7 @@ function dapViewer(element, scene) {
     const [x, y] = cursor || [0.5, 0.5], metres = names.length ? distanceAt(x, y) : null;
     const words = metres === null ? "no distance" : metres === Infinity ? "beyond the range" : `${metres.toFixed(2)} m`;
     readout.textContent = names.length ? words : "";
-    readout.style.left = `${100 * Math.min(0.85, x)}%`;
-    readout.style.top = `${100 * Math.min(0.9, y)}%`;
+    [readout.style.left, readout.style.top] = [`${100 * Math.min(0.85, x)}%`, `${100 * Math.min(0.9, y)}%`];
     direction.textContent = `yaw ${Math.round(state.yaw)}°, pitch ${Math.round(state.pitch)}°`;
   }
   function set(values) {
@@ -247,9 +246,7 @@ function dapViewer(element, scene) {
     set({yaw: state.yaw - (x - before[0]) * turn * canvas.width / canvas.height, pitch: state.pitch + (y - before[1]) * turn});
   };
   canvas.addEventListener("wheel", event => {
-    if (document.activeElement !== canvas) return;  // else the page scrolls
-    event.preventDefault();
-    zoom(Math.exp(event.deltaY / 800));
+    if (document.activeElement === canvas) { event.preventDefault(); zoom(Math.exp(event.deltaY / 800)); }
   }, {passive: false});
   load();
   return {state, set, distanceAt};
