@@ -25,9 +25,9 @@ from ...models.labelers.patches import Patches
 from ...models.metrics.alignment import ALIGNMENTS
 from ...models.metrics.equivariance import yaw_error
 from ..errors import EXIT_DONE, UsageError
-from ..loose_files import check_device
 from ..output import output_folder, write_file
 from ..tables import show_table
+from .parts.loose_files import check_device
 
 _TURNED = 8  # panoramas that the error under yaw is measured on: each is predicted four times more
 

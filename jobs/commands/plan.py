@@ -21,7 +21,7 @@ from ...engine.probing.forecast import Forecast, forecast
 from ...engine.probing.probe import Probe, Probed
 from ..errors import EXIT_DONE
 from ..job import Job, add_recipe_arguments, make_executor, open_job
-from .plan_report import forecast_document, plan_document, print_forecast, print_plan
+from .parts.plan_report import forecast_document, plan_document, print_forecast, print_plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,10 @@ from ...models.inference.embedded import EMBEDDED, resolve_model
 from ...models.inference.precision import Precision
 from ...models.inference.predictor import DepthPredictor
 from ..errors import EXIT_DONE, EXIT_FAILED, UsageError
-from ..loose_files import (
+from ..output import output_folder, write_file
+from ..report.pictures import scene_document
+from ..report.site import viewer_page
+from .parts.loose_files import (
     Picture,
     UnreadableError,
     check_device,
@@ -28,9 +31,6 @@ from ..loose_files import (
     check_sampling,
     read_pictures,
 )
-from ..output import output_folder, write_file
-from ..report.pictures import scene_document
-from ..report.site import viewer_page
 
 _VIEWER_HEIGHT = 1024  # rows, of the picture and of the map
 

@@ -14,7 +14,7 @@ from ...engine.rundir.rundir import RunDir
 from ...engine.steps.outcome import Outcome, cause_line
 from ..errors import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED, UsageError
 from ..job import Job, add_recipe_arguments, bring_up_to_date, open_job
-from .drop_table import show_drops
+from .parts.drop_table import show_drops
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

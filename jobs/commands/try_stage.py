@@ -13,7 +13,11 @@ import numpy as np
 from rich.table import Table
 
 from ..errors import EXIT_DONE, UsageError
-from ..loose_files import (
+from ..output import output_folder, write_file
+from ..report.pictures import scene_document
+from ..report.site import viewer_page
+from ..tables import show_table
+from .parts.loose_files import (
     Picture,
     UnreadableError,
     check_distinct_names,
@@ -22,10 +26,6 @@ from ..loose_files import (
     frame_name,
     read_pictures,
 )
-from ..output import output_folder, write_file
-from ..report.pictures import scene_document
-from ..report.site import viewer_page
-from ..tables import show_table
 
 Entry = dict[str, Any]
 Maps = dict[str, bytes]  # depth PNGs by name

@@ -120,9 +120,10 @@ def _lineage(data: RunData, model: str) -> dict[str, Any]:
 
 def _curves(data: RunData, model: str) -> list[charts.Chart]:
     """A chart for figures of each kind (`loss/silog` and `loss/total` share one), over steps."""
+    written = data.run.storage.read_bytes(f"models/{model}/{_CURVES_FILE}")
     try:
-        table = pa_csv.read_csv(io.BytesIO(data.run.storage.read_bytes(f"models/{model}/{_CURVES_FILE}")))
-    except pa.ArrowInvalid:  # being written, or no figure yet
+        table = pa_csv.read_csv(io.BytesIO(written[: written.rfind(b"\n") + 1]))  # a line may be being written
+    except pa.ArrowInvalid:  # no figure yet
         return []
     steps, kinds = table["step"].to_pylist(), dict[str, dict[str, tuple[list[float], list[float]]]]()
     for name in table.column_names:

@@ -149,7 +149,7 @@ def test_curves_of_a_training_are_drawn_also_of_one_that_goes_on(run_dir, tmp_pa
     run = shutil.copytree(run_dir, tmp_path / "run")
     folder = run / "models/student/training"
     (folder / "images").mkdir(parents=True)
-    (folder / "metrics.csv").write_text("step,loss/silog,loss/total,lr\n10,0.5,0.9,\n20,0.4,0.7,0.001\n")
+    (folder / "metrics.csv").write_text("step,loss/silog,loss/total,lr\n10,0.5,0.9,\n20,0.4,0.7,0.001\n30,0.")
     (folder / "images/step-20.jpg").write_bytes((next((run_dir.parent).rglob("pictures/*.jpg"))).read_bytes())
     build_report(RunDir(str(run)), str(tmp_path / "site"))
     text = text_of(tmp_path / "site", "training.html").partition('id="student"')[2].partition("</section>")[0]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dap_engine.jobs.commands.parts.loose_files import Picture, check_files, read_pictures
 from dap_engine.jobs.errors import UsageError
-from dap_engine.jobs.loose_files import Picture, check_files, read_pictures
 from tests.footage import panorama, write_video
 
 

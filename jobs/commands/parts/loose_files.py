@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..models.data.pictures import is_picture, read_picture
-from ..models.inference.device import choose_device
-from ..models.support.files import FileError
-from ..models.video.decoder import Decoder
-from .errors import UsageError
+from ....models.data.pictures import is_picture, read_picture
+from ....models.inference.device import choose_device
+from ....models.support.files import FileError
+from ....models.video.decoder import Decoder
+from ...errors import UsageError
 
 MIN_SIDE, MAX_HEIGHT = 16, 8192
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from rich.table import Table
 
-from ...engine.execution.placement import Machine
-from ...engine.planning.plan import NodePlan
-from ...engine.probing.forecast import Forecast, StageForecast
-from ...engine.probing.measure import Measured
-from ...engine.probing.probe import Probed
-from ...engine.quantities import duration, hours, size
-from ..tables import show_table
+from ....engine.execution.placement import Machine
+from ....engine.planning.plan import NodePlan
+from ....engine.probing.forecast import Forecast, StageForecast
+from ....engine.probing.measure import Measured
+from ....engine.probing.probe import Probed
+from ....engine.quantities import duration, hours, size
+from ...tables import show_table
 
 
 def plan_document(recipe: str, uri: str, plans: Sequence[NodePlan]) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from collections import Counter
 
 from rich.table import Table
 
-from ...engine.records.sample import Drop
-from ...engine.rundir.drops import read_drops
-from ...engine.rundir.rundir import RunDir
-from ..tables import show_table
+from ....engine.records.sample import Drop
+from ....engine.rundir.drops import read_drops
+from ....engine.rundir.rundir import RunDir
+from ...tables import show_table
 
 _EXAMPLES = 3
 
