@@ -26,6 +26,7 @@ _COMMANDS = {
     "verify": "check every receipt against every output",
     "retry": "put dropped or failed work of a column back, and do it",
     "lineage": "from a training sample back to its video, from a model back to its data",
+    "report": "a run as a static site, with pictures and a 360° viewer",
     "try": "one stage on loose images or videos, without a run directory",
     "simulate": "render labelled panoramas and 360° videos",
     "train": "train a depth model on packed shards",

@@ -20,6 +20,8 @@ from ...models.inference.precision import Precision
 from ...models.inference.predictor import DepthPredictor
 from ..errors import EXIT_DONE, EXIT_FAILED, UsageError
 from ..output import output_folder, write_file
+from ..report.pictures import scene_document
+from ..report.site import viewer_page
 from .parts.loose_files import (
     Picture,
     UnreadableError,
@@ -29,6 +31,8 @@ from .parts.loose_files import (
     check_sampling,
     read_pictures,
 )
+
+_VIEWER_HEIGHT = 1024  # rows, of the picture and of the map
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of what the model sees, a multiple of its patch (default: its own; what is written has the input's size)",
     )
     parser.add_argument("--ply", action="store_true", help="write a point cloud, too")
+    parser.add_argument("--viewer", action="store_true", help="write NAME.html, too: one file, to look around in")
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="of a video: time between frames")
     parser.add_argument("--height", type=int, default=512, help="of a video: height of the frames")
     parser.add_argument(
@@ -53,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Writes NAME.depth.png, NAME.colour.png and maybe NAME.ply for every panorama."""
+    """Writes NAME.depth.png, NAME.colour.png and maybe NAME.ply and NAME.html for every panorama."""
     check_files(arguments.files)
     check_distinct_names(arguments.files)
     check_sampling(arguments.every, arguments.height)
@@ -77,7 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
             for picture in read_pictures(file, arguments.every, arguments.height):
                 _warn_if_no_panorama(picture)
                 depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
-                _write(out, picture, depth_m, arguments.ply)
+                _write(out, picture, depth_m, ply=arguments.ply, viewer=arguments.viewer)
         except UnreadableError as error:  # the others are done
             unread.append(str(error))
     if len(unread) == len(arguments.files):
@@ -87,13 +92,18 @@ def main(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED if unread else EXIT_DONE
 
 
-def _write(out: Path, picture: Picture, depth_m: np.ndarray, ply: bool) -> None:
-    write_file(out / f"{picture.name}.depth.png", encode_depth_png(depth_m))
+def _write(out: Path, picture: Picture, depth_m: np.ndarray, *, ply: bool, viewer: bool) -> None:
+    png = encode_depth_png(depth_m)
+    write_file(out / f"{picture.name}.depth.png", png)
     write_file(out / f"{picture.name}.colour.png", encode_png(colour_depth(depth_m)))
     if ply:
         cloud = point_cloud(picture.rgb, depth_m).export(file_type="ply")
         assert isinstance(cloud, bytes)
         write_file(out / f"{picture.name}.ply", cloud)
+    if viewer:
+        height = _VIEWER_HEIGHT
+        scene = scene_document(picture.name, picture.rgb, {"depth": png}, picture_height=height, map_height=height)
+        write_file(out / f"{picture.name}.html", viewer_page(picture.name, [scene]))
     known_m = depth_m[np.isfinite(depth_m)]
     median = f"median {np.median(known_m):.2f} m" if known_m.size else "all beyond the range"
     print(f"{picture.name}: {median} -> {out / picture.name}.colour.png", file=sys.stderr)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from ..errors import EXIT_DONE, UsageError
 from ..output import output_folder, write_file
+from ..report.pictures import scene_document
+from ..report.site import viewer_page
 from ..tables import show_table
 from .parts.loose_files import (
     Picture,
@@ -24,6 +28,16 @@ from .parts.loose_files import (
 )
 
 Entry = dict[str, Any]
+Maps = dict[str, bytes]  # depth PNGs by name
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was said of a picture, uint8 RGB (H, W, 3), and its depth, if there is one; a file that cannot be read."""
+
+    entry: Entry
+    rgb: np.ndarray | None = None
+    maps: Maps = field(default_factory=dict)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-tilt", type=float, default=15.0, metavar="DEG", help="horizon: how far it may lean")
     parser.add_argument("--verbose", action="store_true", help="horizon: every measurement, not the verdict alone")
+    parser.add_argument("--html", metavar="FILE", help="write a page, too: one file, to look around in what was tried")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -53,9 +68,17 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError("--max-tilt must be positive")
     if arguments.what != "horizon":  # which has an entry for a file that is not there, too
         check_files(arguments.files)
-    entries = list(_KINDS[arguments.what](arguments))
+    if arguments.html and not Path(arguments.html).absolute().parent.is_dir():
+        raise UsageError(f"--html {arguments.html}: there is no such folder")
+    entries, scenes = [], []
+    for tried in _KINDS[arguments.what](arguments):
+        entries.append(tried.entry)
+        if arguments.html and tried.rgb is not None:
+            scenes.append(_scene(tried, tried.rgb))
     if all("error" in entry for entry in entries):
         raise UsageError(entries[0]["error"])
+    if scenes:
+        write_file(Path(arguments.html), viewer_page(f"dap try {arguments.what}", scenes))
     if arguments.json:
         print(json.dumps(entries))
     elif arguments.what == "horizon" and not arguments.verbose:
@@ -65,7 +88,13 @@ def main(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _horizon(arguments: argparse.Namespace) -> Iterator[Entry]:
+def _scene(tried: Tried, rgb: np.ndarray) -> dict[str, Any]:
+    entry = tried.entry
+    facts = [(name, _text(value)) for name, value in entry.items() if name != "file" and value is not None]
+    return scene_document(frame_name(entry["file"], entry.get("timestamp_s")), rgb, tried.maps, facts)
+
+
+def _horizon(arguments: argparse.Namespace) -> Iterator[Tried]:
     from ...models.horizon.check import PanoramaCheck, check_file
 
     check = PanoramaCheck(arguments.max_tilt)
@@ -75,7 +104,7 @@ def _horizon(arguments: argparse.Namespace) -> Iterator[Entry]:
     for file in arguments.files:
         for checked in check_file(file, arguments.every, arguments.height, check):
             picture = _write_verdict(out, checked) if out and checked.verdict else {}
-            yield checked.entry | picture
+            yield Tried(checked.entry | picture, checked.rgb)
 
 
 def _write_verdict(out: Path, checked: Any) -> Entry:
@@ -88,19 +117,19 @@ def _write_verdict(out: Path, checked: Any) -> Entry:
     return {"picture": str(path)}
 
 
-def _tag(arguments: argparse.Namespace) -> Iterator[Entry]:
+def _tag(arguments: argparse.Namespace) -> Iterator[Tried]:
     from ...models.tagging.tagger import make_tagger
 
     tagger = _load(make_tagger, arguments.model)
 
-    def describe(picture: Picture) -> Entry:
+    def describe(picture: Picture) -> tuple[Entry, Maps]:
         (tag,) = tagger.tag([picture.rgb])
-        return {"scene": tag.scene, "p_indoor": tag.p_indoor, "model": tagger.name}
+        return {"scene": tag.scene, "p_indoor": tag.p_indoor, "model": tagger.name}, {}
 
     return _describe_all(arguments, describe)
 
 
-def _depth(arguments: argparse.Namespace) -> Iterator[Entry]:
+def _depth(arguments: argparse.Namespace) -> Iterator[Tried]:
     from ...models.data.depth_png import encode_depth_png, summarise_depth
     from ...models.inference.embedded import resolve_model
     from ...models.inference.predictor import DepthPredictor
@@ -109,16 +138,18 @@ def _depth(arguments: argparse.Namespace) -> Iterator[Entry]:
     out = output_folder(arguments.out or "dap-try")
     predictor = _load(DepthPredictor, resolve_model(arguments.model))
 
-    def describe(picture: Picture) -> Entry:
+    def describe(picture: Picture) -> tuple[Entry, Maps]:
         depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
         path = out / f"{picture.name}.depth.png"
-        write_file(path, encode_depth_png(depth_m))
-        return {"depth_png": str(path), **summarise_depth(depth_m)}
+        png = encode_depth_png(depth_m)
+        write_file(path, png)
+        return {"depth_png": str(path), **summarise_depth(depth_m)}, {"depth": png}
 
     return _describe_all(arguments, describe)
 
 
-def _quality(arguments: argparse.Namespace) -> Iterator[Entry]:
+def _quality(arguments: argparse.Namespace) -> Iterator[Tried]:
+    from ...models.data.depth_png import encode_depth_png
     from ...models.inference.embedded import EMBEDDED, resolve_model
     from ...models.inference.predictor import DepthPredictor, QualityScorer
 
@@ -126,22 +157,23 @@ def _quality(arguments: argparse.Namespace) -> Iterator[Entry]:
         raise UsageError("quality needs --model, the folder of a discriminator; none comes with the package")
     scorer, predictor = _load(QualityScorer, arguments.model), _load(DepthPredictor, resolve_model(arguments.labeler))
 
-    def describe(picture: Picture) -> Entry:
+    def describe(picture: Picture) -> tuple[Entry, Maps]:
         depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
         (score,) = scorer.score([picture.rgb], [depth_m])
-        return {"score": score}
+        return {"score": score}, {"depth": encode_depth_png(depth_m)}
 
     return _describe_all(arguments, describe)
 
 
-def _describe_all(arguments: argparse.Namespace, describe: Callable[[Picture], Entry]) -> Iterator[Entry]:
+def _describe_all(arguments: argparse.Namespace, describe: Callable[[Picture], tuple[Entry, Maps]]) -> Iterator[Tried]:
     """An entry per picture; a file that cannot be read is an entry with its `error`, and the others go on."""
     for file in arguments.files:
         try:
             for picture in read_pictures(file, arguments.every, arguments.height):
-                yield picture.entry() | describe(picture)
+                entry, maps = describe(picture)
+                yield Tried(picture.entry() | entry, picture.rgb, maps)
         except UnreadableError as error:
-            yield {"file": file, "error": str(error)}
+            yield Tried({"file": file, "error": str(error)})
 
 
 def _load(make: Any, model: str) -> Any:

@@ -20,10 +20,10 @@ Document = dict[str, Any]
 
 
 class ModelLineage:
-    """Answers for the models of one run, in plain values for JSON."""
+    """Answers for the models of one run, in plain values for JSON. `asks_recipe`: as of `Weights`."""
 
-    def __init__(self, run: RunDir) -> None:
-        self._run, self._weights, self._packed = run, Weights(run), set(packed_columns(run))
+    def __init__(self, run: RunDir, *, asks_recipe: bool = True) -> None:
+        self._run, self._weights, self._packed = run, Weights(run, asks_recipe), set(packed_columns(run))
         self._models: dict[str, Document] = {}
         self._columns: dict[str, Document] = {}
 
@@ -73,20 +73,24 @@ class ModelLineage:
         except FileNotFoundError:
             return {}
 
-    def _visit_column(self, column: str) -> None:
-        if column in self._columns:
-            return
-        receipts = self._run.receipts(column)
+    def column(self, name: str) -> Document:
+        """A column: its counts, its inputs, and the steps that made it, with what they loaded."""
+        receipts = self._run.receipts(name)
         made_by, tars = producers(receipts), [it for it in receipts.values() if it.output.path.endswith(".tar")]
-        self._columns[column] = {
+        return {
             "shards": len(tars or receipts),
             "samples": receipts.samples[1],
             "sha256": receipts.digest,
-            "inputs": sorted({name for producer in made_by for name in producer.basis.inputs}),
-            "steps": [self._step(column, producer) for producer in made_by],
+            "inputs": sorted({column for producer in made_by for column in producer.basis.inputs}),
+            "steps": [self._step(name, producer) for producer in made_by],
         }
-        for producer, step in zip(made_by, self._columns[column]["steps"], strict=True):
-            self._visit(producer.basis.inputs, step["weights"])
+
+    def _visit_column(self, column: str) -> None:
+        if column in self._columns:
+            return
+        self._columns[column] = self.column(column)
+        for step in self._columns[column]["steps"]:
+            self._visit(self._columns[column]["inputs"], step["weights"])
 
     def _step(self, column: str, producer: Producer) -> Document:
         basis = producer.basis

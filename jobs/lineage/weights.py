@@ -20,6 +20,7 @@ class Weights:
     """The models of a run, and what its recipe says of others."""
 
     run: RunDir
+    asks_recipe: bool = True  # for the names of weights that are not of the run; building its steps costs seconds
 
     @cached_property
     def models(self) -> dict[str, Receipt]:
@@ -43,6 +44,8 @@ class Weights:
         """Where weights that are not of the run lay; None if they have been replaced since, or nobody knows."""
         if sha256.startswith(_HUB):
             return sha256.removeprefix(_HUB)
+        if not self.asks_recipe:
+            return None
         node = self._graph.producer(output)  # only now: building the steps costs seconds
         place = node.step.assets().get(asset) if node else None
         return None if place and place.startswith(RUN_SCHEME) else place

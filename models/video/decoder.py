@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
@@ -67,12 +67,14 @@ class Decoder:
         height: int,
         *,
         max_frames: int | None = None,
+        only: Collection[int] | None = None,
         snap_to_keyframes: bool = False,
         eye: Eye = "both",
         on_missing: OnMissing = ignore_missing,
     ) -> Generator[VideoFrame]:
         """Yields frames as they are decoded; raises VideoError. Abandoning the iterator ends the child."""
         request = {"path": path, "every_s": every_s, "height": height, "max_frames": max_frames}
+        request |= {"only": None if only is None else sorted(only)}
         request |= {"snap_to_keyframes": snap_to_keyframes, "eye": eye, "threads": self.threads}
         child, whole = self._living_child(), False
         with _Watchdog(child.process, self.timeout_s, self.memory_bytes) as watchdog:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +48,7 @@ def sample_frames(
     height: int,
     *,
     max_frames: int | None = None,
+    only: Collection[int] | None = None,
     threads: int = 1,
     snap_to_keyframes: bool = False,
     eye: Eye = "both",
@@ -58,9 +59,10 @@ def sample_frames(
 
     Times are presentation timestamps: frame counts and rates of containers are often wrong. With `snap_to_keyframes`
     it is the key frame nearest to every multiple, each once, which decodes nothing else. Of more than `max_frames`, as
-    many are taken, spread over the whole. `eye` "left" crops to the left eye where the file declares two pictures in
-    one; "top_half" and "left_half" crop to these. `on_packet` is called for every packet read; `on_missing`, at the
-    end, with the index of every frame that was wanted and could not be decoded. Raises VideoError.
+    many are taken, spread over the whole; with `only`, those of them alone that have these indices. `eye` "left" crops
+    to the left eye where the file declares two pictures in one; "top_half" and "left_half" crop to these. `on_packet`
+    is called for every packet read; `on_missing`, at the end, with the index of every frame that was wanted and could
+    not be decoded. Raises VideoError.
     """
     if every_s <= 0 or height <= 0:
         raise ValueError(f"every_s and height must be positive, not {every_s} and {height}")
@@ -69,6 +71,8 @@ def sample_frames(
         table = read_packet_table(container, stream, on_packet)
     picture = Picture(height, header.pixel_aspect, _halving(eye, declared))
     wanted = spread(_wanted(table, every_s, snap_to_keyframes), max_frames)
+    if only is not None:
+        wanted = wanted[np.isin(wanted, list(only))]
     missing = dict.fromkeys(wanted.tolist())
     for frame_index, frame in decode_at(path, table, wanted, threads, on_packet):
         del missing[frame_index]

@@ -1,10 +1,14 @@
 """`dap predict`: what the model sees may be larger than its own size; what is written has the input's size."""
 
+import base64
+import json
+import re
+
 import cv2
 import numpy as np
 
 from dap_engine.jobs.__main__ import main
-from dap_engine.models.data.depth_png import decode_depth_png
+from dap_engine.models.data.depth_png import decode_depth_png, decode_units
 
 
 def test_the_model_may_look_closer(picture, tiny_model, tmp_path):
@@ -23,3 +27,12 @@ def test_a_height_that_patches_do_not_fill_is_one_line(capsys, picture, tiny_mod
         assert main([*command, "--input-height", height]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert f"a height of {height} is no multiple of the model's patch, 16" in line
+
+
+def test_the_viewer_is_one_file_with_the_distances_that_were_written(picture, tiny_model, tmp_path):
+    assert main(["predict", str(picture), "--model", str(tiny_model), "--out", str(tmp_path), "--viewer"]) == 0
+    text = (tmp_path / "panorama.html").read_text()
+    (scene,) = json.loads(re.search(r'id="scenes">(.*?)</script>', text, re.S)[1])
+    units = decode_units(base64.b64decode(scene["maps"]["depth"].partition(",")[2]))
+    assert np.array_equal(units, decode_units((tmp_path / "panorama.depth.png").read_bytes()))
+    assert not re.search(r'(src|href)="(?!data:)', text)  # it needs no other file

@@ -1,6 +1,7 @@
 """`dap try` and `dap predict` on loose images and videos."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -120,3 +121,16 @@ def test_predict_on_a_real_panorama(shared_data, tmp_path):
     depth = decode_depth_png((tmp_path / "polyhaven_lobby_indoor.depth.png").read_bytes())
     assert depth.depth_m.shape == (512, 1024)
     assert depth.valid.mean() > 0.5
+
+
+def test_what_was_tried_can_be_looked_at_in_one_page(capsys, picture, tiny_model, tmp_path):
+    page, broken = tmp_path / "page.html", tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    for what, options, maps in (("horizon", [], []), ("tag", [], []), ("depth", ["--out", tmp_path], ["depth"])):
+        options += ["--model", tiny_model] if what == "depth" else []
+        entry, *_ = document(capsys, "try", what, picture, broken, "--html", page, *options)
+        (scene,) = json.loads(re.search(r'id="scenes">(.*?)</script>', page.read_text(), re.S)[1])
+        assert (scene["title"], list(scene["maps"])) == (picture.stem, maps)
+        said = dict(scene["facts"])
+        assert said.keys() == {name for name, value in entry.items() if name != "file" and value is not None}
+    assert main(["try", "tag", str(picture), "--html", str(tmp_path / "nowhere/page.html")]) == 2

@@ -1,0 +1,1 @@
+"""Tests of the report, and of the viewer in a real browser."""
