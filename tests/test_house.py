@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 import tomllib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -131,3 +133,18 @@ def test_the_distribution_names_every_package():
     listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     there = {f"{PACKAGE}.{module_of(path.parent / '__init__.py')}" for path in MODULES.values()}
     assert sorted(listed) == sorted(there)
+
+
+def test_planning_a_run_imports_nothing_that_computes():
+    """`dap status` answers at once, and a worker holds one copy of torch, not two."""
+    code = """
+import sys
+import dap_engine.jobs.__main__
+from importlib import import_module
+from dap_engine.stages import KINDS
+for reference in KINDS.values():
+    import_module(reference.split(":")[0])
+heavy = {"torch", "transformers", "torchmetrics", "lightning", "trimesh", "scipy", "matplotlib", "pandas", "ray"}
+print(sorted(heavy & sys.modules.keys()))
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

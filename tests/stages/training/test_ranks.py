@@ -15,8 +15,6 @@ from safetensors.torch import load_file
 
 from dap_engine.engine.storage.storage import Storage
 from dap_engine.jobs.__main__ import main
-from dap_engine.jobs.errors import UsageError
-from dap_engine.jobs.holding import held
 from tests.conftest import REPOSITORY
 from tests.jobs.packed import HEIGHT, TINY, pack_rooms
 
@@ -124,29 +122,16 @@ def wait_until(condition, within_s: float = 120.0) -> None:
 
 
 def test_a_second_training_in_a_folder_is_refused_while_the_first_lives(words, tmp_path, capsys):
-    out = Storage(str(tmp_path / "out"))
-    holding = "import sys, time; from dap_engine.jobs.holding import *\n"
-    holding += "with held(Storage(sys.argv[1]), 'unfinished-holder.json'): print('held', flush=True); time.sleep(600)"
-    first = subprocess.Popen([sys.executable, "-c", holding, out.uri], cwd=REPOSITORY, stdout=subprocess.PIPE)
+    out = tmp_path / "out"
+    holding = "import sys, time; from dap_engine.jobs.begin import *\n"
+    holding += "with held(Storage(sys.argv[1]), take_over=False): print('held', flush=True); time.sleep(600)"
+    first = subprocess.Popen([sys.executable, "-c", holding, str(out)], stdout=subprocess.PIPE)
     assert first.stdout
     assert first.stdout.readline() == b"held\n"
-    assert main([*words, "--out", out.uri]) == 2
+    assert main([*words, "--out", str(out)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"process {first.pid} on " in line
+    assert f"held by process {first.pid} on " in line
     first.kill()
     first.wait()
-    with held(out, "unfinished-holder.json"):
-        pass
-    assert out.list("") == {}
-
-
-def test_a_holder_on_another_machine_is_believed_while_it_gives_signs_of_life(tmp_path, monkeypatch):
-    monkeypatch.setattr("dap_engine.jobs.holding.BEAT_S", 0.1)
-    storage = Storage(str(tmp_path))
-    with held(storage, "holder.json"):
-        monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
-        with pytest.raises(UsageError, match="is training there"), held(storage, "holder.json"):
-            pass
-    storage.write_bytes("holder.json", b'{"host": "gone", "pid": 1, "started_s": 0, "beat": 7}')
-    with held(storage, "holder.json"):
-        assert b"elsewhere" in storage.read_bytes("holder.json")
+    assert main([*words, "--set", "training.steps=1", "--out", str(out)]) == 0
+    assert not [name for name in Storage(str(out)).list("") if name.startswith(".holders")]
