@@ -105,6 +105,8 @@ def quiet_lightning() -> None:
         ".*does not have many workers.*",
         ".*isinstance.treespec.*",
         ".*`val_dataloader`.*",
+        ".*`srun` command is available.*",  # ranks are started by torchrun or Ray
+        ".*smaller than the logging interval.*",  # every step is shown
         *of_ranks,
     ):
         warnings.filterwarnings("ignore", message=message)
