@@ -11,6 +11,10 @@ import hypothesis
 import pytest
 from pyarrow import fs
 
+from dap_engine.models.support.torchvision_ops import register_missing_operators
+
+register_missing_operators()  # whoever is sent a warning of lightning's, as pytest's first process, imports torchvision
+
 hypothesis.settings.register_profile("dap", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("dap")
 
