@@ -100,7 +100,7 @@ class ShardRunner:
             return self._failed(shard, str(error))
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BrokenStageError:
+        except (BrokenStageError, ImportError):  # a package that is missing on the node is no fault of a sample
             self._cannot_begin = True
             return self._failed(shard, traceback.format_exc())
         except BaseException:  # noqa: BLE001 - a bug of a stage, sys.exit() too, fails its shard; the traceback is kept

@@ -159,8 +159,10 @@ class ShardWork:
         """Finds the samples of a part that the stage raised over, and drops them; raises what is not their fault."""
         if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
             raise error
-        if isinstance(error, (StorageError, BrokenStageError)) or (isinstance(error, OSError) and is_disk_fault(error)):
-            raise error  # the shard fails, and is done again when the storage is back
+        if isinstance(error, (StorageError, BrokenStageError, ImportError)):
+            raise error  # the shard fails, and is done again when the storage, the model or the package is there
+        if isinstance(error, OSError) and is_disk_fault(error):
+            raise error
         if len(part) > 1:
             _LOG.warning("%s: a batch of %d raised %r and is split", self._stage.name, len(part), error)
             self._one_by_one(part)

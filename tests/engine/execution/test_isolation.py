@@ -63,6 +63,22 @@ def test_a_stage_that_does_not_pickle_ends_the_run(tmp_path):
     assert "cannot pickle" in RunDir(str(tmp_path)).failures("products")["times"]
 
 
+class Lacking(Times):
+    """Imports what it computes with when it first computes."""
+
+    def process(self, batch):
+        import a_package_that_is_not_there  # noqa: F401  # pyright: ignore
+
+        return super().process(batch)
+
+
+def test_a_package_that_is_missing_when_it_is_first_needed_ends_the_run(tmp_path):
+    graph = build_graph([Node("count", Count()), Node("times", Lacking())])
+    result = Runner(graph, RunDir(str(tmp_path)), InProcessExecutor, Progress()).run(graph.nodes)
+    assert (result.stopped_at, result.shards_failed) == ("times", False)
+    assert "No module named 'a_package_that_is_not_there'" in RunDir(str(tmp_path)).failures("products")["0000"]
+
+
 def test_an_exception_in_the_child_before_the_stage_is_there_is_not_tried_again(tmp_path):
     """As where a worker lacks a module that the driver has."""
     spec = StageSpec("poison", "products", Pool(), Limits(), 1.0, pickle.dumps((Times(), {}))[:-20])
