@@ -14,15 +14,18 @@ from typing import Any
 from ..engine.execution.placement import check_room, needed
 from ..engine.execution.ray_executor import connect, machines
 from ..engine.steps.barrier import BarrierError
+from ..models.support.torchvision_ops import register_missing_operators
 from ..stages.training.settings import Log
 from ..stages.training.training import Task
 
-import ray  # isort: skip - after lightning has been imported with care by the lines above
-from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context  # isort: skip
-from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment  # isort: skip
-from ray.train.torch import TorchTrainer  # isort: skip
-from ray.util.queue import Queue  # isort: skip
-from torch.distributed import DistError  # isort: skip
+register_missing_operators()  # before lightning, which imports torchvision where it is installed
+
+import ray  # noqa: E402
+from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context  # noqa: E402
+from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment  # noqa: E402
+from ray.train.torch import TorchTrainer  # noqa: E402
+from ray.util.queue import Queue  # noqa: E402
+from torch.distributed import DistError  # noqa: E402
 
 _LOST_PEER = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket|barrier timeout", re.I)
 
