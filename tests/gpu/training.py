@@ -128,7 +128,15 @@ def _decoded(bench: Bench, size: int) -> Decoded:
     rooms = bench.repeated(size)
     rgb = torch.from_numpy(np.stack([room.rgb for room in rooms]))
     units = torch.from_numpy(np.stack([decode_units(room.depth_png) for room in rooms]).view(np.int16))
-    return Decoded([f"room-{number}" for number in range(size)], ["labelled"] * size, rgb, units, None)
+    return Decoded(
+        keys=[f"room-{number}" for number in range(size)],
+        sources=["labelled"] * size,
+        scenes=["indoor"] * size,
+        damaged=[],
+        rgb=rgb,
+        units=units,
+        drawn=None,
+    )
 
 
 def loader(bench: Bench) -> Iterator[Measurement]:

@@ -118,9 +118,9 @@ def test_from_the_command_line(tmp_path, capsys):
     assert main(["verify", "--run-dir", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "labelled-rooms" / "000000.tar").is_file()
     capsys.readouterr()
-    command = ["run", str(recipe), "--run-dir", str(tmp_path / "other"), "--set", "bring.root=/nowhere"]
+    command = ["run", str(recipe), "--run-dir", str(tmp_path / "other"), "--set", f"bring.root={tmp_path}/nowhere"]
     assert main(command) == 2
-    assert "/nowhere: no such folder" in capsys.readouterr().err
+    assert f"{tmp_path}/nowhere: no such folder" in capsys.readouterr().err
 
 
 def test_a_root_relative_to_where_the_recipe_is_run(tmp_path, monkeypatch):
