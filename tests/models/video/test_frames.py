@@ -91,6 +91,14 @@ def test_max_frames_and_size(tmp_path):
     assert [frame.rgb.shape for frame in frames] == [(48, 96, 3)] * 3
 
 
+def test_some_of_the_frames_alone_are_those_of_a_whole_pass(tmp_path):
+    video = write_video(tmp_path / "v.mp4", grey_ramp(45), gop=7)
+    whole = {frame.frame_index: frame.rgb for frame in sample_frames(str(video), 0.7, 32)}
+    some = list(sample_frames(str(video), 0.7, 32, only=[7, 8, 35]))
+    assert [frame.frame_index for frame in some] == [7, 35]  # 8 is none of those that are taken
+    assert all((frame.rgb == whole[frame.frame_index]).all() for frame in some)
+
+
 def test_display_aspect_counts_the_shape_of_pixels(tmp_path):
     squeezed = [panorama(90)[:, ::2]] * 3  # 90 x 90 stored, shown 2:1
     video = write_video(tmp_path / "v.mp4", squeezed, pixel_aspect=Fraction(2))
