@@ -196,6 +196,19 @@ def test_a_folder_that_is_no_run_is_refused(dap_here, tmp_path):
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
+def test_a_run_on_an_object_store_has_the_same_pages(site, run_dir, tmp_path, s3_uri):
+    run = RunDir(s3_uri)
+    for file in run_dir.rglob("*"):
+        if file.is_file():
+            run.storage.write_bytes(file.relative_to(run_dir).as_posix(), file.read_bytes())
+    build_report(run, str(tmp_path / "site"), ("labeler-1", "labelled-sim"))
+    names = {path.relative_to(site) for path in site.rglob("*") if path.is_file()}
+    assert names == {path.relative_to(tmp_path / "site") for path in (tmp_path / "site").rglob("*") if path.is_file()}
+    assert all(
+        (site / name).read_bytes() == (tmp_path / "site" / name).read_bytes() for name in names if name.suffix == ".js"
+    )
+
+
 def test_a_report_that_fails_leaves_the_one_before(run_dir, tmp_path, monkeypatch):
     build_report(RunDir(str(run_dir)), str(tmp_path / "site"))
     before = (tmp_path / "site/index.html").read_bytes()
