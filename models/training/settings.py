@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ..losses.weights import LossWeights, RangeMaskKind
+
+Figure = Literal["abs_rel", "rmse", "delta1"]
+"""What a validation measures, on all panoramas together."""
 
 
 @dataclass(frozen=True)

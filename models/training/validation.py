@@ -1,14 +1,15 @@
 """Figures of a validation: over all images, by source and by scene, plain and by distance band."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 
 from ..metrics.depth import DepthMetrics
 from .ranks import of_all_ranks
+from .settings import Figure
 
-NAMES = ("abs_rel", "rmse", "delta1")
+NAMES: tuple[Figure, ...] = get_args(Figure)
 LOWER_IS_BETTER = ("validation/abs_rel", "validation/rmse")
 
 

@@ -6,16 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...engine.steps.limits import Pool
 from ...engine.storage.storage import Storage
+from ...models.training.settings import Figure
 
 if TYPE_CHECKING:
     from ...models.data.loader import PanoramaDataModule
-
-Figure = Literal["abs_rel", "rmse", "delta1"]
-"""What a validation measures, on all panoramas together."""
 
 Log = Callable[[str], None]
 """Takes one line of progress for people."""
@@ -134,20 +133,26 @@ class Watching:
         if min(self.validate_every, self.validate_samples, self.keep) < 0:
             raise ValueError("validate_every, validate_samples and keep cannot be negative")
         for logger in self.loggers:
-            _logger_class(logger)
+            _logger_of(logger)
 
     def make_loggers(self) -> list[Any]:
         """The loggers that the settings name."""
-        return [
-            _logger_class(spec)(**(spec.get("init_args", {}) if isinstance(spec, dict) else {}))
-            for spec in self.loggers
-        ]
+        return [make(**arguments) for make, arguments in map(_logger_of, self.loggers)]
 
 
-def _logger_class(spec: Any) -> type:
+def _logger_of(spec: Any) -> tuple[type, dict[str, Any]]:
+    """The class of a logger, and what it is made with; ValueError if there is none, or it takes other arguments."""
+    from ...models.support.torchvision_ops import register_missing_operators
+
+    register_missing_operators()  # before lightning, which imports torchvision where it is installed
     path = spec.get("class_path") if isinstance(spec, dict) else spec
+    arguments = spec.get("init_args", {}) if isinstance(spec, dict) else {}
     module, _, name = str(path).rpartition(".")
     try:
-        return getattr(import_module(module), name)
+        found = getattr(import_module(module), name)
+        signature(found).bind(**arguments)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"loggers: no class {path!r}: {error}") from error
+    except TypeError as error:
+        raise ValueError(f"loggers: {path}: {error}; its arguments stand in init_args") from error
+    return found, arguments

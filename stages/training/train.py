@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...engine.steps.asset_settings import AssetUri
-from ...models.training.settings import TrainSettings
-from .settings import DataConfig, Figure, Hardware
+from ...models.training.settings import Figure, TrainSettings
+from .settings import DataConfig, Hardware
 from .training import Training
 
 if TYPE_CHECKING:

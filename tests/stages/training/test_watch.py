@@ -216,3 +216,12 @@ def test_a_checkpoint_is_written_while_the_training_goes_on(tmp_path, monkeypatc
     with pytest.raises(OSError, match="disk full"):
         checkpoints.save_checkpoint({"weight": weight}, "last.ckpt")
     assert torch.load(tmp_path / "last.ckpt")["weight"].tolist() == [0, 0, 0]
+
+
+def test_a_logger_that_cannot_be_made_is_said_before_any_work():
+    csv_logger = "lightning.pytorch.loggers.CSVLogger"
+    Watching(loggers=[{"class_path": csv_logger, "init_args": {"save_dir": "logs"}}]).check()
+    with pytest.raises(ValueError, match=r"CSVLogger: missing a required argument: 'save_dir'; its arguments stand in"):
+        Watching(loggers=[csv_logger]).check()
+    with pytest.raises(ValueError, match=r"no class .*Nothing"):
+        Watching(loggers=["lightning.pytorch.loggers.Nothing"]).check()
