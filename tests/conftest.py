@@ -13,7 +13,8 @@ from pyarrow import fs
 
 from dap_engine.models.support.torchvision_ops import register_missing_operators
 
-register_missing_operators()  # whoever is sent a warning of lightning's, as pytest's first process, imports torchvision
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    register_missing_operators()  # the first of several processes unpickles what the others warn of, lightning's too
 
 hypothesis.settings.register_profile("dap", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("dap")
