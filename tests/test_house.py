@@ -105,9 +105,12 @@ def test_the_architecture_has_a_sentence_for_every_room():
     assert [room for room in sorted(rooms) if f"`{room}/`" not in architecture] == []
 
 
-def test_ray_is_imported_in_one_file_of_the_engine_and_nowhere_in_stages_and_models():
+def test_ray_is_imported_in_two_files_of_the_engine_and_nowhere_in_stages_and_models():
     users = [module for module, path in MODULES.items() if "ray" in heads(path)]
-    assert [user for user in users if not user.startswith("jobs.")] == ["engine.execution.ray_executor"]
+    assert [user for user in users if not user.startswith("jobs.")] == [
+        "engine.execution.ray_executor",
+        "engine.execution.ray_pipelines",
+    ]
 
 
 def test_the_engine_knows_no_torch_and_no_video():

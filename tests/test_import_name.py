@@ -71,6 +71,7 @@ def test_a_run_on_ray(project):
     assert list((project / "run" / "train-all").glob("train-*.tar"))
 
 
+@pytest.mark.slow
 def test_a_training_under_torchrun(project):
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
     train = ["-m", "dap_engine.jobs", "train", "training.yaml", "--data", "train-rooms", "--out", "model"]

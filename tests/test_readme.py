@@ -65,7 +65,8 @@ def test_a_function_as_a_stage(folder, footage):  # noqa: F811
     recipe = (folder / "bright.yaml").read_text()
     step = '{step: "sizes:sizes", unit_bytes: 1}'
     (folder / "sizes.yaml").write_text(re.sub("bright: {.*}", f"sizes: {step}", recipe))
-    done = run(folder, "dap", "run", "sizes.yaml", "--run-dir", "runs/bright", "--set", f"videos={footage}", *SMALL)
+    settings = ["--set", f"videos={footage}", *SMALL, "--set", "executor=in-process"]
+    done = run(folder, "dap", "run", "sizes.yaml", "--run-dir", "runs/bright", *settings)
     assert done.returncode == 0, done.stderr
     sizes = {row.key: row.fields["kilobytes"] for row in rows(folder, "sizes")}
     assert sizes == {row.key: len(row.fields["jpg"]) for row in rows(folder, "frames")} != {}

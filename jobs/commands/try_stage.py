@@ -17,6 +17,7 @@ from ..output import output_folder, write_file
 from ..report.pictures import scene_document
 from ..report.site import viewer_page
 from ..tables import show_table
+from .parts.calibrated import calibrated, sentence
 from .parts.loose_files import (
     Picture,
     UnreadableError,
@@ -47,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="embedded", help="tag, depth, quality: a model folder or hub id (default: embedded)"
     )
+    parser.add_argument(
+        "--truth",
+        metavar="FILE",
+        help="tag: a CSV with file,scene (indoor or outdoor), to calibrate by",
+    )
     parser.add_argument("--labeler", default="embedded", help="quality: whose depth is scored (default: embedded)")
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="of a video: time between frames")
     parser.add_argument("--height", type=int, default=512, help="of a video: height of the frames")
@@ -70,6 +76,8 @@ def main(arguments: argparse.Namespace) -> int:
         check_files(arguments.files)
     if arguments.html and not Path(arguments.html).absolute().parent.is_dir():
         raise UsageError(f"--html {arguments.html}: there is no such folder")
+    if arguments.truth and arguments.what != "tag":
+        raise UsageError("--truth is for `dap try tag`")
     entries, scenes = [], []
     for tried in _KINDS[arguments.what](arguments):
         entries.append(tried.entry)
@@ -79,12 +87,15 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError(entries[0]["error"])
     if scenes:
         write_file(Path(arguments.html), viewer_page(f"dap try {arguments.what}", scenes))
+    calibration = calibrated(arguments.truth, entries) if arguments.truth else None
     if arguments.json:
-        print(json.dumps(entries))
+        print(json.dumps({"files": entries, **calibration._asdict()} if calibration else entries))
     elif arguments.what == "horizon" and not arguments.verbose:
         _print_verdicts(entries)
     else:
         _print_table(entries)
+        if calibration:
+            print(sentence(calibration))
     return EXIT_DONE
 
 
@@ -123,8 +134,10 @@ def _tag(arguments: argparse.Namespace) -> Iterator[Tried]:
     tagger = _load(make_tagger, arguments.model)
 
     def describe(picture: Picture) -> tuple[Entry, Maps]:
-        (tag,) = tagger.tag([picture.rgb])
-        return {"scene": tag.scene, "p_indoor": tag.p_indoor, "model": tagger.name}, {}
+        prepared = [tagger.model.prepare(picture.rgb)]
+        (tag,) = tagger.tag_prepared(prepared)
+        odds = {"log_odds": tagger.log_odds(prepared)[0]} if arguments.truth else {}
+        return {"scene": tag.scene, "p_indoor": tag.p_indoor, **odds, "model": tagger.name}, {}
 
     return _describe_all(arguments, describe)
 

@@ -37,13 +37,18 @@ _COEFFICIENTS = {
 
 
 class EmbeddedScene:
-    """Probability of being indoors from `cues`; deterministic, a few milliseconds a panorama."""
+    """Log-odds of being indoors from `cues`; deterministic, a few milliseconds a panorama."""
 
     name: ClassVar[str] = "embedded-v1"
 
-    def p_indoor(self, rgbs: list[np.ndarray]) -> list[float]:
-        """For uint8 RGB panoramas (H, W, 3), any sizes."""
-        return [_logistic(cues(rgb)) for rgb in rgbs]
+    def prepare(self, rgb: np.ndarray) -> float:
+        """The log-odds of an uint8 RGB panorama (H, W, 3), any size."""
+        values = cues(rgb)
+        return _INTERCEPT + sum(_COEFFICIENTS[name] * value for name, value in values.items())
+
+    def log_odds(self, prepared: list[float]) -> list[float]:
+        """All there is to do is done."""
+        return prepared
 
 
 def cues(rgb: np.ndarray) -> dict[str, float]:
@@ -103,8 +108,3 @@ def _mean(values: np.ndarray, low_deg: float, high_deg: float) -> float:
     """Mean over the sphere between two latitudes."""
     rows = _band(low_deg, high_deg)
     return float(np.average(values[rows].mean(axis=1), weights=_ROW_WEIGHT[rows]))
-
-
-def _logistic(values: dict[str, float]) -> float:
-    score = _INTERCEPT + sum(_COEFFICIENTS[name] * value for name, value in values.items())
-    return float(1 / (1 + np.exp(-score)))

@@ -2,20 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from ..inference.embedded import EMBEDDED
 from ..support.model_checks import check_numbers
 from .embedded import EmbeddedScene
+from .question import Question
 
 Scene = Literal["indoor", "outdoor", "unsure"]
 
-DEFAULT_PROMPT = (
-    "This is a 360-degree panorama in equirectangular projection. Was it taken inside a building or other enclosed "
-    "space, or outside in the open air? Answer with one word: indoor or outdoor."
-)
+Engine = Literal["transformers", "vllm"]
+"""What runs a vision-language model."""
 
 
 class SceneTag(NamedTuple):
@@ -26,24 +25,48 @@ class SceneTag(NamedTuple):
 
 
 class SceneModel(Protocol):
-    """Gives the probability of being indoors for each of a batch of uint8 RGB panoramas (H, W, 3), any sizes."""
+    """Says how likely uint8 RGB panoramas (H, W, 3), any sizes, are indoors."""
 
-    def p_indoor(self, rgbs: list[np.ndarray]) -> list[float]: ...
+    def prepare(self, rgb: np.ndarray) -> Any:
+        """What the model takes of one panorama. Several threads may call it at once."""
+        ...
+
+    def log_odds(self, prepared: list[Any]) -> list[float]:
+        """ln(p / (1 − p)) of being indoors, for each of a batch of at least one."""
+        ...
 
 
 @dataclass(frozen=True)
 class Tagger:
-    """A scene model with a name for its outputs, and the threshold that decides when it is unsure."""
+    """A scene model with a name for its outputs; below the threshold it is unsure. The log-odds are over `temperature`.
+
+    Both are fitted to a model by `models.tagging.calibration`.
+    """
 
     name: str
     model: SceneModel
     threshold: float
+    temperature: float = 1.0
+
+    def log_odds(self, prepared: list[Any]) -> list[float]:
+        """As the model gives them; raises ModelOutputError if one is no number."""
+        found = self.model.log_odds(prepared) if prepared else []
+        check_numbers(self.name, np.array(found))
+        return found
+
+    def tag_prepared(self, prepared: list[Any]) -> list[SceneTag]:
+        """Tags of what `model.prepare` made, in their order; raises ModelOutputError."""
+        found = [_logistic(odds / self.temperature) for odds in self.log_odds(prepared)]
+        return [SceneTag(scene_of(p, self.threshold), p) for p in found]
 
     def tag(self, rgbs: list[np.ndarray]) -> list[SceneTag]:
         """Tags of uint8 RGB panoramas (H, W, 3), in their order; raises ModelOutputError."""
-        found = self.model.p_indoor(rgbs)
-        check_numbers(self.name, np.array(found))
-        return [SceneTag(scene_of(p, self.threshold), p) for p in found]
+        return self.tag_prepared([self.model.prepare(rgb) for rgb in rgbs])
+
+
+def _logistic(log_odds: float) -> float:
+    with np.errstate(over="ignore"):
+        return float(1 / (1 + np.exp(-log_odds)))
 
 
 def scene_of(p_indoor: float, threshold: float) -> Scene:
@@ -53,10 +76,12 @@ def scene_of(p_indoor: float, threshold: float) -> Scene:
     return "outdoor" if p_indoor <= 1 - threshold else "unsure"
 
 
-def check_threshold(threshold: float) -> None:
-    """ValueError unless the threshold leaves no probability both indoor and outdoor."""
+def check_tagging(threshold: float, temperature: float) -> None:
+    """ValueError if the threshold leaves a probability both indoor and outdoor, or the temperature is not positive."""
     if not 0.5 <= threshold <= 1:
         raise ValueError(f"threshold must lie in [0.5, 1], not {threshold}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, not {temperature}")
 
 
 def make_tagger(
@@ -64,22 +89,24 @@ def make_tagger(
     *,
     folder: str | None = None,
     threshold: float = 0.6,
-    prompt: str = DEFAULT_PROMPT,
-    min_pixels: int = 256 * 28 * 28,
-    max_pixels: int = 1280 * 28 * 28,
+    temperature: float = 1.0,
+    question: Question | None = None,
+    engine: Engine = "transformers",
+    tensor_parallel: int = 1,
 ) -> Tagger:
-    """The embedded tagger, or a Qwen2-VL of a local folder or hub id, which alone uses the prompt and the pixels.
+    """The embedded tagger, or a vision-language model of a local folder or hub id, which alone is asked the question.
 
     `folder` is where the model lies if not at its name, as with a copy in a cache; the tagger is named after `model`.
-    Panoramas are resized to between `min_pixels` and `max_pixels`; every 28×28 of them become a token.
+    `tensor_parallel` is the number of cards that vLLM shares a model among.
 
     Raises:
-        ValueError: a threshold outside [0.5, 1], or a model that is no Qwen2-VL.
+        ValueError: a threshold outside [0.5, 1], or a model that cannot be loaded.
     """
-    check_threshold(threshold)
+    check_tagging(threshold, temperature)
     if model == EMBEDDED:
-        return Tagger(EmbeddedScene.name, EmbeddedScene(), threshold)
-    from .qwen import QwenScene  # transformers and torchvision, only where they are needed
+        return Tagger(EmbeddedScene.name, EmbeddedScene(), threshold, temperature)
+    from .vision_language import TransformersScene, VllmScene  # transformers and torchvision: only where needed
 
-    scene_model = QwenScene(folder or model, prompt=prompt, min_pixels=min_pixels, max_pixels=max_pixels)
-    return Tagger(Path(model).name, scene_model, threshold)
+    place, question = folder or model, question or Question()
+    scene = VllmScene(place, question, tensor_parallel) if engine == "vllm" else TransformersScene(place, question)
+    return Tagger(Path(model).name, scene, threshold, temperature)

@@ -6,7 +6,7 @@ from typing import Any
 
 from dap_engine.models.network.config import DapConfig
 from dap_engine.models.network.discriminator import DiscriminatorConfig
-from tests.models.tagging.tiny_qwen import TINY_TEXT, TINY_VISION
+from tests.models.tagging.tiny_models import TINY_TEXT, TINY_VISION
 
 
 @dataclass(frozen=True)
@@ -88,5 +88,5 @@ TINY = Sizes(
     matrix_side=64,
     measure_s=0.0,
     compiler="eager",
-    gpu_tests="tests/models/geometry",
+    gpu_tests="tests/models/geometry/test_geometry_gpu.py",
 )

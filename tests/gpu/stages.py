@@ -26,7 +26,7 @@ from dap_engine.stages.score import Score
 from dap_engine.stages.tag import Tag
 from tests.gpu.bench import Bench
 from tests.gpu.report import Figure, Measurement
-from tests.models.tagging.tiny_qwen import save_tiny_qwen2vl
+from tests.models.tagging.tiny_models import save_tiny_qwen2vl
 
 
 def label(bench: Bench) -> Iterator[Measurement]:
@@ -68,13 +68,13 @@ def tag(bench: Bench) -> Iterator[Measurement]:
     _set_up(stage, bench, tagger=str(folder))
     scene = stage._tagger.model
     rgbs = [room.rgb for room in bench.repeated(batch)]
-    inputs = scene._inputs(rgbs)
+    inputs = scene.inputs(list(map(scene.prepare, rgbs)))
     yield bench.measured(
         f"tag, {bench.sizes.qwen_name}, batches of {batch}",
         lambda: {
             **_against_bare(bench, stage, lambda: scene._model(**inputs, logits_to_keep=1), autocast=False),
             "tokens": inputs["input_ids"].shape[1],
-            "ms of the processor": 1000 * bench.seconds(lambda: scene._inputs(rgbs)) / batch,
+            "ms of the processor": 1000 * bench.seconds(lambda: scene.inputs(list(map(scene.prepare, rgbs)))) / batch,
             "resized by": resizer,
         },
     )

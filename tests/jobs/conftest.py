@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -47,12 +48,14 @@ def dap_here(capsys) -> Dap:
 
 
 @pytest.fixture(scope="session")
-def footage(dap, tmp_path_factory) -> Path:
-    """A folder of six simulated 360° videos."""
-    out = tmp_path_factory.mktemp("simulated") / "run"
-    size = ["--videos", 6, "--seconds", 6, "--fps", 2, "--height", 96, "--seed", 3]
-    done = dap("simulate", "--out", out, *size, "--executor", "in-process")
-    assert done.returncode == 0, done.stderr
+def footage(tmp_path_factory) -> Path:
+    """A folder of six simulated 360° videos, which the processes that run tests make once together."""
+    base = tmp_path_factory.getbasetemp()
+    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "simulated-footage"
+    size = ["--videos", "6", "--seconds", "6", "--fps", "2", "--height", "96", "--seed", "3"]
+    with out.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(["simulate", "--out", str(out), *size, "--executor", "in-process"]) == 0
     return out / "footage"
 
 

@@ -58,12 +58,13 @@ def whole_error(said: str, line: str) -> str:
     return Path(found[1]).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "where"),
     [
         ("simplejpeg", "engine.child_process"),
-        pytest.param("dap_engine.engine.child_process", "default_worker.py", marks=pytest.mark.slow),
-        pytest.param("av", "models.video.child", marks=pytest.mark.slow),
+        ("dap_engine.engine.child_process", "default_worker.py"),
+        ("av", "models.video.child"),
     ],
 )
 def test_a_package_that_is_missing_on_a_node(dap, recipe, tmp_path, without, module, where):

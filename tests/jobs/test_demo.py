@@ -1,5 +1,7 @@
 """The demo recipe in miniature, from the command line: every column, once, readable by anyone; on Ray the same."""
 
+import contextlib
+import io
 import json
 import re
 import subprocess
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dap_engine.jobs.__main__ import main
 from tests.jobs.conftest import content_hashes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -50,24 +53,25 @@ def options(settings: dict[str, object]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def demo(dap, tmp_path_factory) -> Path:
+def demo(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "run"
-    done = dap("run", "demo", "--run-dir", folder, *options({**FRUGAL, "executor": "in-process"}))
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"evaluate: blind( +(\d\.\d{4}|-)){6}", done.stderr), "the table is printed"
+    command = ["run", "demo", "--run-dir", str(folder), *options({**FRUGAL, "executor": "in-process"})]
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert main(command) == 0
+    assert re.search(r"evaluate: blind( +(\d\.\d{4}|-)){6}", said.getvalue()), "the table is printed"
     return folder
 
 
-def test_every_column_is_there_and_vouched_for(dap, demo):
+def test_every_column_is_there_and_vouched_for(dap_here, demo):
     assert {path.name for path in demo.iterdir() if path.is_dir()} >= COLUMNS | {"receipts"}
     assert (demo / "run.yaml").is_file()
-    verified = json.loads(dap("verify", "--run-dir", demo, "--json").stdout)
+    verified = json.loads(dap_here("verify", "--run-dir", demo, "--json").stdout)
     assert (verified["ok"], verified["problems"]) == (True, [])
     assert set(verified["samples"]) == COLUMNS
 
 
-def test_status_accounts_for_every_sample(dap, demo):
-    columns = json.loads(dap("status", "--run-dir", demo, "--json").stdout)["columns"]
+def test_status_accounts_for_every_sample(dap_here, demo):
+    columns = json.loads(dap_here("status", "--run-dir", demo, "--json").stdout)["columns"]
     assert set(columns) == COLUMNS
     for name, column in columns.items():
         assert (column["shards_total"], column["failed"]) == (column["shards_done"], []), name

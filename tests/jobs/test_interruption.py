@@ -32,6 +32,7 @@ def simulate(out, executor):
     return [sys.executable, "-m", "dap_engine.jobs", "simulate", "--out", str(out), *size]
 
 
+@pytest.mark.slow
 def test_a_run_on_ray_ends_in_order_with_sigterm(tmp_path):
     """With a TMPDIR that is too long for Ray's sockets, as batch systems set it."""
     long = tmp_path / ("job-" + "0" * 100)

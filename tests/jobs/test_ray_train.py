@@ -130,6 +130,7 @@ class Broken(Train):
         raise ModuleNotFoundError("No module named 'flash_attn'")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # Ray tries anew to start its workers where a busy machine is late
 def test_an_exception_of_a_rank_ends_the_training_with_its_cause(cluster, data, tmp_path):
     """Not after as many tries as there may be failures, and not hidden behind a count of them."""

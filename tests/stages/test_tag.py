@@ -13,7 +13,7 @@ from dap_engine.engine.records.sample import Drop, Row, Sample
 from dap_engine.engine.steps.step import StageContext
 from dap_engine.engine.storage.storage import Storage
 from dap_engine.stages.tag import Tag
-from tests.models.tagging.tiny_qwen import save_tiny_qwen2vl
+from tests.models.tagging.tiny_models import save_tiny_qwen2vl
 
 
 def jpeg(seed: int, height: int = 64) -> bytes:
@@ -94,7 +94,8 @@ def test_a_pickled_stage_gives_the_same_rows():
     copy = pickle.loads(pickle.dumps(stage))  # noqa: S301 - our own bytes
     assert copy.settings() == stage.settings()
     assert run(copy, samples(jpeg(0))) == run(stage, samples(jpeg(0)))
-    assert set(stage.settings()) == {"prompt", "threshold", "min_pixels", "max_pixels", "batch_size"}
+    settings = {"prompt", "threshold", "temperature", "engine", "height", "min_pixels", "max_pixels", "batch_size"}
+    assert set(stage.settings()) == settings
 
 
 def test_a_threshold_that_decides_nothing_is_refused_before_any_work():

@@ -88,6 +88,7 @@ def test_a_budget_stops_the_run_with_a_table_of_codes(dap_here, videos, tmp_path
     assert dap_here(*command, "--set", "extract.budget.max_drops=3").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_run_on_ray_can_be_scraped_and_leaves_logs(dap_here, videos, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -74,6 +74,30 @@ def test_try_tag_says_which_tagger_it_is(capsys, picture):
     assert entry["model"].startswith("embedded")
 
 
+def test_try_tag_is_calibrated_by_a_truth(capsys, picture, tmp_path):
+    other, truth = tmp_path / "other.jpg", tmp_path / "truth.csv"
+    cv2.imwrite(str(other), 255 - cv2.imread(str(picture)))
+    truth.write_text(f"note,file,scene\nby its name,{picture.name},indoor\nwhole,{other},outdoor\n")
+    found = document(capsys, "try", "tag", picture, other, "--truth", truth)
+    assert set(found) == {"files", "accuracy", "calibration_error", "threshold", "temperature"}
+    assert [entry["truth"] for entry in found["files"]] == ["indoor", "outdoor"]
+    assert found["accuracy"] == sum(entry["truth"] == said(entry) for entry in found["files"]) / 2
+    assert main(["try", "tag", str(picture), str(other), "--truth", str(truth)]) == 0
+    assert f"temperature: {found['temperature']:g}" in capsys.readouterr().out
+    for text, complaint in (
+        ("file,scene\npanorama.jpg,garden\n", "line 2: a file and its scene"),
+        ("file,scene\nelse.jpg,indoor\n", "does not say the scene of"),
+        ("file,scene\npanorama.jpg,indoor\n", "both scenes are needed"),
+    ):
+        truth.write_text(text)
+        assert main(["try", "tag", str(picture), "--truth", str(truth)]) == 2
+        assert complaint in capsys.readouterr().err
+
+
+def said(entry: dict) -> str:
+    return "indoor" if entry["p_indoor"] >= 0.5 else "outdoor"
+
+
 def test_try_depth_writes_what_it_says(capsys, picture, tiny_model, tmp_path):
     (entry,) = document(capsys, "try", "depth", picture, "--model", tiny_model, "--out", tmp_path / "out")
     with open(entry["depth_png"], "rb") as file:

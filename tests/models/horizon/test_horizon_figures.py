@@ -34,7 +34,7 @@ CODES = {  # what the negatives of the manifest are, where its `projection` says
     "erp_stereo_tb": {"stereo_top_bottom"},
     "none": {"unreadable"},
 }
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

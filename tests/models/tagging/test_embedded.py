@@ -41,7 +41,7 @@ def room(seed: int = 0) -> np.ndarray:
 
 
 def p_indoor(*rgbs: np.ndarray) -> list[float]:
-    return make_tagger().model.p_indoor(list(rgbs))
+    return [tag.p_indoor for tag in make_tagger().tag(list(rgbs))]
 
 
 @pytest.mark.parametrize("seed", range(3))

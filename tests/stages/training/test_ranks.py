@@ -79,7 +79,8 @@ def run(ranks: int, arguments: list[str], *, killed: bool = False) -> int:
     return subprocess.run(command, cwd=REPOSITORY, env=ENVIRONMENT, check=False, capture_output=True).returncode
 
 
-@pytest.mark.parametrize(("first", "then"), [(1, 2), pytest.param(2, 1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
 def test_a_killed_training_ends_with_the_same_weights_on_another_number_of_ranks(
     words, undisturbed, tmp_path, first, then
 ):
