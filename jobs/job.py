@@ -125,10 +125,12 @@ def bring_up_to_date(job: Job, shards: Collection[str] | None = None, metrics_po
     """
     job.run.storage.clean_scratch()
     save_recipe(job.recipe, job.run)
-    runner = Runner(
-        job.graph, job.run, lambda: make_executor(job.recipe, metrics_port), Progress(), shards, launch_ranks
-    )
-    return runner.run(job.nodes)
+    progress = Progress()
+
+    def make() -> Executor:
+        return make_executor(job.recipe, metrics_port, lambda line: progress.log("cluster", line))
+
+    return Runner(job.graph, job.run, make, progress, shards, launch_ranks).run(job.nodes)
 
 
 def launch_ranks(task: Any, folder: Path, log: Callable[[str], None]) -> dict[str, float]:
@@ -138,12 +140,17 @@ def launch_ranks(task: Any, folder: Path, log: Callable[[str], None]) -> dict[st
     return train_on_ray(task, folder, log)
 
 
-def make_executor(recipe: Recipe, metrics_port: int | None = None) -> Executor:
-    """The executor that the recipe names."""
+def make_executor(
+    recipe: Recipe, metrics_port: int | None = None, log: Callable[[str], None] | None = None
+) -> Executor:
+    """The executor that the recipe names; without a `log`, it does not wait for what a cluster lacks."""
     if recipe.executor == "in-process":
         return InProcessExecutor()
     from ..engine.execution.ray_executor import (
         RayExecutor,  # starting Ray costs seconds: only when there is work for it
     )
 
-    return RayExecutor(metrics_port=metrics_port, steps=[type(node.step) for node in recipe.nodes])
+    steps = [type(node.step) for node in recipe.nodes]
+    if log is None:
+        return RayExecutor(metrics_port=metrics_port, steps=steps)
+    return RayExecutor(metrics_port=metrics_port, steps=steps, wait_s=recipe.cluster.wait_s, log=log)

@@ -14,11 +14,12 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from ..rundir.rundir import RunDir
@@ -26,7 +27,7 @@ from ..steps.limits import Pool
 from ..steps.outcome import Outcome, cause_line
 from ..steps.source import copy_sources
 from ..storage.scratch import roomiest
-from .placement import ClusterError, Machine, ResourceError, check_room, fitting_segments
+from .placement import ClusterError, Machine, ResourceError, check_room, fitting_segments, needed
 from .ray_pipelines import Pipelines
 from .run_shard import StageSpec
 from .worker_log import FOLDER
@@ -40,6 +41,7 @@ _ENVIRONMENT = {
 _LONGEST_TMPDIR = 36  # bytes: the path of a socket has 107 at most, of which Ray adds 70
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 _LISTEN_EVERY_S = 0.1
+_LOOK_EVERY_S = 1.0  # for nodes that are awaited
 _LOST_PIPELINES = 5  # in a row, without a shard done in between
 _PIPELINE_ERROR = f"{FOLDER}/pipeline.error.txt"
 _SILENCE_S = 20.0  # after the loss of a node, before a pipeline is taken for stuck
@@ -69,6 +71,11 @@ def connect(num_cpus: int | None = None, metrics_port: int | None = None, steps:
             return True
     except Exception as error:  # Ray raises all kinds, plain ones for a node that does not start in time
         raise ClusterError(f"no Ray at {address}: {(str(error).strip() or repr(error)).splitlines()[0]}") from error
+
+
+def _is_of_others(has_connected: bool) -> bool:
+    """Whether the Ray was there before, so that nodes may still come to it."""
+    return not has_connected or os.environ.get("RAY_ADDRESS", "local") != "local"
 
 
 @contextlib.contextmanager
@@ -102,16 +109,38 @@ class RayExecutor:
     """Uses the Ray that this process is connected to, else RAY_ADDRESS, else one of its own for its life."""
 
     def __init__(
-        self, num_cpus: int | None = None, metrics_port: int | None = None, steps: Iterable[type] = ()
+        self,
+        num_cpus: int | None = None,
+        metrics_port: int | None = None,
+        steps: Iterable[type] = (),
+        wait_s: float = 0.0,
+        log: Callable[[str], None] = print,
     ) -> None:
+        """`wait_s`: how long to wait for nodes that a cluster lacks; `log` is told of it. A Ray of its own has all."""
         self._has_connected = connect(num_cpus, metrics_port, steps)
+        self._wait_s, self._log = wait_s if _is_of_others(self._has_connected) else 0.0, log
         self._pipelines: Any = None  # the actor that runs them, one after the other; made for the first
 
     def check(self, pools: Mapping[str, Pool]) -> None:
-        """Raises ResourceError if the fewest workers of one step do not fit into the cluster."""
-        there = machines()
-        for step, pool in pools.items():
-            check_room(step, pool, there)
+        """Waits until the fewest workers of each step fit into the cluster; raises ResourceError if they do not."""
+        end_s, awaited = time.monotonic() + self._wait_s, ""
+        while True:
+            there = machines()
+            try:
+                for step, pool in pools.items():
+                    check_room(step, pool, there)
+                break
+            except ResourceError as error:
+                if time.monotonic() >= end_s:
+                    raise
+                if str(error) != awaited:
+                    awaited = str(error)
+                    self._log(f"waiting for nodes, {self._wait_s:g} s at most: {awaited}")
+                    workers = [needed(pool) for pool in pools.values() for _ in range(pool.min_workers)]
+                    request_resources(bundles=workers)  # a cluster that scales itself would not know
+            time.sleep(_LOOK_EVERY_S)
+        if awaited:
+            request_resources(bundles=[])
 
     def run_chain(self, chain: Sequence[StageSpec], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
         """Yields the outcome of every stage for every shard, as they come.

@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 
 from ..steps.assets import RUN_SCHEME
-from ..steps.limits import Budget, Limits, Pool
+from ..steps.limits import Budget, Cluster, Limits, Pool
 from ..steps.step import Stage, Step
 from .each import expand, names_all, with_all
 from .own_steps import build_own_step
 from .settings import RecipeError, build_settings, did_you_mean, override_setting, parse_override
 
-_TOP_LEVEL = {"name", "seed", "videos", "executor", "steps"}
+_TOP_LEVEL = {"name", "seed", "videos", "executor", "cluster", "steps"}
 _EXECUTORS = ("ray", "in-process")
 _ALLOWANCES = {"pool": Pool, "limits": Limits, "budget": Budget}  # what map stages have beside their settings
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -47,6 +47,7 @@ class Recipe:
     executor: str
     nodes: tuple[Node, ...]
     document: Mapping[str, Any]
+    cluster: Cluster = field(default_factory=Cluster)
 
     def to_yaml(self) -> str:
         """The resolved recipe."""
@@ -68,7 +69,9 @@ def load_recipe(text: str, steps: Mapping[str, type[Step]], overrides: Sequence[
     if wrong := next((name for name, settings in document["steps"].items() if not isinstance(settings, dict)), None):
         raise RecipeError(f"step {wrong!r} needs settings, `step: KIND` the first of them")
     nodes, settings = _build_nodes(document["steps"], steps)
-    return Recipe(document.get("name", "run"), document.get("executor", "ray"), nodes, {**document, "steps": settings})
+    cluster = build_settings(Cluster, document.get("cluster", {}), "cluster")
+    resolved = {**document, "steps": settings}
+    return Recipe(document.get("name", "run"), document.get("executor", "ray"), nodes, resolved, cluster)
 
 
 def _build_nodes(
@@ -110,9 +113,10 @@ def _override(document: dict[str, Any], override: str) -> None:
     keys, _ = parse_override(override)
     if len(keys) == 1 and (keys[0] not in _TOP_LEVEL or keys[0] == "steps"):
         raise RecipeError(f"--set {override!r}: {keys[0]!r} is no setting at the top of a recipe")
-    if len(keys) > 1 and keys[0] not in document["steps"]:
+    is_at_top = len(keys) == 1 or (keys[0] == "cluster" and "cluster" not in document["steps"])
+    if not is_at_top and keys[0] not in document["steps"]:
         raise RecipeError(f"--set {override!r}: no step {keys[0]!r}{did_you_mean(keys[0], document['steps'])}")
-    override_setting(document if len(keys) == 1 else document["steps"], override)
+    override_setting(document if is_at_top else document["steps"], override)
 
 
 def _substitute(value: Any, document: Mapping[str, Any]) -> Any:

@@ -114,6 +114,11 @@ class Nodes:
         """The nodes beside the head, each by its raylet."""
         return self._raylets
 
+    def add(self, cpus: int) -> None:
+        """Brings one more node."""
+        self._others.append(self._add(cpus))
+        self._raylets.append(_raylet(self._others[-1]))
+
     def replace_dead(self, cpus: int) -> None:
         """Puts new nodes in the places of killed ones."""
         for place, raylet in enumerate(self._raylets):

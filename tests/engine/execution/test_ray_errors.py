@@ -18,14 +18,14 @@ from tests.engine.steps import Count
     [("Traceback\nits node \ud800 is gone", "its node \ud800 is gone"), ("", "no message"), (None, "")],
 )
 def test_the_last_of_many_lost_pipelines_is_told_and_kept(tmp_path, monkeypatch, text, line):
-    def lose(_segment, progress, _run):
+    def lose(_executor, _segment, progress, _run):
         progress.last_error = None if text is None else RayError(text)
         yield from ()
         return False
 
-    monkeypatch.setattr(module, "_run_pipeline", lose)
+    monkeypatch.setattr(RayExecutor, "_run_pipeline", lose)
     monkeypatch.setattr(module, "machines", lambda: [{"CPU": 8.0}])
-    monkeypatch.setattr(module, "connect", lambda *_: None)
+    monkeypatch.setattr(module, "connect", lambda *_: True)
     chain = [StageSpec.of(Node("count", Count()))]
     with pytest.raises(ClusterError, match="5 Ray Data pipelines were lost") as caught:
         list(RayExecutor().run_chain(chain, ["0000"], RunDir(str(tmp_path))))

@@ -17,6 +17,12 @@ def test_overrides_are_typed_and_saved_resolved():
     assert again.nodes == recipe.nodes
 
 
+def test_how_long_nodes_are_waited_for_is_a_setting_of_the_recipe():
+    assert load().cluster.wait_s == 0
+    assert load(f"cluster: {{wait_s: 900}}\n{RECIPE}").cluster.wait_s == 900
+    assert load(RECIPE, "cluster.wait_s=30").cluster.wait_s == 30
+
+
 @pytest.mark.parametrize(
     ("text", "overrides", "message"),
     [
@@ -39,6 +45,9 @@ def test_overrides_are_typed_and_saved_resolved():
         (RECIPE, ("total.pool.num_cpus=2",), "only map stages"),
         (RECIPE, ("times.pool.num_cpu=2",), "step 'times': pool.*num_cpu"),
         (RECIPE, ("times.factor=${nothing}",), "not set at its top"),
+        (RECIPE, ("cluster.wait=3",), "cluster: no setting 'wait'; did you mean 'wait_s'"),
+        (RECIPE, ("cluster.wait_s=-1",), "wait_s cannot be negative"),
+        (f"cluster: 3\n{RECIPE}", (), "cluster"),
     ],
 )
 def test_wrong_recipes_are_one_clear_line(text, overrides, message):
