@@ -23,7 +23,7 @@ from ..losses.objective import Target, dap_loss, distortion_map  # noqa: E402
 from ..losses.relative import feature_alignment_loss  # noqa: E402
 from ..network.dap import DapModel  # noqa: E402
 from .ranks import of_all_ranks, sum_over_ranks, world_size  # noqa: E402
-from .settings import TrainSettings  # noqa: E402
+from .settings import Part, TrainSettings  # noqa: E402
 from .validation import Validation  # noqa: E402
 
 
@@ -72,6 +72,8 @@ class DapTraining(LightningModule):
         if model.mask_head is None and settings.losses.range_mask:
             raise ValueError("the model has no range mask to train: set losses.range_mask to 0")
         self.model = model.train()
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(_part(name) in settings.trained_parts)
         self.settings, self.micro_batch_size = settings, micro_batch_size
         self.average = None
         if settings.ema:
@@ -97,7 +99,7 @@ class DapTraining(LightningModule):
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
         self.zero_grad()
         self.no_number = None
-        if self.settings.freeze_steps:
+        if self.settings.freeze_steps and "backbone" in self.settings.trained_parts:
             self.model.backbone.requires_grad_(self.global_step >= self.settings.freeze_steps)
 
     def optimizer_zero_grad(self, *_: Any) -> None:
@@ -203,6 +205,8 @@ class DapTraining(LightningModule):
         settings, groups = self.settings, dict[str, dict[str, Any]]()
         last = self.model.config.backbone.num_hidden_layers + 1
         for name, parameter in self.model.named_parameters():
+            if _part(name) not in settings.trained_parts:
+                continue
             part, lr = "decoder", settings.decoder_lr
             if name.startswith("backbone."):
                 part, lr = "backbone", settings.backbone_lr
@@ -218,6 +222,12 @@ class DapTraining(LightningModule):
             self.zero_grad()  # without any gradient, the optimizer changes nothing
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.grad_norm = nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip or math.inf)
+
+
+def _part(name: str) -> Part:
+    """Of a parameter of the network."""
+    heads: dict[str, Part] = {"depth_head": "depth", "mask_head": "range_mask"}
+    return heads.get(name.partition(".")[0], "backbone")
 
 
 def _depth(name: str, last: int) -> int:

@@ -108,7 +108,8 @@ class Evaluate(Report):
             figures[name] = self._measure(context, name, predictor_of(labeler), examples)
             del labeler  # before the next one is loaded
         pictures = {"examples.png": comparison_png(list(examples.values()))}
-        self.publish(context, {"evaluation.json": figures}, format_table(figures), pictures, sum(counts.values()))
+        tables = f"{format_table(figures)}\n{format_bands(figures)}"
+        self.publish(context, {"evaluation.json": figures}, tables, pictures, sum(counts.values()))
 
     def _count(self, context: BarrierContext, column: str) -> int:
         if not (count := sum(1 for _ in held_out(context, column, self.split))):
@@ -183,6 +184,26 @@ def format_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
             f"{model:<{width}}" + "".join(f"{'-':>11}" if value is None else f"{value:>11.4f}" for value in values)
         )
     return "\n".join(lines)
+
+
+def format_bands(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """AbsRel by distance: of all pixels, and of those that the range mask leaves, with their share."""
+    lines, width = list[str](), max(12, *(len(model) + 1 for model in figures))
+    for name, first in next(iter(figures.values())).items():
+        lines += ["", f"{name}: AbsRel by distance | with the range mask (share of the pixels that it leaves)"]
+        lines.append(" " * width + "".join(f"{f'{band} m':>26}" for band in first["bands"]))
+        for model, by_data in figures.items():
+            lines.append(f"{model:<{width}}" + "".join(_band(by_data[name], band) for band in first["bands"]))
+    return "\n".join(lines)
+
+
+def _band(figures: dict[str, Any], band: str) -> str:
+    plain, masked = figures["bands"][band]["abs_rel"], figures.get("bands_masked", {}).get(band)
+    texts = ["-" if plain is None else f"{plain:.4f}"]
+    if masked and masked["share_left"] is not None:
+        error = "-" if masked["abs_rel"] is None else f"{masked['abs_rel']:.4f}"
+        texts.append(f"{error} ({masked['share_left']:.1%})")
+    return f"{' | '.join(texts):>26}"
 
 
 def _estimates(name: str, predict: Predict, items: list[Labelled]) -> list[Estimate]:

@@ -51,6 +51,7 @@ class Train(Training):
     data: str
     training: TrainSettings
     init: AssetUri | None = None  # a model folder or hub id to go on from, in place of a network
+    range_mask_m: float | None = None  # threshold of a fresh range mask, such as 10 m, in place of that of `init`
     network: Network = field(default_factory=Network)
     batches: DataConfig = field(default_factory=DataConfig)
     hardware: Hardware = field(default_factory=Hardware)
@@ -68,6 +69,10 @@ class Train(Training):
 
     def check(self) -> None:
         super().check()
+        if self.init and self.network != Network():
+            raise ValueError("network contradicts init, which brings its own: leave out one of them")
+        if self.range_mask_m and not self.init:
+            raise ValueError("range_mask_m is for the model of init; a new one has network.config.range_threshold_m")
         if self.init and Path(self.init).exists() and not (Path(self.init) / "config.json").is_file():
             raise ValueError(f"init {self.init}: is no model folder, it has no config.json")
 
@@ -75,4 +80,6 @@ class Train(Training):
         from ...models.training.modules import DapTraining
 
         network = self.network.build(assets.get("init"), assets.get("backbone"))
+        if self.range_mask_m:
+            network.plug_range_mask(self.range_mask_m, seed=self.batches.seed)
         return DapTraining(network, self.training, micro_batch_size=self.hardware.micro_batch_size), network

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dap_engine.models.data.loader import PanoramaDataModule
 from dap_engine.models.data.shards import ShardSet, scan_shards
-from dap_engine.models.losses.weights import PUBLISHED
+from dap_engine.models.losses.weights import PUBLISHED, LossWeights
 from dap_engine.models.training.modules import DapTraining, warmup_cosine
 from dap_engine.models.training.settings import TrainSettings
 from tests.models.network.test_dap import small
@@ -222,6 +222,23 @@ def test_a_backbone_stays_frozen_for_so_many_steps(data: PanoramaDataModule, tmp
     module = DapTraining(small(), replace(SETTINGS, freeze_steps=2))
     _fit(module, data, tmp_path, max_steps=3, enable_checkpointing=False)
     assert not _same(_weights(module.model.backbone), before)
+
+
+@pytest.mark.parametrize(
+    ("parts", "moved"), [(("range_mask",), {"mask_head"}), (("depth", "range_mask"), {"depth_head", "mask_head"})]
+)
+def test_only_the_trained_parts_change(data: PanoramaDataModule, tmp_path: Path, parts: Any, moved: set[str]) -> None:
+    module = DapTraining(small(), replace(SETTINGS, trained_parts=parts, freeze_steps=1), micro_batch_size=2)
+    before = _weights(module.model)
+    _fit(module, data, tmp_path, max_steps=2, enable_checkpointing=False)
+    after = _weights(module.model)
+    assert {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])} == moved
+
+
+def test_parts_without_anything_to_learn_from_are_refused() -> None:
+    for parts in ((), ("range_mask",)):
+        with pytest.raises(ValueError, match="nothing to train"):
+            replace(SETTINGS, trained_parts=parts, losses=LossWeights(range_mask=0))
 
 
 def test_learning_rates_fall_from_layer_to_layer() -> None:
