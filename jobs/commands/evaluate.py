@@ -67,9 +67,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.batch_size < 1:
         raise UsageError("--batch-size must be at least 1")
     check_device(arguments.device)
-    root = DatasetRoot(
-        arguments.dataset, check_place("--root", arguments.root) if is_uri(arguments.root) else arguments.root
-    )
+    place = check_place("--root", arguments.root) if is_uri(arguments.root) else arguments.root
+    root = DatasetRoot(arguments.dataset, place)
     try:
         entries = root.find(arguments.split)
         with redirect_stdout(sys.stderr):  # what a model of others has to say
