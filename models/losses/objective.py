@@ -60,6 +60,7 @@ def dap_loss(
     image_weight: Tensor | None = None,
     cut: Tensor | None = None,
     noisy_share: float = 0.0,
+    by_solid_angle: bool = True,
     range_m: float = 100.0,
     range_mask_kind: RangeMaskKind = "bce",
     pool: Pool = alone,
@@ -69,8 +70,8 @@ def dap_loss(
         L = λ₁ SILog + λ₂ dense fidelity + λ₃ gradient + λ₄ normals + λ₅ points + λ₆ range mask   (arXiv 2512.16913)
 
     and the losses of Depth Anything, on disparities; without `weights`, λ₁ … λ₆ are the published ones. `depth_m` and
-    the probabilities `beyond_range` are predictions (B, H, W). Pixels count by their solid angle, images by
-    `image_weight` (B,), such as less for pseudo-labels. Images without any valid pixel do not count for depth. Points
+    the probabilities `beyond_range` are predictions (B, H, W). Pixels count by their solid angle, or all alike; images
+    by `image_weight` (B,), such as less for pseudo-labels. Images without any valid pixel do not count for depth. Points
     are taken in units of `range_m`, the unit in which the published network predicts. Truth that is not finite and
     positive is not valid. With `pool`, the terms are those of the images of all ranks together.
 
@@ -87,7 +88,8 @@ def dap_loss(
     shares = {name: depth_m.new_tensor([getattr(one, name) / factors[name] for one in of_each]) for name in factors}
     valid = target.valid & target.depth_m.isfinite() & (target.depth_m > 0)
     target = target._replace(valid=valid)
-    pixel_weight = distortion_map(depth_m) * image_weight[:, None, None]
+    area = distortion_map(depth_m)
+    pixel_weight = (area if by_solid_angle else torch.ones_like(area)) * image_weight[:, None, None]
     distances = _distance_losses(depth_m, target, pixel_weight, range_m, cut)
     disparities = _disparity_losses(depth_m, target, pixel_weight, cut, noisy_share)
     has_depth = image_weight * valid.flatten(1).any(dim=1)

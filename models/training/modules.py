@@ -166,6 +166,7 @@ class DapTraining(LightningModule):
             by_source=self.settings.losses_by_source,
             sources=batch["source"],
             cut=batch.get("cut"),
+            by_solid_angle=self.settings.distortion_map,
             noisy_share=self.settings.noisy_share,
             image_weight=self._image_weight(batch["source"]),
             range_m=self.model.config.max_depth_m,

@@ -27,6 +27,7 @@ class TrainSettings:
     """Factors of the losses for images of a source, such as other losses for pseudo-labels; those of `losses` else."""
     noisy_share: float = 0.0
     """Of the pixels of an image, left out of the disparity losses: those of the largest errors (arXiv 2406.09414)."""
+    distortion_map: bool = True  # whether pixels count by their solid angle (arXiv 2512.16913), or all alike
     range_mask_kind: RangeMaskKind = "bce"  # weighted cross entropy, or the squared error
     feature_alignment: float = 0.0
     """Factor of the alignment with the features of a frozen backbone (arXiv 2401.10891)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ...engine.records.rows import read_rows
 from ...engine.rundir.rundir import RunDir
 from ...engine.steps.asset_settings import AssetUri
 from ...engine.steps.barrier import BarrierContext, BarrierError
@@ -29,8 +29,7 @@ from ...models.labelers.load import (
 from ...models.labelers.outputs import OutputSetting, check_alignment
 from ...models.labelers.patches import Patches
 from ...models.metrics.alignment import Alignment
-from ..packing.index import read_index
-from .labelled import decode_labelled, held_out, scene_of
+from .labelled import decode_labelled, held_out, packed_rows, scene_of
 from .report import Report
 
 if TYPE_CHECKING:
@@ -44,8 +43,8 @@ _PICTURED = 3  # panoramas of each data set in the picture
 class Evaluate(Report):
     """Models and labelled columns to `reports/<report>`: evaluation.json, table.txt and examples.png.
 
-    `models` maps the name shown to the weights, `data` the name shown to a labelled column, whose split `split` is
-    used. The blind predictor learns from the training split of the packed column `blind`.
+    `models` maps the name shown to the weights, `data` the name shown to a labelled or packed column, whose split
+    `split` is used. The blind predictor learns from the training split of the packed column `blind`.
 
     Models of others stand beside ours under their schemes (`models.labelers.load`), on whole panoramas or on `patches`.
     `outputs` says what one gives if it does not, `alignments` how it is brought to the truth before it is measured,
@@ -105,7 +104,9 @@ class Evaluate(Report):
         for name in self.models:
             context.log(f"predicting with {name}")
             labeler = self._load(name, context.assets.get(name))
-            figures[name] = self._measure(context, name, predictor_of(labeler), examples)
+            predict, seconds = _timed(predictor_of(labeler))
+            figures[name] = self._measure(context, name, predict, examples)
+            context.log(f"{name}: {sum(counts.values()) / sum(seconds):.1f} panoramas/s")
             del labeler  # before the next one is loaded
         pictures = {"examples.png": comparison_png(list(examples.values()))}
         tables = f"{format_table(figures)}\n{format_bands(figures)}"
@@ -215,6 +216,19 @@ def _estimates(name: str, predict: Predict, items: list[Labelled]) -> list[Estim
         raise BarrierError(f"{name}: {error}") from error
 
 
+def _timed(predict: Predict) -> tuple[Predict, list[float]]:
+    """The same, and the seconds of each batch. They are no part of the report, whose bytes are always the same."""
+    seconds: list[float] = []
+
+    def timed(items: list[Labelled]) -> list[Estimate]:
+        start = time.monotonic()
+        estimates = predict(items)
+        seconds.append(time.monotonic() - start)
+        return estimates
+
+    return timed, seconds
+
+
 def _blind(run: RunDir, column: str) -> Predict:
     try:
         predictor = BlindPredictor(_training_depths(run, column))
@@ -229,10 +243,5 @@ def _blind(run: RunDir, column: str) -> Predict:
 
 
 def _training_depths(run: RunDir, column: str) -> Iterator[tuple[np.ndarray, str]]:
-    for entry in read_index(run.storage, column):
-        if entry["split"] != "train":
-            continue
-        path = f"{column}/{entry['name']}"
-        with run.storage.open(path) as stream:
-            for row in read_rows(path, stream):
-                yield decode_depth_png(row.fields["depth.png"]).depth_m, scene_of(row.fields)
+    for row in packed_rows(run, column, "train"):
+        yield decode_depth_png(row.fields["depth.png"]).depth_m, scene_of(row.fields)
