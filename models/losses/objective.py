@@ -71,9 +71,9 @@ def dap_loss(
 
     and the losses of Depth Anything, on disparities; without `weights`, λ₁ … λ₆ are the published ones. `depth_m` and
     the probabilities `beyond_range` are predictions (B, H, W). Pixels count by their solid angle, or all alike; images
-    by `image_weight` (B,), such as less for pseudo-labels. Images without any valid pixel do not count for depth. Points
-    are taken in units of `range_m`, the unit in which the published network predicts. Truth that is not finite and
-    positive is not valid. With `pool`, the terms are those of the images of all ranks together.
+    by `image_weight` (B,), such as less for pseudo-labels. Images without any valid pixel do not count for depth.
+    Points are taken in units of `range_m`, the unit in which the published network predicts. Truth that is not finite
+    and positive is not valid. With `pool`, the terms are those of the images of all ranks together.
 
     Images of the `sources` (B,) that `by_source` names have factors of their own. `cut` (B, H, W) is true where another
     image was pasted (CutMix): losses are taken on either side apart, and count by the part of the truth there (arXiv

@@ -14,8 +14,8 @@ from tests.models.datasets.layouts import LAYOUTS
 
 RECIPES = ("dap2m", "depth-anything-v1", "depth-anything-v2", "finetune", "distil", "ablation")
 SIMULATED = {
-    "simulate.panoramas": 12,
-    "simulate.panoramas_per_shard": 6,
+    "simulate.panoramas": 32,
+    "simulate.panoramas_per_shard": 16,
     "simulate.height": HEIGHT,
     "simulate.test_share": 0.3,
     "simulate.validation_share": 0.2,
