@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
@@ -18,15 +17,16 @@ import simplejpeg
 from ..engine.records.column import Column, TarColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.step import SourceStage
+from ..engine.storage.place import Place
 from ..models.data.depth_png import encode_depth_png
 from ..models.data.images import resize_rgb
-from ..models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
-from ..models.datasets.catalogue import open_dataset
+from ..models.datasets.base import DatasetError, Entry, Labelled
+from .dataset_root import DatasetRoot
 
 
 @dataclass
 class Ingest(SourceStage):
-    """The panoramas of `dataset` below `root` to `labelled-<source_name>`.
+    """The panoramas of `dataset` below `root`, a folder or a URI, to `labelled-<source_name>`.
 
     `dataset` is a name of `models.datasets.catalogue`; `split` takes one of its splits, or those of a list file. What
     is brought in is in its own split, or in `as_split` if that is given or the data set knows none.
@@ -50,8 +50,9 @@ class Ingest(SourceStage):
             raise ValueError("ingest: panoramas_per_shard must be at least 1, jpeg_quality 1 to 100")
         if self.height is not None and self.height < 16:
             raise ValueError("ingest: height must be at least 16")
-        open_dataset(self.dataset)
-        self.root = str(Path(self.root).resolve())  # workers have working folders of their own
+        place = Place.parse(self.root).absolute()  # workers have working folders of their own
+        self.root = place.path if place.is_local else str(place)
+        self._root = DatasetRoot(self.dataset, self.root)
 
     @property
     def writes(self) -> Column:
@@ -65,7 +66,7 @@ class Ingest(SourceStage):
         return {key: value for key, value in super().settings().items() if key not in ("root", "split")}
 
     def external(self) -> dict[str, Any]:
-        listing = "".join(f"{e.image} {e.depth} {e.split} {self._stats(e)}\n" for e in self._entries)
+        listing = "".join(f"{e.image} {e.depth} {e.split} {self._root.stats(e)}\n" for e in self._entries)
         return {"dataset": hashlib.sha256(os.fsencode(listing)).hexdigest()}
 
     def shards(self) -> Sequence[str]:
@@ -80,32 +81,18 @@ class Ingest(SourceStage):
         for sample in batch:
             entry = sample["entry"]["entry"]
             try:
-                yield Row(sample.key, self._fields(entry, self._set.read(self._root, entry)))
+                yield Row(sample.key, self._fields(entry, self._root.read(entry)))
             except DatasetError as error:
                 yield Drop(sample.key, error.code, str(error), retryable=error.code == "missing_file")
 
-    @property
-    def _root(self) -> Path:
-        return Path(self.root)
-
-    @property
-    def _set(self) -> PanoramaSet:
-        return open_dataset(self.dataset)
-
     @cached_property
     def _entries(self) -> list[Entry]:
-        return sorted(self._set.find(self._root, self.split), key=lambda entry: entry.key)
+        return sorted(self._root.find(self.split), key=lambda entry: entry.key)
 
     def _check_same_keys(self) -> None:
         keys = [entry.key for entry in self._entries]
         if twice := next((key for key, other in pairwise(keys) if key == other), None):
-            raise ValueError(f"{self.root}: two panoramas have the key {twice!r}")
-
-    def _stats(self, entry: Entry) -> list[tuple[int, int]]:
-        """Sizes and times in ns of the files of an entry, or of the shard that it is in; those that are there."""
-        paths = [self._root / name for name in (entry.image, entry.depth)]
-        files = [path.parent if path.parent.is_file() else path for path in paths]
-        return [(file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+            raise ValueError(f"{self._root}: two panoramas have the key {twice!r}")
 
     def _fields(self, entry: Entry, item: Labelled) -> dict[str, Any]:
         rgb, depth_m = _resized(item, self.height)

@@ -55,6 +55,7 @@ class Label(PipelinedStage):
     patches: Patches | None = None  # a model of others sees perspective views of these, not the whole panorama
     output: OutputSetting = "auto"  # what a model of others gives
     views: Views | None = None  # so many predictions of each frame, such as {yaw: 4, flip: true}
+    nearer_mask: bool = False  # leave without label what the model's range mask puts beyond its 10, 20 or 50 m
 
     def __post_init__(self) -> None:
         if self.patches and not split_reference(self.model)[0]:
@@ -108,11 +109,11 @@ class Label(PipelinedStage):
     def encode(self, sample: Sample, result: list[Estimate]) -> Row:
         if self.views:
             found = agreement(result, self.views)
-            depth_m = found.mean().masked()
+            depth_m = found.mean().masked(nearer=self.nearer_mask)
             spread = found.spread(depth_m)
             info = {"spread": round(spread, 6) if spread == spread else None}
         else:
-            depth_m, info = result[0].masked(), {}
+            depth_m, info = result[0].masked(nearer=self.nearer_mask), {}
         summary = summarise_depth(depth_m)
         self._watch(summary["beyond_range"])
         return Row(sample.key, {"depth.png": encode_depth_png(depth_m), "json": {**summary, **info}})

@@ -42,7 +42,8 @@ class Plan(Barrier):
     `videos` is a folder, a glob pattern, a text or parquet list, an object-store URI, or `run:COLUMN`, footage that an
     earlier step wrote. A shard holds `seconds_per_shard` of footage and `videos_per_shard` videos at most, but for a
     video that is longer by itself. A video is in the split `val` with probability `validation_share`, by a hash of
-    its id; copies of a video under other names are in its split.
+    its id; copies of a video under other names are in its split. Where all would be in one split, the new one whose
+    hash is nearest to the other split goes there.
     """
 
     name: ClassVar[str] = "plan"
@@ -100,6 +101,8 @@ class Plan(Barrier):
         context.log(f"{sum(map(len, assigned.values()))} videos in {len(assigned)} shards")
         if copies := len(infos) - len({info.content or video_id for video_id, info in infos.items()}):
             context.log(f"{copies} videos have the content of another one: they share its split")
+        if self.validation_share and len(set(splits.values())) == 1:
+            context.log(f"warning: all footage is in the split {splits[min(splits)]}: there is but one video")
         for shard, videos in assigned.items():
             with context.scratch() as scratch:
                 writer = self.writes.writer(scratch)
@@ -110,15 +113,27 @@ class Plan(Barrier):
 
     def split_of(self, video_id: str) -> str:
         """`train` or `val`, fixed for a video and a seed, whatever else is planned."""
+        return "val" if self._place_of(video_id) < self.validation_share else "train"
+
+    def _place_of(self, video_id: str) -> float:
+        """In [0, 1), by a hash."""
         digest = hashlib.sha256(f"{self.seed}:{video_id}".encode()).digest()
-        return "val" if int.from_bytes(digest[:8]) < self.validation_share * 2**64 else "train"
+        return int.from_bytes(digest[:8]) / 2**64
 
     def _splits(self, infos: Mapping[str, VideoInfo], earlier: _EarlierPlan) -> dict[str, str]:
         """The split of each video. Of the same content, all have that of the first; those planned before come first."""
         firsts: dict[str, str] = {}
         for video_id in sorted(infos, key=lambda video_id: (video_id not in earlier.planned, video_id)):
             firsts.setdefault(infos[video_id].content or video_id, video_id)
-        return {video_id: self.split_of(firsts[info.content or video_id]) for video_id, info in infos.items()}
+        planned = earlier.splits(self.seed, self.validation_share)
+        splits = {first: planned.get(first) or self.split_of(first) for first in firsts.values()}
+        if self.validation_share and len(splits) > 1 and len(set(splits.values())) == 1:
+            new = sorted((first for first in splits if first not in planned), key=self._place_of)
+            if new and "train" in splits.values():
+                splits[new[0]] = "val"
+            elif new:
+                splits[new[-1]] = "train"
+        return {video_id: splits[firsts[info.content or video_id]] for video_id, info in infos.items()}
 
     @property
     def _in_run(self) -> bool:
@@ -157,10 +172,12 @@ class _EarlierPlan:
     def __init__(self, context: BarrierContext) -> None:
         self.shards: dict[str, list[str]] = {}
         self._rows: dict[str, tuple[Mapping[str, Any], int]] = {}  # with the time of writing, in ns
+        self._settings: list[Mapping[str, Any]] = []
         written = context.run.storage.entries("plan")
         for shard, receipt in context.run.receipts("plan").items():
             rows = context.run.table(receipt).to_pylist()
             self.shards[shard] = [row["video_id"] for row in rows]
+            self._settings.append(receipt.basis.settings)
             entry = written.get(receipt.output.path.removeprefix("plan/"))
             self._rows |= {row["video_id"]: (row, entry.mtime_ns if entry else 0) for row in rows}
 
@@ -168,6 +185,13 @@ class _EarlierPlan:
     def planned(self) -> Collection[str]:
         """The ids of its videos."""
         return self._rows.keys()
+
+    def splits(self, seed: int, validation_share: float) -> dict[str, str]:
+        """By video, where they were drawn with these settings."""
+        drawn = {"seed": seed, "validation_share": validation_share}
+        if any(settings.get(name) != value for settings in self._settings for name, value in drawn.items()):
+            return {}
+        return {video_id: row["split"] for video_id, (row, _) in self._rows.items()}
 
     def info_of(self, video: Video) -> VideoInfo | None:
         """What the plan or its list knows of a video; None if nothing, or if its file may have changed since."""

@@ -8,7 +8,8 @@
 
 makes `student-all-1` … `student-selected-3`. `${each.NAME}` stands for the value, in a longer text too. A value that is
 no plain word is given a name: `each: {rate: {low: 1.0e-4, high: 1.0e-3}}`. `"${all.student}"` in another step stands
-for all of them: a mapping from the names of the steps to what they make, as `run:models/…`.
+for all of them: a mapping from the names of the steps to what they make, as `run:models/…`. Several such words, with
+spaces between, stand for one mapping of all.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .settings import RecipeError
 
 _EACH = re.compile(r"\$\{each\.(\w+)\}")
 _ALL = re.compile(r"\$\{all\.([a-z0-9-]+)\}")
+_SEVERAL = re.compile(rf"{_ALL.pattern}(?: +{_ALL.pattern})*")
 _WORD = re.compile(r"[a-z0-9-]+")
 
 
@@ -73,7 +75,7 @@ def names_all(settings: Any) -> bool:
         return any(map(names_all, settings.values()))
     if isinstance(settings, list):
         return any(map(names_all, settings))
-    return isinstance(settings, str) and _ALL.fullmatch(settings) is not None
+    return isinstance(settings, str) and _SEVERAL.fullmatch(settings) is not None
 
 
 def with_all(settings: Any, made: Mapping[str, Mapping[str, str]]) -> Any:
@@ -82,8 +84,9 @@ def with_all(settings: Any, made: Mapping[str, Mapping[str, str]]) -> Any:
         return {key: with_all(value, made) for key, value in settings.items()}
     if isinstance(settings, list):
         return [with_all(value, made) for value in settings]
-    if not isinstance(settings, str) or not (match := _ALL.fullmatch(settings)):
+    if not isinstance(settings, str) or not _SEVERAL.fullmatch(settings):
         return settings
-    if match[1] not in made:
-        raise RecipeError(f"{settings} stands in the recipe, but {match[1]!r} is no step, or comes later and names all")
-    return dict(made[match[1]])
+    steps = _ALL.findall(settings)
+    if missing := [step for step in steps if step not in made]:
+        raise RecipeError(f"{settings} is in the recipe, but {missing[0]!r} is no step, or comes later and names all")
+    return {name: what for step in steps for name, what in made[step].items()}

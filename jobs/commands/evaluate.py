@@ -7,13 +7,13 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
-from ...models.datasets.base import DatasetError, Entry, Labelled, PanoramaSet
-from ...models.datasets.catalogue import DATASETS, open_dataset
+from ...engine.storage.place import is_uri
+from ...models.datasets.base import DatasetError, Entry, Labelled
+from ...models.datasets.catalogue import DATASETS
 from ...models.evaluation.measure import Measurement, drawn_m, estimates_of, json_ready, predictor_of
 from ...models.evaluation.report import Worst, figures_tables, report_files
 from ...models.inference.device import choose_device
@@ -24,7 +24,9 @@ from ...models.labelers.outputs import OUTPUT_SETTINGS, check_alignment
 from ...models.labelers.patches import Patches
 from ...models.metrics.alignment import ALIGNMENTS
 from ...models.metrics.equivariance import yaw_error
+from ...stages.dataset_root import DatasetRoot
 from ..errors import EXIT_DONE, UsageError
+from ..job import check_place
 from ..output import output_folder, write_file
 from ..tables import show_table
 from .parts.loose_files import check_device
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset", required=True, choices=sorted(DATASETS), help="shards: KEY.jpg, KEY.depth.png, KEY.json"
     )
-    parser.add_argument("--root", required=True, metavar="DIR", help="folder of the data set")
+    parser.add_argument("--root", required=True, metavar="DIR|URI", help="folder of the data set, or s3://…")
     parser.add_argument("--split", metavar="NAME|LIST", help="a split's name, or a file with a pair IMAGE DEPTH a line")
     parser.add_argument("--alignment", default="none", choices=ALIGNMENTS, help="to the truth, before it is measured")
     parser.add_argument("--output", default="auto", choices=OUTPUT_SETTINGS, help="what a model of others gives")
@@ -65,13 +67,14 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.batch_size < 1:
         raise UsageError("--batch-size must be at least 1")
     check_device(arguments.device)
-    dataset, root = open_dataset(arguments.dataset), Path(arguments.root)
+    place = check_place("--root", arguments.root) if is_uri(arguments.root) else arguments.root
+    root = DatasetRoot(arguments.dataset, place)
     try:
-        entries = dataset.find(root, arguments.split)
+        entries = root.find(arguments.split)
         with redirect_stdout(sys.stderr):  # what a model of others has to say
             labeler = _load(arguments)
             out = output_folder(arguments.out)
-            document, rows, worst = _measure(dataset, root, entries, labeler, arguments)
+            document, rows, worst = _measure(root, entries, labeler, arguments)
     except DatasetError as error:
         raise UsageError(str(error)) from error
     for name, data in report_files(document, rows, worst).items():
@@ -80,7 +83,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(json.dumps(document))
     else:
         split = f", split {arguments.split}" if arguments.split else ""
-        print(f"{arguments.model} on {arguments.root}{split}, {document['precision'] or 'in its own precision'}")
+        print(f"{arguments.model} on {root}{split}, {document['precision'] or 'in its own precision'}")
         for table in figures_tables(document):
             show_table(table)
         print(f"by image, and the worst of them: {out}")
@@ -105,12 +108,12 @@ def _load(arguments: argparse.Namespace) -> Labeler:
 
 
 def _measure(
-    dataset: PanoramaSet, root: Path, entries: list[Entry], labeler: Labeler, arguments: argparse.Namespace
+    root: DatasetRoot, entries: list[Entry], labeler: Labeler, arguments: argparse.Namespace
 ) -> tuple[dict[str, Any], list[dict[str, Any]], Worst]:
     """The figures, the row of every image, and the worst of them; holds one batch of panoramas at a time."""
     measurement, worst = Measurement(arguments.alignment, choose_device(arguments.device)), Worst()
     rows, first = [], []
-    for items in _batches(dataset, root, entries, arguments.batch_size):
+    for items in _batches(root, entries, arguments.batch_size):
         for item, estimate in zip(items, _estimates(labeler, items, arguments.model), strict=True):
             row = measurement.add(item, estimate)
             if worst.wants(row["abs_rel"]):
@@ -127,7 +130,7 @@ def _measure(
     return {**said, "output": labeler.output, "precision": labeler.precision, **figures}, rows, worst
 
 
-def _say_left_out(root: Path, count: int, panoramas: int) -> None:
+def _say_left_out(root: DatasetRoot, count: int, panoramas: int) -> None:
     if count == panoramas:
         raise UsageError(f"{root}: no ground truth at all in any of its {panoramas} panoramas")
     if count:
@@ -144,6 +147,6 @@ def _estimates(labeler: Labeler, items: list[Labelled], model: str) -> list[Esti
         raise UsageError(f"--model {model}: {' '.join(str(error).split())}") from error
 
 
-def _batches(dataset: PanoramaSet, root: Path, entries: list[Entry], size: int) -> Iterator[list[Labelled]]:
+def _batches(root: DatasetRoot, entries: list[Entry], size: int) -> Iterator[list[Labelled]]:
     for start in range(0, len(entries), size):
-        yield [dataset.read(root, entry) for entry in entries[start : start + size]]
+        yield [root.read(entry) for entry in entries[start : start + size]]

@@ -46,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="of what the model sees, a multiple of its patch (default: its own; what is written has the input's size)",
     )
+    parser.add_argument(
+        "--nearer-mask",
+        action="store_true",
+        help="no depth where the model's range mask says: beyond its 10, 20 or 50 m (one of 100 m always applies)",
+    )
     parser.add_argument("--ply", action="store_true", help="write a point cloud, too")
     parser.add_argument("--viewer", action="store_true", help="write NAME.html, too: one file, to look around in")
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="of a video: time between frames")
@@ -81,7 +86,7 @@ def main(arguments: argparse.Namespace) -> int:
         try:
             for picture in read_pictures(file, arguments.every, arguments.height):
                 _warn_if_no_panorama(picture)
-                depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
+                depth_m = predictor.predict([picture.rgb])[0].masked_depth_m(nearer=arguments.nearer_mask)
                 _write(out, picture, depth_m, ply=arguments.ply, viewer=arguments.viewer)
         except UnreadableError as error:  # the others are done
             unread.append(str(error))

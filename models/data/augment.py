@@ -28,6 +28,7 @@ AUGMENTATION = np.dtype(
         ("noise", "f8"),  # standard deviation, 1 being full scale; 0 for none
         ("noise_seed", "u4"),
         ("quality", "i4"),  # of the JPEG; 0 for none
+        ("cut", "i4", 4),  # where CutMix pastes another image: first row, rows, first column, columns
     ]
 )
 """What is drawn for one sample."""
@@ -41,7 +42,9 @@ def draw(strength: float, height: int, rng: Generator) -> np.ndarray:
 
     A turn by whole columns; half of the time a mirror; white balance, saturation, contrast, exposure and gamma; a veil
     of haze over a third of the images; each half of the time a blur of up to 1/150 of the height, noise of up to 0.06
-    of full scale, and JPEG of a quality from 95 down to 95 − 70·strength. `strength` scales all but turn and mirror.
+    of full scale, and JPEG of a quality from 95 down to 95 − 70·strength. `strength` scales all but turn and mirror; 0
+    leaves these alone. Then the cut of CutMix (arXiv 1905.04899): a rectangle of the panorama's shape, whose area is
+    uniform in (0, 1), at any rows that hold it, and any columns: it goes on behind the seam.
     """
     drawn = np.zeros((), AUGMENTATION)
     drawn["columns"], drawn["mirrored"] = rng.integers(2 * height), rng.random() < 0.5
@@ -57,9 +60,20 @@ def draw(strength: float, height: int, rng: Generator) -> np.ndarray:
         drawn["sigma"] = rng.uniform(0, strength * height * _BLUR_PER_HEIGHT)
     if rng.random() < 0.5:
         drawn["noise"], drawn["noise_seed"] = rng.uniform(0, 0.06 * strength), rng.integers(2**32)
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 and strength > 0:
         drawn["quality"] = int(95 - rng.uniform(0, 70 * min(strength, 1.0)))
+    side = np.sqrt(rng.random())
+    rows, columns = int(np.ceil(side * height)), int(np.ceil(side * 2 * height))
+    drawn["cut"] = rng.integers(height - rows + 1), rows, rng.integers(2 * height), columns
     return drawn
+
+
+def cut_mask(cut: np.ndarray, height: int) -> Tensor:
+    """True in the rectangle (first row, rows, first column, columns) of a panorama, around the seam: (H, 2H) bool."""
+    row, rows, column, columns = cut.tolist()
+    mask = torch.zeros(height, 2 * height, dtype=torch.bool)
+    mask[row : row + rows, :columns] = True
+    return mask.roll(column, 1)
 
 
 def turn(images: Tensor, drawn: np.ndarray) -> Tensor:

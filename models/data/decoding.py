@@ -3,7 +3,7 @@
 import mmap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from .augment import draw
+from .augment_settings import SourceAugment
 from .depth_png import MISSING, decode_units
 from .images import resize_rgb
 from .order import BatchOrder, Mixture
@@ -29,8 +30,9 @@ class Decoded:
     """A batch as it is decoded: rgb (B, H, W, 3) uint8; depth (B, H, W) in units of the PNG, whose bits int16 holds.
 
     `drawn` is what its augmentation is to be, (B,) of `AUGMENTATION`, or None for none. `damaged` says what is wrong
-    with samples that could not be decoded: they are empty. The pixels lie in memory that is written to again: they
-    stand until the next batch is asked for.
+    with samples that could not be decoded: they are empty. With CutMix, `rgb`, `units` and `drawn` go on with images to
+    paste, and `pasted` (B,) is the place of the one for an image, or −1. The pixels lie in memory that is written to
+    again: they stand until the next batch is asked for.
     """
 
     keys: list[str]
@@ -40,6 +42,7 @@ class Decoded:
     rgb: Tensor
     units: Tensor
     drawn: np.ndarray | None
+    pasted: np.ndarray | None = None
 
 
 class SharedBatches:
@@ -68,16 +71,26 @@ class SharedBatches:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What becomes of a sample, but for (epoch, number): its size, and how it is augmented; 0 is not at all."""
+    """What becomes of a sample, but for (epoch, number): its size, and how it is augmented; 0 is not at all.
+
+    Sources may have a strength of their own, and a chance of CutMix.
+    """
 
     height: int
     seed: int
     strength: float
+    by_source: Mapping[str, SourceAugment] = field(default_factory=dict)
 
-    def drawn(self, epoch: int, number: int) -> np.ndarray:
+    def drawn(self, epoch: int, number: int, source: str = "") -> np.ndarray:
         """The augmentation of a sample in an epoch, from nothing else."""
         rng = np.random.Generator(np.random.PCG64([self.seed, epoch, number]))
-        return draw(self.strength, self.height, rng)
+        own = self.by_source.get(source)
+        return draw(own.strength if own else self.strength, self.height, rng)
+
+    @property
+    def cutmix(self) -> dict[str, float]:
+        """The chance of CutMix by source, where there is one."""
+        return {name: own.cutmix for name, own in self.by_source.items() if own.cutmix}
 
 
 def decode_into(sample: Stored, rgb: np.ndarray, units: np.ndarray) -> None:
@@ -110,6 +123,10 @@ class Samples(Protocol):
         """The mixture of these sources; ValueError if they cannot be mixed so."""
         ...
 
+    def pasted(self, chances: Mapping[str, float], numbers: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        """Of samples of any shape, those that CutMix pastes into them, or PADDING; ValueError if there can be none."""
+        ...
+
     def stored(self, order: BatchOrder, numbers: np.ndarray, worker: int, workers: int) -> Iterator[Stored]:
         """Those of every `workers`-th of the batches `numbers` (batches, B), from the `worker`-th on, in order."""
         ...
@@ -120,6 +137,8 @@ def decoded_batches(
 ) -> Iterator[Decoded]:
     """The rest of the order's epoch, decoded by `num_workers` processes, or by this one for 0."""
     numbers = order.numbers()
+    if recipe.cutmix:
+        numbers = np.concatenate([numbers, samples.pasted(recipe.cutmix, numbers, recipe.seed, order.epoch)], axis=1)
     places = SharedBatches(1 + _BATCHES_AHEAD * num_workers, numbers.shape[1], recipe.height)
     loader = DataLoader(
         _Batches(samples, order, numbers, recipe, places),
@@ -132,12 +151,13 @@ def decoded_batches(
         generator=torch.Generator().manual_seed(0),  # else the loader would draw from the global one
     )
     with places.pinned() if pinned else nullcontext():
-        for place, keys, sources, scenes, damaged, drawn in loader:
-            yield Decoded(keys, sources, scenes, damaged, places.rgb[place], places.units[place], drawn)
+        for place, images, drawn, pasted, keys, sources, scenes, damaged in loader:
+            rgb, units = places.rgb[place, :images], places.units[place, :images]
+            yield Decoded(keys, sources, scenes, damaged, rgb, units, drawn, pasted)
 
 
-_Batch = tuple[int, list[str], list[str], list[str], list[str], np.ndarray | None]
-"""Its place, keys, sources, scenes, what is wrong with samples that are damaged, and what its augmentation is to be."""
+_Batch = tuple[int, int, np.ndarray | None, np.ndarray | None, list[str], list[str], list[str], list[str]]
+"""Its place and number of images, what its augmentation is to be, what is pasted; keys, sources, scenes, damages."""
 
 
 @dataclass
@@ -163,7 +183,12 @@ class _Batches(IterableDataset[_Batch]):
 
     def _decode(self, place: int, epoch: int, stored: list[Stored]) -> _Batch:
         rgb, units = self.places.rgb[place].numpy(), self.places.units[place].numpy().view(np.uint16)
-        damaged = []
+        damaged, pasted = [], None
+        if self.recipe.cutmix:
+            size = len(stored) // 2
+            at = np.array([sample is not NOTHING for sample in stored[size:]])
+            pasted = np.where(at, size - 1 + at.cumsum(), -1)
+            stored = [*stored[:size], *(sample for sample in stored[size:] if sample is not NOTHING)]
         for at, sample in enumerate(stored):
             try:
                 if sample is not NOTHING:
@@ -173,10 +198,11 @@ class _Batches(IterableDataset[_Batch]):
                 damaged.append(str(error))
             rgb[at], units[at] = 0, MISSING  # without any known pixel it has no part in a loss or a figure
         drawn = None
-        if self.recipe.strength > 0:
-            drawn = np.array([self.recipe.drawn(epoch, sample.number) for sample in stored])
-        keys, sources = [sample.key for sample in stored], [sample.source for sample in stored]
-        return place, keys, sources, [sample.scene for sample in stored], damaged, drawn
+        if self.recipe.strength > 0 or self.recipe.by_source:
+            drawn = np.array([self.recipe.drawn(epoch, sample.number, sample.source) for sample in stored])
+        own = stored if pasted is None else stored[: len(pasted)]
+        keys, sources, scenes = zip(*((sample.key, sample.source, sample.scene) for sample in own), strict=True)
+        return place, len(stored), drawn, pasted, list(keys), list(sources), list(scenes), damaged
 
 
 def _as_it_is(item: Any) -> Any:

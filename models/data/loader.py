@@ -13,7 +13,8 @@ register_missing_operators()  # before lightning, which imports torchvision wher
 
 from lightning.pytorch import LightningDataModule  # noqa: E402
 
-from .augment import photometric, turn  # noqa: E402
+from .augment import cut_mask, photometric, turn  # noqa: E402
+from .augment_settings import SourceAugment  # noqa: E402
 from .decoding import Decoded, Recipe, Samples, decoded_batches  # noqa: E402
 from .depth_png import BEYOND_RANGE, MISSING, UNITS_PER_METRE  # noqa: E402
 from .order import BatchOrder  # noqa: E402
@@ -26,7 +27,7 @@ def finish(batch: Decoded, device: torch.device) -> dict[str, Any]:
 
     pixel_values (B, 3, H, W); depth_m, valid, beyond_range (B, H, W); lists key, source, scene (in validation), and
     damaged: what is wrong with samples that could not be decoded, which have no truth. `depth_m` is 0 where it is not
-    `valid`.
+    `valid`. With CutMix, cut (B, H, W): where another image was pasted, with its truth.
     """
     rgb, units = _moved(batch.rgb, device), _moved(batch.units, device)
     if batch.drawn is not None:
@@ -36,6 +37,9 @@ def finish(batch: Decoded, device: torch.device) -> dict[str, Any]:
         at_once = len(rgb_bchw) if device.type == "cuda" else 1  # which stays in a CPU's caches
         parts = zip(rgb_bchw.split(at_once), np.array_split(batch.drawn, len(rgb_bchw) // at_once), strict=True)
         rgb_bchw = torch.cat([photometric(part, drawn) for part, drawn in parts])
+    cut = {}
+    if batch.pasted is not None and batch.drawn is not None:
+        rgb_bchw, units, cut["cut"] = pasted(rgb_bchw, units, batch.pasted, batch.drawn)
     units = units.int() & 0xFFFF
     beyond_range = units == BEYOND_RANGE
     valid = (units != MISSING) & ~beyond_range
@@ -48,7 +52,22 @@ def finish(batch: Decoded, device: torch.device) -> dict[str, Any]:
         "source": batch.sources,
         "scene": batch.scenes,
         "damaged": batch.damaged,
+        **cut,
     }
+
+
+def pasted(rgb_bchw: Tensor, units: Tensor, of: np.ndarray, drawn: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """CutMix (arXiv 1905.04899): the first len(of) images and maps, parts of them being those of image `of`, and where.
+
+    −1 is for none. Both images are augmented, each in its own way, before.
+    """
+    cut = torch.zeros(len(of), *units.shape[1:], dtype=torch.bool, device=units.device)
+    for at, other in enumerate(of.tolist()):
+        if other >= 0:
+            cut[at] = cut_mask(drawn["cut"][at], units.shape[1])
+            rgb_bchw[at] = rgb_bchw[other].where(cut[at], rgb_bchw[at])
+            units[at] = units[other].where(cut[at], units[at])
+    return rgb_bchw[: len(of)], units[: len(of)], cut
 
 
 def _moved(pixels: Tensor, device: torch.device) -> Tensor:
@@ -108,7 +127,8 @@ class PanoramaDataModule(LightningDataModule):
     """Training and validation loaders over packed shards, for the rank, world and device of the trainer.
 
     `augment` is the strength of the photometric augmentation; 0 is no augmentation at all, not even turns. `mixture`
-    gives each source of the training samples its weight in every batch; without it, they come as they are.
+    gives each source of the training samples its weight in every batch; without it, they come as they are. Sources may
+    have an augmentation of their own.
     """
 
     def __init__(
@@ -122,12 +142,15 @@ class PanoramaDataModule(LightningDataModule):
         seed: int = 0,
         augment: float = 1.0,
         mixture: Mapping[str, float] | None = None,
+        augment_by_source: Mapping[str, SourceAugment] | None = None,
     ):
         super().__init__()
         self.train, self.validation = train, validation
         self.image_height, self.batch_size, self.num_workers = image_height, batch_size, num_workers
         self.seed, self.augment = seed, augment
         self.mixture = train.mixture(mixture) if mixture else None
+        self.augment_by_source = augment_by_source or {}
+        train.pasted({name: own.cutmix for name, own in self.augment_by_source.items()}, np.empty(0, int), seed, 0)
 
     def train_dataloader(self) -> PanoramaLoader:
         return self.loader(training=True, **self._placement())
@@ -158,7 +181,9 @@ class PanoramaDataModule(LightningDataModule):
     ) -> PanoramaLoader:
         """The loader of one rank."""
         samples = self.train if training else self.validation
-        recipe = Recipe(self.image_height, self.seed, self.augment if training else 0.0)
+        recipe = Recipe(self.image_height, self.seed, 0.0)
+        if training:
+            recipe = Recipe(self.image_height, self.seed, self.augment, self.augment_by_source)
         order = BatchOrder(
             samples.sizes,
             batch_size=self.batch_size,

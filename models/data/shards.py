@@ -165,6 +165,20 @@ class ShardSet:
         total = sum(weights.values())
         return Mixture(self._sources, tuple(weights.get(name, 0.0) / total for name in self._source_names))
 
+    def pasted(self, chances: Mapping[str, float], numbers: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        """Of samples of any shape, those that CutMix pastes into them, or PADDING: any of the same source.
+
+        Drawn from (seed, epoch, sample) alone, as a batch may be shared by any number of ranks.
+        """
+        found = np.full_like(numbers, PADDING)
+        for name, chance in chances.items():
+            if name not in self._source_names:
+                raise ValueError(f"augmentation of {name!r}: the sources are {sorted(self._source_names)}")
+            own = np.flatnonzero(self._sources == self._source_names.index(name))
+            at = np.isin(numbers, own) & (uniform(numbers, seed, epoch, 0) < chance)
+            found[at] = own[(uniform(numbers[at], seed, epoch, 1) * len(own)).astype(int)]
+        return found
+
     def stored(self, order: BatchOrder, numbers: np.ndarray, worker: int, workers: int) -> Iterator[Stored]:
         """The samples of every `workers`-th of the batches `numbers` (batches, B), several on their way at a time."""
         mine = copy.copy(self)
@@ -198,6 +212,17 @@ class ShardSet:
             raise ValueError(f"sample {key}: {url} is not what its index says: {error}") from error
         scene = _scene(data[-(-(end - start) // _HEADER_BYTES) * _HEADER_BYTES :], key) if with_scene else ""
         return Stored(key, self._source_names[self._sources[number]], jpg, depth_png, number, scene)
+
+
+def uniform(numbers: np.ndarray, *key: int) -> np.ndarray:
+    """Numbers in [0, 1) from integers and a key, by splitmix64 (Steele et al. 2014)."""
+    state = numbers.astype(np.uint64)
+    for part in (*key, 0):
+        state = (state + np.uint64(part) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state ^= state >> np.uint64(31)
+    return (state >> np.uint64(11)) * 2.0**-53
 
 
 def _chunk(column: pa.ChunkedArray) -> Any:

@@ -50,6 +50,11 @@ class ShardStream:
     def mixture(self, weights: Mapping[str, float]) -> Mixture:
         raise ValueError("a mixture of sources needs the reader `indexed`")
 
+    def pasted(self, chances: Mapping[str, float], numbers: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        if any(chances.values()):
+            raise ValueError("CutMix needs the reader `indexed`")
+        return np.full_like(numbers, PADDING)
+
     def stored(self, order: BatchOrder, numbers: np.ndarray, worker: int, workers: int) -> Iterator[Stored]:
         """In training, endlessly; in validation, exactly the samples of `numbers`."""
         if not order.training:

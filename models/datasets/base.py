@@ -62,6 +62,14 @@ class PanoramaSet(ABC):
     def find(self, root: Path, split: str | None = None) -> list[Entry]:
         """All panoramas below the root, or those of a split, in a fixed order; raises DatasetError if there is none."""
 
+    def files(self, entry: Entry) -> list[str]:
+        """The files below the root that a panorama is read from."""
+        return [entry.image, entry.depth]
+
+    def looks_into(self, name: str) -> bool:
+        """Whether a file is read already to find panoramas."""
+        return False
+
     @abstractmethod
     def read(self, root: Path, entry: Entry) -> Labelled:
         """Reads one; raises DatasetError if a file of it is missing, damaged, or not what it should be."""

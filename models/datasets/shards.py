@@ -30,8 +30,14 @@ class ShardFolder(PanoramaSet):
             raise DatasetError(root, f"no panorama of the split {split!r}")
         return found  # shard by shard: packed ones are shuffled, and by key each would be opened over and over
 
+    def files(self, entry: Entry) -> list[str]:
+        return [entry.image.split("/")[0]]
+
+    def looks_into(self, name: str) -> bool:
+        return name.endswith(".tar")
+
     def read(self, root: Path, entry: Entry) -> Labelled:
-        shard = root / entry.image.split("/")[0]
+        shard = root / self.files(entry)[0]
         rgb_data, depth_data = (_member(shard, entry.key, field) for field in ("jpg", "depth.png"))
         try:
             rgb = simplejpeg.decode_jpeg(rgb_data, colorspace="RGB")

@@ -2,9 +2,11 @@
 
 The two heads are measured apart: distances where the truth is within the range, the range mask by its overlap with what
 is truly beyond it, or beyond the nearer threshold that it was trained for. Contours count the edge of the sky, too:
-what is beyond the range counts as far as the farthest distance of its map, and at least as 100 m. `official_masked` is
-the protocol of the published evaluation: where 1 − mask ≤ 0.5 the distance is 100 m, wherever the truth has one. The
-seam (`models.equivariance`) is that of the distances that are measured: of a relative model, once they are aligned.
+what is beyond the range counts as far as the farthest distance of its map, and at least as 100 m. `bands_masked` are
+the errors by distance of what the range mask leaves, M ⊙ D, and of each band the share that it leaves.
+`official_masked` is the protocol of the published evaluation: where 1 − mask ≤ 0.5 the distance is 100 m, wherever the
+truth has one. The seam (`models.equivariance`) is that of the distances that are measured: of a relative model, once
+they are aligned.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class Measurement:
     def __init__(self, alignment: Alignment = "none", device: torch.device | str = "cpu") -> None:
         self._alignment: Alignment = alignment
         self._device = torch.device(device)
-        self._errors, self._masked = DepthMetrics(), DepthMetrics()
+        self._errors, self._masked, self._left = DepthMetrics(), DepthMetrics(), DepthMetrics()
         self._contours, self._normals, self._range = BoundaryF1(), NormalsAngle(), RangeIoU()
         self._ssim = [DepthSsim("depth"), DepthSsim("disparity")]
         self._mask_m: float | None = None
@@ -80,6 +82,7 @@ class Measurement:
         if estimate.beyond_range is None:
             return {}
         beyond = torch.from_numpy(estimate.beyond_range).to(self._device)
+        self._left.update(values_m, truth_m, truth_m.isfinite() & (beyond <= 0.5))
         if estimate.nearer_m is None:
             self._mask_m = BEYOND_RANGE_M
             official_m = values_m.masked_fill(1 - beyond <= 0.5, BEYOND_RANGE_M)
@@ -109,9 +112,17 @@ class Measurement:
             "sphere": {"seam_ratio": _middle(self._seams)},
             "left_out": self.left_out,
         }
+        if self._mask_m is not None:
+            figures["bands_masked"] = _with_share_left(figures["bands"], self._left.compute()["bands"])
         if self._mask_m == BEYOND_RANGE_M:
             figures["official_masked"] = self._masked.compute()["official"]
         return json_ready(figures)
+
+
+def _with_share_left(bands: dict[str, Any], left: dict[str, Any]) -> dict[str, Any]:
+    """The errors by distance of what a mask leaves, with the share of each band's pixels that it leaves."""
+    shares = {name: left[name]["pixels"] / max(band["pixels"], 1) for name, band in bands.items()}
+    return {name: {"share_left": shares[name] if bands[name]["pixels"] else None, **left[name]} for name in bands}
 
 
 def aligned_m(item: Labelled, estimate: Estimate, alignment: Alignment) -> torch.Tensor:

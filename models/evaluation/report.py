@@ -76,19 +76,22 @@ def _null_for_nan(value: Any) -> Any:
 
 
 def figures_tables(document: dict[str, Any]) -> list[Table]:
-    """For people: errors plain, by solid angle, pooled and as published; errors by distance; and single figures."""
+    """For people: errors plain, by solid angle, pooled and as published; by distance, with and without the mask."""
     whole = {"mean": document, "solid angle": document["spherical"], "pooled": document["pooled"]}
-    bands = {f"{band} m": figures for band, figures in document["bands"].items()}
+    by_distance = []
+    for kind, of in (("bands", ""), ("bands_masked", ", masked")):
+        bands = {f"{band} m{of}": figures for band, figures in document.get(kind, {}).items()}
+        by_distance += [_errors_table(bands, ("pixels", *NAMES))] if bands else []
     single = Table("figure", "value")
     for name, value in _single_figures(document).items():
         single.add_row(name, _text(value))
     published = {name: document[name] for name in ("official", "official_masked") if name in document}
-    return [_errors_table(whole | published), _errors_table(bands), single]
+    return [_errors_table(whole | published), *by_distance, single]
 
 
-def _errors_table(kinds: dict[str, dict[str, Any]]) -> Table:
+def _errors_table(kinds: dict[str, dict[str, Any]], names: Sequence[str] = NAMES) -> Table:
     table = Table("error", *kinds)
-    for name in NAMES:
+    for name in names:
         table.add_row(name, *(_text(figures[name]) for figures in kinds.values()))
     return table
 

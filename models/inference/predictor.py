@@ -22,19 +22,22 @@ from .precision import Precision, choose_precision
 class Prediction:
     """Of one panorama, at its size: ray distance (H, W) in metres, and the probability of being beyond the threshold.
 
-    The latter is 0 for models without a range mask. `masks`: whether it hides distances; one for a threshold nearer
-    than the range of the distances does not.
+    The latter is 0 for models without a range mask. `masks`: whether its threshold is the range of the distances, or
+    else a nearer one, such as 10 m.
     """
 
     depth_m: np.ndarray
     beyond_range: np.ndarray
     masks: bool = True
 
-    def masked_depth_m(self, threshold: float = 0.5) -> np.ndarray:
-        """Distances (H, W) with inf where the range is more probably exceeded than not, as the depth PNG takes them."""
-        if not self.masks:
+    def masked_depth_m(self, threshold: float = 0.5, *, nearer: bool = False) -> np.ndarray:
+        """Distances (H, W) with inf where the range is more probably exceeded than not, as the depth PNG takes them.
+
+        A mask of a nearer threshold is applied with `nearer` alone: beyond it there is no distance, nan.
+        """
+        if not (self.masks or nearer):
             return self.depth_m
-        return np.where(self.beyond_range > threshold, np.float32(np.inf), self.depth_m)
+        return np.where(self.beyond_range > threshold, np.float32(np.inf if self.masks else np.nan), self.depth_m)
 
 
 class DepthPredictor:

@@ -40,18 +40,22 @@ class Estimate:
     """Of one panorama: a map (H, W) of what the labeler's `output` says, and the probability of being beyond the range.
 
     The latter is None if the labeler has no range mask. `nearer_m` is the threshold of a mask that is nearer than the
-    range: such a mask hides no distance.
+    range: such a mask hides distances where it is asked to.
     """
 
     values: np.ndarray
     beyond_range: np.ndarray | None = None
     nearer_m: float | None = None
 
-    def masked(self, threshold: float = 0.5) -> np.ndarray:
-        """The map with inf where the range is more probably exceeded than not."""
-        if self.beyond_range is None or self.nearer_m is not None:
+    def masked(self, threshold: float = 0.5, *, nearer: bool = False) -> np.ndarray:
+        """The map with inf where the range is more probably exceeded than not.
+
+        A mask of a nearer threshold is applied with `nearer` alone: beyond it there is no distance, nan.
+        """
+        if self.beyond_range is None or (self.nearer_m is not None and not nearer):
             return self.values
-        return np.where(self.beyond_range > threshold, np.float32(np.inf), self.values)
+        hidden = np.float32(np.inf if self.nearer_m is None else np.nan)
+        return np.where(self.beyond_range > threshold, hidden, self.values)
 
 
 class Labeler(ABC):

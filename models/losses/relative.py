@@ -15,14 +15,30 @@ from .losses import EPSILON, Pool, alone, weighted_mean
 SCALES = 4
 
 
-def affine_invariant_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def affine_invariant_loss(prediction: Tensor, target: Tensor, weight: Tensor, *, noisy_share: float = 0.0) -> Tensor:
     """Affine-invariant loss (arXiv 1907.01341, 2401.10891) of every image, (B,):  L = wmean( |x̂* − x*| ).
 
     x* = (x − t) / s is `normalised` for prediction and target apart: no scale and no shift of either costs anything.
+    The `noisy_share` of the pixels, those of the largest errors, is left out of the mean.
     """
     weight = weight * target.isfinite()
     error = normalised(prediction, weight) - normalised(target, weight)
-    return weighted_mean(error.abs(), weight)
+    return weighted_mean(error.abs(), without_noisiest(error, weight, noisy_share))
+
+
+@torch.no_grad()
+def without_noisiest(error: Tensor, weight: Tensor, share: float) -> Tensor:
+    """The weight, but 0 for a share of each image's pixels: those of the largest |error| (trimmed loss of MiDaS).
+
+    Depth Anything V2 (arXiv 2406.09414) leaves out 10 % of a pseudo-label as potentially noisy.
+    """
+    if not share:
+        return weight
+    known = weight > 0
+    ordered = error.abs().masked_fill(~known, torch.inf).flatten(1).sort(dim=1).values
+    count = known.flatten(1).sum(dim=1, keepdim=True)
+    last_kept = (count - (share * count).long() - 1).clamp_min(0)
+    return weight * (error.abs() <= ordered.gather(1, last_kept)[..., None])
 
 
 def normalised(values: Tensor, weight: Tensor) -> Tensor:
@@ -35,14 +51,18 @@ def normalised(values: Tensor, weight: Tensor) -> Tensor:
     return centred / weighted_mean(centred.abs(), weight).clamp_min(EPSILON)[:, None, None]
 
 
-def gradient_matching_loss(prediction: Tensor, target: Tensor, weight: Tensor, *, scales: int = SCALES) -> Tensor:
+def gradient_matching_loss(
+    prediction: Tensor, target: Tensor, weight: Tensor, *, scales: int = SCALES, noisy_share: float = 0.0
+) -> Tensor:
     """Multi-scale gradient matching (arXiv 1907.01341) of every image, (B,):  L = Σₖ wmean( |∇ₓRₖ| + |∇ᵧRₖ| ).
 
     R = x̂* − x* (see `normalised`); Rₖ is every 2ᵏ-th row and column of it, k < `scales`. Differences to the next
-    column go around the seam; they count by the weight of the first pixel, where the second has one, too.
+    column go around the seam; they count by the weight of the first pixel, where the second has one, too. The
+    `noisy_share` of the pixels, those of the largest |R|, is left out.
     """
     weight = weight * target.isfinite()
     error = normalised(prediction, weight) - normalised(target, weight)
+    weight = without_noisiest(error, weight, noisy_share)
     steps = [2**scale for scale in range(scales) if 2**scale < error.shape[-2]]
     return torch.stack([_roughness(error[:, ::step, ::step], weight[:, ::step, ::step]) for step in steps]).sum(dim=0)
 

@@ -96,24 +96,24 @@ class DepthMetrics(ImageMetric):
     def compute(self) -> dict[str, Any]:
         """Means over images under the keys of `depth_metrics`, and "samples", the number of images; nan without any.
 
-        "pooled" has the same keys, over all pixels of all images; "bands" the pooled metrics of each band, and the
-        "share" of all measured pixels that lie in it.
+        "pooled" has the same keys, over all pixels of all images; "bands" the pooled metrics of each band, its
+        "pixels", and the "share" of all measured pixels that they are.
         """
         images = self.rows().reshape(-1, *_SHAPE)
         pooled = exact_sum(images)
+        pixels = pooled[0, :, 0]
         return {
             "samples": len(images),
             **_variants(exact_mean(_means(images.sum(axis=2)))),
             "pooled": _variants(_means(pooled.sum(axis=1))),
             "bands": {
-                f"{near}-{far}": {"share": share, **_variants(means)}
-                for near, far, share, means in zip(BANDS_M, BANDS_M[1:], *_by_band(pooled), strict=False)
+                f"{near}-{far}": {
+                    "pixels": int(count),
+                    "share": float(count / pixels.sum()) if pixels.any() else math.nan,
+                    **_variants(means),
+                }
+                for near, far, count, means in zip(
+                    BANDS_M, BANDS_M[1:], pixels, _means(pooled).swapaxes(0, 1), strict=False
+                )
             },
         }
-
-
-def _by_band(sums: np.ndarray) -> tuple[list[float], list[np.ndarray]]:
-    """Of sums (2, bands, 1 + metrics): the share of pixels in each band, and its metrics (2, metrics)."""
-    pixels = sums[0, :, 0]
-    shares = pixels / pixels.sum() if pixels.sum() else np.full(len(pixels), np.nan)
-    return shares.tolist(), list(_means(sums).swapaxes(0, 1))

@@ -119,7 +119,7 @@ class DapConfig(PreTrainedConfig):
     def masks_the_range(self) -> bool:
         """Whether the range mask's threshold is farther than any distance that the model predicts.
 
-        A mask for a nearer threshold hides no distance.
+        A mask for a nearer threshold hides distances only where that is asked for.
         """
         return self.range_threshold_m == self.max_depth_m
 

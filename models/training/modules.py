@@ -19,11 +19,12 @@ register_missing_operators()  # before lightning, which imports torchvision wher
 
 from lightning.pytorch import LightningModule  # noqa: E402
 
+from ..geometry.equirectangular import resize  # noqa: E402
 from ..losses.objective import Target, dap_loss, distortion_map  # noqa: E402
 from ..losses.relative import feature_alignment_loss  # noqa: E402
 from ..network.dap import DapModel  # noqa: E402
 from .ranks import of_all_ranks, sum_over_ranks, world_size  # noqa: E402
-from .settings import TrainSettings  # noqa: E402
+from .settings import Part, TrainSettings  # noqa: E402
 from .validation import Validation  # noqa: E402
 
 
@@ -67,11 +68,21 @@ class DapTraining(LightningModule):
     and then it runs again, part by part, to take them on to the weights.
     """
 
-    def __init__(self, model: DapModel, settings: TrainSettings, *, micro_batch_size: int = 0):
+    def __init__(
+        self,
+        model: DapModel,
+        settings: TrainSettings,
+        *,
+        micro_batch_size: int = 0,
+        frozen_encoder: nn.Module | None = None,
+    ):
         super().__init__()
-        if model.mask_head is None and settings.losses.range_mask:
+        losses = [settings.losses, *settings.losses_by_source.values()]
+        if model.mask_head is None and any(kind.range_mask for kind in losses):
             raise ValueError("the model has no range mask to train: set losses.range_mask to 0")
         self.model = model.train()
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(_part(name) in settings.trained_parts)
         self.settings, self.micro_batch_size = settings, micro_batch_size
         self.average = None
         if settings.ema:
@@ -83,7 +94,12 @@ class DapTraining(LightningModule):
         self.grad_norm = torch.tensor(torch.nan)  # of the last step, before it was clipped
         self.frozen: list[nn.Module] = []  # a list: no part of this module or its checkpoints
         if settings.feature_alignment:
-            self.frozen = [copy.deepcopy(model.backbone).eval().requires_grad_(False)]
+            encoder: Any = frozen_encoder or copy.deepcopy(model.backbone)
+            if (width := encoder.config.hidden_size) != model.config.backbone.hidden_size:
+                raise ValueError(
+                    f"features of {width} channels cannot be aligned with {model.config.backbone.hidden_size}"
+                )
+            self.frozen = [encoder.eval().requires_grad_(False)]
 
     def on_fit_start(self) -> None:
         for backbone in self.frozen:
@@ -97,7 +113,7 @@ class DapTraining(LightningModule):
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
         self.zero_grad()
         self.no_number = None
-        if self.settings.freeze_steps:
+        if self.settings.freeze_steps and "backbone" in self.settings.trained_parts:
             self.model.backbone.requires_grad_(self.global_step >= self.settings.freeze_steps)
 
     def optimizer_zero_grad(self, *_: Any) -> None:
@@ -147,13 +163,18 @@ class DapTraining(LightningModule):
             beyond_range,
             Target(batch["depth_m"], batch["valid"], self._is_beyond(batch)),
             weights=self.settings.losses,
+            by_source=self.settings.losses_by_source,
+            sources=batch["source"],
+            cut=batch.get("cut"),
+            by_solid_angle=self.settings.distortion_map,
+            noisy_share=self.settings.noisy_share,
             image_weight=self._image_weight(batch["source"]),
             range_m=self.model.config.max_depth_m,
             range_mask_kind=self.settings.range_mask_kind,
             pool=sum_over_ranks,
         )
         for backbone in self.frozen:
-            alignment = self._alignment(backbone, batch["pixel_values"], features[0])
+            alignment = self._alignment(backbone, batch["pixel_values"], features[0], batch["source"])
             terms |= {"features": alignment, "total": terms["total"] + self.settings.feature_alignment * alignment}
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["key"]))
         if terms["total"].isfinite():
@@ -183,10 +204,14 @@ class DapTraining(LightningModule):
         threshold_m = self.model.config.range_threshold_m or self.model.config.max_depth_m
         return batch["beyond_range"] | (batch["valid"] & (batch["depth_m"] > threshold_m))
 
-    def _alignment(self, backbone: nn.Module, pixel_values: Tensor, features: Tensor) -> Tensor:
+    def _alignment(self, backbone: nn.Module, pixel_values: Tensor, features: Tensor, sources: Sequence[str]) -> Tensor:
         with torch.no_grad():
             frozen = backbone(pixel_values).feature_maps[-1]
-        weight = distortion_map(features)
+            if frozen.shape[-2:] != features.shape[-2:]:  # its patches are of another size
+                frozen = resize(frozen, *features.shape[-2:])
+        aligned = self.settings.aligned_sources
+        images = features.new_tensor([not aligned or source in aligned for source in sources])
+        weight = distortion_map(features) * images[:, None, None]
         margin = self.settings.feature_margin
         return feature_alignment_loss(features, frozen, margin=margin, weight=weight, pool=sum_over_ranks)
 
@@ -203,6 +228,8 @@ class DapTraining(LightningModule):
         settings, groups = self.settings, dict[str, dict[str, Any]]()
         last = self.model.config.backbone.num_hidden_layers + 1
         for name, parameter in self.model.named_parameters():
+            if _part(name) not in settings.trained_parts:
+                continue
             part, lr = "decoder", settings.decoder_lr
             if name.startswith("backbone."):
                 part, lr = "backbone", settings.backbone_lr
@@ -218,6 +245,12 @@ class DapTraining(LightningModule):
             self.zero_grad()  # without any gradient, the optimizer changes nothing
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.grad_norm = nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip or math.inf)
+
+
+def _part(name: str) -> Part:
+    """Of a parameter of the network."""
+    heads: dict[str, Part] = {"depth_head": "depth", "mask_head": "range_mask"}
+    return heads.get(name.partition(".")[0], "backbone")
 
 
 def _depth(name: str, last: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ...engine.records.rows import read_rows
 from ...engine.rundir.rundir import RunDir
 from ...engine.steps.asset_settings import AssetUri
 from ...engine.steps.barrier import BarrierContext, BarrierError
@@ -29,8 +29,7 @@ from ...models.labelers.load import (
 from ...models.labelers.outputs import OutputSetting, check_alignment
 from ...models.labelers.patches import Patches
 from ...models.metrics.alignment import Alignment
-from ..packing.index import read_index
-from .labelled import decode_labelled, held_out, scene_of
+from .labelled import decode_labelled, held_out, packed_rows, scene_of
 from .report import Report
 
 if TYPE_CHECKING:
@@ -44,8 +43,8 @@ _PICTURED = 3  # panoramas of each data set in the picture
 class Evaluate(Report):
     """Models and labelled columns to `reports/<report>`: evaluation.json, table.txt and examples.png.
 
-    `models` maps the name shown to the weights, `data` the name shown to a labelled column, whose split `split` is
-    used. The blind predictor learns from the training split of the packed column `blind`.
+    `models` maps the name shown to the weights, `data` the name shown to a labelled or packed column, whose split
+    `split` is used. The blind predictor learns from the training split of the packed column `blind`.
 
     Models of others stand beside ours under their schemes (`models.labelers.load`), on whole panoramas or on `patches`.
     `outputs` says what one gives if it does not, `alignments` how it is brought to the truth before it is measured,
@@ -105,10 +104,13 @@ class Evaluate(Report):
         for name in self.models:
             context.log(f"predicting with {name}")
             labeler = self._load(name, context.assets.get(name))
-            figures[name] = self._measure(context, name, predictor_of(labeler), examples)
+            predict, seconds = _timed(predictor_of(labeler))
+            figures[name] = self._measure(context, name, predict, examples)
+            context.log(f"{name}: {sum(counts.values()) / sum(seconds):.1f} panoramas/s")
             del labeler  # before the next one is loaded
         pictures = {"examples.png": comparison_png(list(examples.values()))}
-        self.publish(context, {"evaluation.json": figures}, format_table(figures), pictures, sum(counts.values()))
+        tables = f"{format_table(figures)}\n{format_bands(figures)}"
+        self.publish(context, {"evaluation.json": figures}, tables, pictures, sum(counts.values()))
 
     def _count(self, context: BarrierContext, column: str) -> int:
         if not (count := sum(1 for _ in held_out(context, column, self.split))):
@@ -185,6 +187,26 @@ def format_table(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
+def format_bands(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """AbsRel by distance: of all pixels, and of those that the range mask leaves, with their share."""
+    lines, width = list[str](), max(12, *(len(model) + 1 for model in figures))
+    for name, first in next(iter(figures.values())).items():
+        lines += ["", f"{name}: AbsRel by distance | with the range mask (share of the pixels that it leaves)"]
+        lines.append(" " * width + "".join(f"{f'{band} m':>26}" for band in first["bands"]))
+        for model, by_data in figures.items():
+            lines.append(f"{model:<{width}}" + "".join(_band(by_data[name], band) for band in first["bands"]))
+    return "\n".join(lines)
+
+
+def _band(figures: dict[str, Any], band: str) -> str:
+    plain, masked = figures["bands"][band]["abs_rel"], figures.get("bands_masked", {}).get(band)
+    texts = ["-" if plain is None else f"{plain:.4f}"]
+    if masked and masked["share_left"] is not None:
+        error = "-" if masked["abs_rel"] is None else f"{masked['abs_rel']:.4f}"
+        texts.append(f"{error} ({masked['share_left']:.1%})")
+    return f"{' | '.join(texts):>26}"
+
+
 def _estimates(name: str, predict: Predict, items: list[Labelled]) -> list[Estimate]:
     from ...models.evaluation.measure import estimates_of
 
@@ -192,6 +214,19 @@ def _estimates(name: str, predict: Predict, items: list[Labelled]) -> list[Estim
         return estimates_of(predict, items)
     except ValueError as error:
         raise BarrierError(f"{name}: {error}") from error
+
+
+def _timed(predict: Predict) -> tuple[Predict, list[float]]:
+    """The same, and the seconds of each batch. They are no part of the report, whose bytes are always the same."""
+    seconds: list[float] = []
+
+    def timed(items: list[Labelled]) -> list[Estimate]:
+        start = time.monotonic()
+        estimates = predict(items)
+        seconds.append(time.monotonic() - start)
+        return estimates
+
+    return timed, seconds
 
 
 def _blind(run: RunDir, column: str) -> Predict:
@@ -208,10 +243,5 @@ def _blind(run: RunDir, column: str) -> Predict:
 
 
 def _training_depths(run: RunDir, column: str) -> Iterator[tuple[np.ndarray, str]]:
-    for entry in read_index(run.storage, column):
-        if entry["split"] != "train":
-            continue
-        path = f"{column}/{entry['name']}"
-        with run.storage.open(path) as stream:
-            for row in read_rows(path, stream):
-                yield decode_depth_png(row.fields["depth.png"]).depth_m, scene_of(row.fields)
+    for row in packed_rows(run, column, "train"):
+        yield decode_depth_png(row.fields["depth.png"]).depth_m, scene_of(row.fields)

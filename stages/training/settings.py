@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...engine.steps.limits import Pool
 from ...engine.storage.storage import Storage
+from ...models.data.augment_settings import SourceAugment
 from ...models.training.settings import Figure
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class DataConfig:
     batch_size: int = 4  # images of a step, on all ranks together
     num_workers: int = 2  # processes that read and decode, per rank
     augment: float = 1.0  # strength of the augmentation, 0 for none
+    augment_by_source: dict[str, SourceAugment] = field(default_factory=dict)
+    """Of some sources in its place, such as {labels-1: {strength: 1, cutmix: 0.5}}; a strength of 0 turns alone."""
     seed: int = 0  # of the order and of the augmentation
     mixture: dict[str, float] = field(default_factory=dict)  # weight of each source in a batch; else as often as there
     reader: Literal["indexed", "webdataset"] = "indexed"
@@ -92,6 +95,7 @@ class DataConfig:
             seed=self.seed,
             augment=self.augment,
             mixture=self.mixture,
+            augment_by_source=self.augment_by_source,
         )
 
 

@@ -51,7 +51,10 @@ class Train(Training):
     data: str
     training: TrainSettings
     init: AssetUri | None = None  # a model folder or hub id to go on from, in place of a network
+    range_mask_m: float | None = None  # threshold of a fresh range mask, such as 10 m, in place of that of `init`
     network: Network = field(default_factory=Network)
+    frozen_encoder: AssetUri | None = None
+    """Folder or hub id of a backbone (DINOv2, DINOv3) whose features are aligned with; else the network's first one."""
     batches: DataConfig = field(default_factory=DataConfig)
     hardware: Hardware = field(default_factory=Hardware)
     checkpoint_every: int = 50  # steps
@@ -68,11 +71,24 @@ class Train(Training):
 
     def check(self) -> None:
         super().check()
+        if self.init and self.network != Network():
+            raise ValueError("network contradicts init, which brings its own: leave out one of them")
+        if self.frozen_encoder and not self.training.feature_alignment:
+            raise ValueError("frozen_encoder is for training.feature_alignment, which is 0")
+        if self.range_mask_m and not self.init:
+            raise ValueError("range_mask_m is for the model of init; a new one has network.config.range_threshold_m")
         if self.init and Path(self.init).exists() and not (Path(self.init) / "config.json").is_file():
             raise ValueError(f"init {self.init}: is no model folder, it has no config.json")
 
     def build(self, assets: Mapping[str, str]) -> tuple[DapTraining, DapModel]:
+        from ...models.network.dap import DapModel
         from ...models.training.modules import DapTraining
 
         network = self.network.build(assets.get("init"), assets.get("backbone"))
-        return DapTraining(network, self.training, micro_batch_size=self.hardware.micro_batch_size), network
+        if self.range_mask_m:
+            network.plug_range_mask(self.range_mask_m, seed=self.batches.seed)
+        encoder = assets.get("frozen_encoder")
+        frozen = DapModel.from_backbone(encoder).backbone if encoder else None
+        return DapTraining(
+            network, self.training, micro_batch_size=self.hardware.micro_batch_size, frozen_encoder=frozen
+        ), network

@@ -23,7 +23,7 @@ steps:
   simulate: {step: simulate, source_name: sim, panoramas: 8, panoramas_per_shard: 4, height: 32, seed: 4,
              test_share: 0.3, validation_share: 0.0}
   pack-labelled: {step: pack, train: labelled, sources: [{images: labelled-sim}]}
-  labeler-1: {step: train, model: labeler-1, data: train-labelled, network: &tiny {config: {image_height: 32,
+  labeler-1: {step: train, model: labeler-1, data: train-labelled, network: {config: {image_height: 32,
               head_channels: [8, 8, 8, 8], head_features: 8, head_output_features: 8}},
               training: &training {steps: 1, backbone_lr: 1.0e-3, decoder_lr: 1.0e-3},
               batches: &batches {image_height: 32, batch_size: 2, num_workers: 0}, hardware: &cpu {accelerator: cpu}}
@@ -38,7 +38,7 @@ steps:
   select-1: {step: select, round: 1, top: {indoor: 2, outdoor: 2, unsure: 2}}
   pack-selected: {step: pack, train: selected, samples_per_shard: 4, sources: [{images: labelled-sim},
                   {images: frames, labels: labels-1, selection: selection-1}]}
-  labeler-2: {step: train, model: labeler-2, data: train-selected, init: "run:models/labeler-1", network: *tiny,
+  labeler-2: {step: train, model: labeler-2, data: train-selected, init: "run:models/labeler-1",
               training: *training, batches: *batches, hardware: *cpu}
 """
 

@@ -91,6 +91,17 @@ def test_rounds_stand_side_by_side_and_other_weights_label_anew(run, model, tmp_
     assert moved.receipts("labels-1")["000001"].basis.differences(before.basis) == ["weights model changed"]
 
 
+def test_a_nearer_mask_leaves_out_labels_where_it_is_asked_to(tmp_path):
+    config = DapConfig.tiny(image_height=32, range_threshold_m=20.0, initial_beyond_range=0.999)
+    DapModel.new(config, seed=3).save_pretrained(tmp_path / "model")
+    stages = [Label(model=str(tmp_path / "model"), round=1 + nearer, nearer_mask=nearer) for nearer in (False, True)]
+    run = finished(tmp_path / "run", Bring(FRAMES, {"000001": GOOD[2:]}), *stages)
+    plain, masked = (decode_depth_png(rows_of(run, f"labels-{n}")["b-00"]["depth.png"]) for n in (1, 2))
+    assert plain.valid.all()
+    assert masked.valid.mean() < 0.5
+    assert not masked.beyond_range.any(), "20 m is within the range of a label"
+
+
 @pytest.mark.parametrize("model", ["/nowhere/at/all", "run"])
 def test_a_model_that_is_nowhere_stops_the_recipe_before_any_work(model):
     with pytest.raises(RecipeError, match=r"step 'label': .*no such folder"):

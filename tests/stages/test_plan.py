@@ -14,6 +14,8 @@ from dap_engine.engine.execution.runner import check_nodes
 from dap_engine.engine.planning.recipe import Node, RecipeError
 from dap_engine.engine.records.column import FolderColumn
 from dap_engine.engine.records.sample import Row
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.jobs.__main__ import main
 from dap_engine.stages import plan as plan_module
 from dap_engine.stages.plan import Plan
 from tests.footage import grey_ramp, write_video
@@ -227,6 +229,39 @@ def test_a_folder_that_was_written_anew_with_the_same_files_leaves_the_plan_as_i
     shutil.rmtree(clips)
     (tmp_path / "copy").rename(clips)
     assert hashes(finished(tmp_path / "run", Plan(videos=str(clips))), "plan") == before
+
+
+@pytest.mark.parametrize(("seed", "share"), [(seed, share) for seed in range(2) for share in (0.05, 0.95)])
+def test_two_videos_are_in_both_splits_and_stay_there(tmp_path, seed, share):
+    plan = Plan(videos=str(fill(tmp_path / "videos", "a.mp4", "bb.mp4")), seed=seed, validation_share=share)
+    run = finished(tmp_path / "run", plan)
+    before = {key: row["split"] for key, row in rows_of(run, "plan").items()}
+    assert sorted(before.values()) == ["train", "val"]
+    fill(tmp_path / "videos", *(f"more-{'x' * n}.mp4" for n in range(12)))
+    after = {key: row["split"] for key, row in rows_of(finished(run.uri, remade(plan)), "plan").items()}
+    assert len(after) == 14
+    assert before.items() <= after.items()
+    other = Plan(plan.videos, seed=seed, validation_share=0.0)
+    assert {row["split"] for row in rows_of(finished(run.uri, other), "plan").values()} == {"train"}
+
+
+def test_of_one_video_nothing_is_held_out_until_a_second_comes(tmp_path, capsys):
+    videos = fill(tmp_path / "videos", "a.mp4")
+    recipe = f"name: one\nexecutor: in-process\nsteps: {{plan: {{step: plan, videos: '{videos}'}}}}\n"
+    (tmp_path / "one.yaml").write_text(recipe)
+    for expected in ({"a": "train"}, {"a": "train", "b": "val"}):
+        assert main(["run", str(tmp_path / "one.yaml"), "--run-dir", str(tmp_path / "run")]) == 0
+        rows = rows_of(RunDir(str(tmp_path / "run")), "plan")
+        assert {key[0]: row["split"] for key, row in rows.items()} == expected
+        said = " ".join(capsys.readouterr().err.split())
+        warned = "warning: all footage is in the split train: there is but one video" in said
+        assert warned == (len(expected) == 1), said
+        fill(videos, "bb.mp4")
+
+
+def remade(plan: Plan) -> Plan:
+    """The same settings, as another command would read them: the videos are listed anew."""
+    return Plan(plan.videos, validation_share=plan.validation_share, seed=plan.seed)
 
 
 def test_copies_under_other_names_are_in_one_split_and_what_is_planned_keeps_its_own(tmp_path):

@@ -57,6 +57,14 @@ def load(text: str = RECIPE, *overrides: str):
     return load_recipe(text, {"fit": Fit}, overrides)
 
 
+def test_several_steps_together_are_one_mapping():
+    recipe = RECIPE.replace('"${all.compare}"', '"${all.student} ${all.compare}"')
+    last = {node.name: node.step for node in load(recipe).nodes}["last"]
+    assert list(last.models) == [f"student-{rate}-{seed}" for rate in ("low", "high") for seed in (1, 2)] + ["compare"]
+    with pytest.raises(RecipeError, match="'nobody' is no step"):
+        load(RECIPE.replace('"${all.compare}"', '"${all.student} ${all.nobody}"'))
+
+
 def test_a_step_for_every_combination():
     steps = {node.name: node.step for node in load().nodes}
     assert list(steps) == [

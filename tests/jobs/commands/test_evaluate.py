@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from dap_engine.engine.storage.storage import Storage
 from dap_engine.jobs.__main__ import main
 from dap_engine.models.data.depth_png import encode_depth_png
 from dap_engine.models.metrics.depth import NAMES, depth_metrics
@@ -72,6 +73,22 @@ def fails(capsys, *arguments: object) -> str:
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1, captured.err
     return captured.err
+
+
+@pytest.mark.parametrize("name", ["structured3d", "shards"])
+def test_a_data_set_on_an_object_store(name, capsys, tmp_path, s3_uri):
+    data = tmp_path / "data"
+    if name == "shards":
+        data.mkdir()
+        fields = {"jpg": layouts.rgb(1), "depth.png": encode_depth_png(layouts.depth_m(1)), "json": {}}
+        write_shard(data / "0.tar", {"a": fields})
+    else:
+        LAYOUTS[name](data)
+    for path in (path for path in data.rglob("*") if path.is_file()):
+        Storage(s3_uri).write_bytes(path.relative_to(data).as_posix(), path.read_bytes())
+    common = "--model", f"{OURS}five_metres", "--dataset", name, "--root"
+    assert evaluate(capsys, *common, s3_uri) == evaluate(capsys, *common, data)
+    assert "s3://" in fails(capsys, *common, s3_uri, "--split", "none-such")
 
 
 def test_what_a_model_prints_is_no_part_of_the_document(capsys, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 
 from dap_engine.jobs.__main__ import main
 from dap_engine.models.data.depth_png import decode_depth_png, decode_units
+from dap_engine.models.network.dap import DapConfig, DapModel
 
 
 def test_the_model_may_look_closer(picture, tiny_model, tmp_path):
@@ -27,6 +28,19 @@ def test_a_height_that_patches_do_not_fill_is_one_line(capsys, picture, tiny_mod
         assert main([*command, "--input-height", height]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert f"a height of {height} is no multiple of the model's patch, 16" in line
+
+
+def test_a_nearer_mask_is_applied_where_it_is_asked_to(picture, tmp_path):
+    config = DapConfig.tiny(range_threshold_m=10.0, initial_beyond_range=0.999)
+    DapModel.new(config).save_pretrained(tmp_path / "model")
+    shares = []
+    for options in ([], ["--nearer-mask"]):
+        assert (
+            main(["predict", str(picture), "--model", str(tmp_path / "model"), "--out", str(tmp_path), *options]) == 0
+        )
+        shares.append(decode_depth_png((tmp_path / "panorama.depth.png").read_bytes()).valid.mean())
+    assert shares[0] == 1
+    assert shares[1] < 0.5
 
 
 def test_the_viewer_is_one_file_with_the_distances_that_were_written(picture, tiny_model, tmp_path):

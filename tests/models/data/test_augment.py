@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dap_engine.models.data.augment import AUGMENTATION, draw, gaussian_noise, photometric, turn, wrapped_blur
+from dap_engine.models.data.augment import AUGMENTATION, cut_mask, draw, gaussian_noise, photometric, turn, wrapped_blur
 from dap_engine.models.data.depth_png import quantise_depth
 from dap_engine.models.data.jpeg import compressed
 from tests.models.panoramas import HEIGHT, box_room
@@ -63,6 +63,25 @@ def test_image_and_depth_turn_alike() -> None:
         for row in range(0, len(rgb), 5):
             pairs = sorted(zip(map(tuple, rgb[row]), units[row], strict=True))
             assert sorted(zip(map(tuple, image[row]), map_[row], strict=True)) == pairs
+
+
+def test_a_cut_goes_on_behind_the_seam_and_its_area_is_uniform() -> None:
+    mask = cut_mask(np.array([1, 2, 6, 4]), 4)
+    assert mask.int().tolist() == [[0] * 8, [1, 1, 0, 0, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0, 1, 1], [0] * 8]
+    cuts = _drawn(2000, height=64)["cut"]
+    areas = np.array([cut_mask(cut, 64).float().mean() for cut in cuts])
+    assert np.histogram(areas, 4, (0, 1))[0] == pytest.approx(500, rel=0.15)
+    assert (cuts[:, 0] + cuts[:, 1]).max() == 64
+    assert np.histogram(cuts[:, 2], 4, (0, 128))[0] == pytest.approx(500, rel=0.15)
+
+
+def test_no_strength_is_turns_and_mirrors_alone() -> None:
+    rgb, _ = box_room(np.random.default_rng(0))
+    images = torch.from_numpy(rgb).permute(2, 0, 1).expand(30, -1, -1, -1).contiguous()
+    drawn = np.array([draw(0.0, HEIGHT, np.random.default_rng(seed)) for seed in range(30)])
+    assert torch.equal(photometric(images, drawn), images)
+    assert drawn["columns"].any()
+    assert drawn["mirrored"].any()
 
 
 def test_turns_and_mirrors_both_happen() -> None:

@@ -7,11 +7,12 @@ import pytest
 import simplejpeg
 import torch
 
+from dap_engine.models.data.augment_settings import SourceAugment
 from dap_engine.models.data.decoding import decode_into
 from dap_engine.models.data.depth_png import encode_depth_png
 from dap_engine.models.data.loader import PanoramaDataModule
 from dap_engine.models.data.pixel_values import IMAGENET_MEAN, IMAGENET_STD
-from dap_engine.models.data.shards import ShardRef, ShardSet, Stored, scan_shards
+from dap_engine.models.data.shards import ShardRef, ShardSet, Stored, scan_shards, uniform
 from tests.models.panoramas import HEIGHT, box_room, write_shard
 
 
@@ -159,6 +160,69 @@ def test_a_bad_sample_is_named_and_an_empty_one_takes_its_place(tmp_path: Path) 
     assert not (first["valid"] | first["beyond_range"]).any()
     assert second["damaged"] == []
     assert second["valid"].any()
+
+
+def _two_sources(folder: Path, samples: int) -> list[ShardRef]:
+    names = ["sim", "labels"]
+    return [write_shard(folder / f"{name}.tar", samples, seed=n, source=name) for n, name in enumerate(names)]
+
+
+MIXED = {"labels": SourceAugment(strength=0.0, cutmix=0.5)}
+
+
+def test_cutmix_pastes_images_of_the_same_source_with_their_truth(tmp_path: Path) -> None:
+    """With turns alone, every pixel is one of the image itself, or of one other; and so is its distance."""
+    shards = [
+        write_shard(tmp_path / f"{name}.tar", 12, seed=n, source=name) for n, name in enumerate(["sim", "labels"])
+    ]
+    module = _module(shards, batch_size=4, augment=0.0, augment_by_source=MIXED)
+    plain = {key: rgb for batch in _module(shards, batch_size=24, augment=0.0).loader(training=True)
+             for key, rgb in zip(batch["key"], batch["depth_m"], strict=True)}  # fmt: skip
+    cut = whole = 0
+    for batch in module.loader(training=True):
+        for key, source, depth_m, mask in zip(
+            *(batch[name] for name in ("key", "source", "depth_m", "cut")), strict=True
+        ):
+            assert source == "labels" or not mask.any()
+            rows = [set(row.tolist()) for row in plain[key]]
+            assert all(set(row[~at].tolist()) <= rows[n] for n, (row, at) in enumerate(zip(depth_m, mask, strict=True)))
+            if mask.any():
+                others = [key for key in plain if key.startswith("labels")
+                          and all(set(row[at].tolist()) <= set(of.tolist())
+                                  for row, at, of in zip(depth_m, mask, plain[key], strict=True))]  # fmt: skip
+                assert others
+            cut, whole = cut + bool(mask.any()), whole + (source == "labels")
+    assert 2 <= cut <= whole - 2
+
+
+def test_what_cutmix_pastes_depends_on_no_batch_rank_or_worker(tmp_path: Path) -> None:
+    """Bit for bit, and a loader that goes on makes the same of it."""
+    shards = _two_sources(tmp_path, 8)
+    seen: dict[str, list[torch.Tensor]] = {}
+    for batch_size, world_size, num_workers in ((1, 1, 0), (4, 1, 2), (4, 2, 1), (2, 4, 0)):
+        for rank in range(world_size):
+            module = _module(shards, batch_size=batch_size, num_workers=num_workers, augment_by_source=MIXED)
+            for batch in module.loader(training=True, rank=rank, world_size=world_size):
+                for key, *maps in zip(*(batch[n] for n in ("key", "pixel_values", "depth_m", "cut")), strict=True):
+                    seen.setdefault(key, []).append(torch.cat([maps[0], maps[1][None], maps[2][None]]))
+    assert {len(made) for made in seen.values()} == {4}
+    assert all(torch.equal(one, made[0]) for made in seen.values() for one in made)
+    loader, resumed = (_module(shards, batch_size=4, augment_by_source=MIXED).loader(training=True) for _ in range(2))
+    whole = list(loader)
+    resumed.sampler.batch = 2
+    assert all(torch.equal(one["cut"], other["cut"]) for one, other in zip(resumed, whole[2:], strict=True))
+
+
+def test_chances_are_even_and_keep_apart() -> None:
+    values = np.array([uniform(np.arange(4000), seed, epoch, 0) for seed in (0, 1) for epoch in (0, 1)])
+    assert ((values >= 0) & (values < 1)).all()
+    assert all(np.histogram(one, 4, (0, 1))[0] == pytest.approx(1000, rel=0.1) for one in values)
+    assert abs(np.corrcoef(values) - np.eye(4)).max() < 0.06
+
+
+def test_an_augmentation_of_a_source_that_is_not_there_is_named(shards: list[ShardRef]) -> None:
+    with pytest.raises(ValueError, match=r"augmentation of 'labels': the sources are \['labelled'\]"):
+        _module(shards, augment_by_source=MIXED)
 
 
 def test_a_batch_holds_the_mixture_of_its_sources(tmp_path: Path) -> None:

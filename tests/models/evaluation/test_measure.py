@@ -50,6 +50,23 @@ def test_a_mask_for_a_nearer_threshold_is_judged_by_that() -> None:
     assert plain["official_masked"]["mae"] > 0
 
 
+def test_each_distance_band_is_measured_with_and_without_the_mask() -> None:
+    """Of 8 columns at 5 m, 4 of which are 10 % off, the mask leaves 6; of 8 at 30 m, 50 % off, it leaves none."""
+    truth_m, predicted_m, beyond = flat(5), flat(5), flat(0.1)
+    truth_m[:, 8:], predicted_m[:, 8:], beyond[:, 8:] = 30, 45, 0.9
+    predicted_m[:, :4], beyond[:, :2] = 5.5, 0.51
+    for nearer_m in (20.0, None):
+        figures = measured(truth_m, Estimate(predicted_m, beyond, nearer_m))
+        assert figures["bands"]["0-10"]["abs_rel"] == pytest.approx(0.05)
+        assert figures["bands"]["20-50"]["abs_rel"] == pytest.approx(0.5)
+        near, far = figures["bands_masked"]["0-10"], figures["bands_masked"]["20-50"]
+        assert (near["pixels"], near["share_left"]) == (6 * H, 0.75)
+        assert near["abs_rel"] == pytest.approx(2 * 0.1 / 6)
+        assert (far["pixels"], far["share_left"], far["abs_rel"]) == (0, 0, None)
+        assert figures["bands_masked"]["50-100"]["share_left"] is None
+    assert "bands_masked" not in measured(truth_m, Estimate(predicted_m))
+
+
 def rough(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(2, 30, (H, W)).astype(np.float32)
 

@@ -47,13 +47,16 @@ def test_at_the_native_size_it_is_the_model_itself(folder: Path) -> None:
     assert np.allclose(prediction.depth_m, expected, rtol=1e-5)
 
 
-def test_a_mask_for_a_nearer_threshold_takes_no_distance_away(tmp_path: Path) -> None:
+def test_a_mask_for_a_nearer_threshold_takes_distances_away_where_it_is_asked_to(tmp_path: Path) -> None:
     images = _images((32, 64))
     for threshold_m, masked in ((100.0, True), (20.0, False)):
         small(range_threshold_m=threshold_m, initial_beyond_range=0.999).save_pretrained(tmp_path)
         (prediction,) = DepthPredictor(tmp_path, "cpu").predict(images)
         (estimate,) = make_labeler(str(tmp_path), device="cpu").estimate(images)
         assert np.isinf(prediction.masked_depth_m()).any() == np.isinf(estimate.masked()).any() == masked
+        hidden = np.isinf if masked else np.isnan
+        for one in (prediction.masked_depth_m(nearer=True), estimate.masked(nearer=True)):
+            np.testing.assert_array_equal(hidden(one), prediction.beyond_range > 0.5)
         assert estimate.nearer_m == (None if masked else 20.0)
         assert prediction.beyond_range.mean() > 0.9
         np.testing.assert_array_equal(estimate.beyond_range, prediction.beyond_range)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dap_engine.models.losses import losses
 from dap_engine.models.losses import relative as relative_losses
-from dap_engine.models.losses.objective import NEAREST_M, Target, dap_loss, distortion_map
+from dap_engine.models.losses.objective import NEAREST_M, Target, dap_loss, distortion_map, on_either_side
 from dap_engine.models.losses.weights import PUBLISHED, LossWeights
 
 SHAPE = (3, 8, 16)
@@ -36,6 +36,57 @@ def test_distortion_map_has_a_mean_of_1_and_falls_towards_the_poles() -> None:
     assert weight.mean().item() == pytest.approx(1)
     assert (weight[:7].diff(dim=0) > 0).all()
     assert torch.equal(distortion_map(torch.zeros(16, 32).bfloat16()), distortion_map(torch.zeros(16, 32)))
+
+
+def _cut() -> Tensor:
+    """Across the seam in the first image, half of the second, nothing in the third."""
+    cut = torch.zeros(SHAPE, dtype=torch.bool)
+    cut[0, 2:5, :3] = cut[0, 2:5, 14:] = cut[1, :, 8:] = True
+    return cut
+
+
+def test_losses_are_taken_on_either_side_of_a_cut() -> None:
+    """By hand: each side as an image of its own, by its part of the truth; an image without a cut as ever."""
+    depth_m, _, (true_m, valid, _) = _random()
+    weight, cut = distortion_map(depth_m) * valid, _cut()
+    found = on_either_side(losses.silog, depth_m, true_m, weight, cut)
+    inside, outside = (losses.silog(depth_m, true_m, weight * side) for side in (cut, ~cut))
+    part = (weight * cut).sum((1, 2)) / weight.sum((1, 2))
+    torch.testing.assert_close(found, part * inside + (1 - part) * outside)
+    assert torch.equal(found[2], losses.silog(depth_m, true_m, weight)[2])
+
+
+def test_the_scale_of_either_side_of_a_cut_costs_nothing() -> None:
+    """Each is normalised by itself: the very point of taking them apart (up to gradients across the cut)."""
+    _, probability, target = _random()
+    target = target._replace(valid=torch.ones_like(target.valid), beyond_range=torch.zeros_like(target.valid))
+    cut, only = _cut(), LossWeights(**{**NOTHING_AT_ALL, "affine_invariant": 1})
+    disparity = 1 / target.depth_m
+    depth_m = 1 / torch.where(cut, 2 * disparity + 0.1, 0.5 * disparity + 0.3)
+    apart = dap_loss(depth_m, probability, target, weights=only, cut=cut)["total"]
+    assert apart < 1e-9 < 0.05 < dap_loss(depth_m, probability, target, weights=only)["total"]
+    seam = [dap_loss(*(part.roll(5, -1) for part in (depth_m, probability)), Target(*(p.roll(5, -1) for p in target)),
+                     weights=only, cut=cut.roll(5, -1))["total"]]  # fmt: skip
+    torch.testing.assert_close(seam[0], apart)
+
+
+def test_sources_may_have_losses_of_their_own() -> None:
+    """By hand, of the depth terms: images by their own factors, over all images."""
+    depth_m, probability, target = _random()
+    other = LossWeights(**{**NOTHING_AT_ALL, "points": 3.0, "range_mask": 2.0})
+    first = replace(other, points=0.0, silog=2.0)
+    sources = ["a", "b", "a"]
+    terms = dap_loss(depth_m, probability, target, weights=first, by_source={"b": other}, sources=sources)
+    weight = distortion_map(depth_m) * target.valid
+    silog, points = losses.silog(depth_m, target.depth_m, weight), losses.points_loss(depth_m, target.depth_m, weight)
+    assert terms["silog"].item() == pytest.approx((silog[0] + silog[2]).item() / 2)
+    assert terms["points"].item() == pytest.approx(points[1].item() / 100)
+    mask = 2 * dap_loss(depth_m, probability, target, weights=first)["range_mask"].item()
+    depth = (2 * silog[0] + 2 * silog[2] + 3 * points[1] / 100).item() / 3
+    assert terms["total"].item() == pytest.approx(depth + mask)
+    same = dap_loss(depth_m, probability, target, weights=ALL, by_source={"b": ALL}, sources=sources)
+    for name, term in _terms().items():
+        torch.testing.assert_close(same[name], term)
 
 
 def test_the_published_factors() -> None:

@@ -9,6 +9,7 @@ from dap_engine.models.losses.relative import (
     feature_alignment_loss,
     gradient_matching_loss,
     normalised,
+    without_noisiest,
 )
 
 SHAPE = (2, 8, 16)
@@ -45,6 +46,26 @@ def test_scale_and_shift_cost_nothing_but_sign_does(loss) -> None:
     _, target, weight = _random()
     assert (loss(3 * target + 7, target, weight).abs() < 1e-9).all()
     assert (loss(-target, target, weight) > 0.5).all()
+
+
+def test_the_noisiest_share_is_left_out_by_hand() -> None:
+    """Of ten errors 0 … 9 and one that does not count, 30 % are the three largest."""
+    error, weight = torch.arange(11.0).reshape(1, 1, 11) * torch.tensor([1, -1] * 5 + [1]), torch.ones(1, 1, 11)
+    weight[..., 10], weight[..., 2] = 0, 3
+    kept = without_noisiest(error, weight, 0.3)
+    assert kept.tolist() == [[[1, 1, 3, 1, 1, 1, 1, 0, 0, 0, 0]]]
+    assert without_noisiest(error, weight, 0.09).equal(weight)
+    assert without_noisiest(error, weight * 0, 0.5).equal(weight * 0)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_outliers_cost_less_where_the_noisiest_are_left_out(loss) -> None:
+    """Of 128 pixels, 12 are left out; 6 are wrong, by so little that medians and deviations stay nearly the same."""
+    _, target, weight = _random()
+    spoilt = target.clone()
+    spoilt[:, 0, :6] += 0.2
+    assert (loss(spoilt, target, weight, noisy_share=0.1) < 0.7 * loss(spoilt, target, weight)).all()
+    assert (loss(3 * target + 7, target, weight, noisy_share=0.1).abs() < 1e-9).all()
 
 
 def test_gradient_matching_by_definition() -> None:

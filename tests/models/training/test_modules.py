@@ -10,10 +10,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dap_engine.models.data.loader import PanoramaDataModule
 from dap_engine.models.data.shards import ShardSet, scan_shards
-from dap_engine.models.losses.weights import PUBLISHED
+from dap_engine.models.geometry.equirectangular import resize
+from dap_engine.models.losses.objective import distortion_map
+from dap_engine.models.losses.weights import PUBLISHED, LossWeights
+from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.models.training.modules import DapTraining, warmup_cosine
 from dap_engine.models.training.settings import TrainSettings
-from tests.models.network.test_dap import small
+from tests.models.network.test_dap import BACKBONE, HEADS, small
 from tests.models.panoramas import HEIGHT, write_shard
 
 Weights = dict[str, torch.Tensor]
@@ -169,6 +172,26 @@ def test_feature_alignment_holds_the_backbone_to_its_start(data: PanoramaDataMod
     assert _same(aligned.frozen[0].state_dict(), frozen)
 
 
+def test_features_are_aligned_with_a_named_encoder_on_the_images_of_some_sources(data: PanoramaDataModule) -> None:
+    """One whose patches are twice as large sees the panorama at twice the distance between its features."""
+    batch = next(iter(data.loader(training=False)))
+    batch["source"] = ["labels", "labelled", "labelled"]
+    encoder = DapModel.new(DapConfig(backbone_config={**BACKBONE, "patch_size": 16}, **HEADS), seed=7).backbone
+    settings = replace(SETTINGS, feature_alignment=3.0, feature_margin=1.0, aligned_sources=("labels",))
+    module = DapTraining(small(), settings, frozen_encoder=encoder)
+    logged: dict[str, torch.Tensor] = {}
+    module.log_dict = lambda terms, **_: logged.update(terms)  # no trainer is attached
+    module.training_step(batch, 0)
+    with torch.no_grad():
+        features, frozen = (net(batch["pixel_values"]).feature_maps[-1] for net in (module.model.backbone, encoder))
+    cosine = torch.cosine_similarity(features, resize(frozen, *features.shape[-2:]))[0]
+    weight = distortion_map(features)
+    expected = ((1 - cosine) * weight).sum() / weight.sum()
+    torch.testing.assert_close(logged["train/features"], expected)
+    with pytest.raises(ValueError, match="features of 32 channels cannot be aligned with 96"):
+        DapTraining(DapModel.new(DapConfig.tiny()), settings, frozen_encoder=encoder)
+
+
 def test_a_step_whose_loss_is_no_number_is_left_out_so_many_times(data: PanoramaDataModule, tmp_path: Path) -> None:
     class Spoilt(DapTraining):
         """Predicts nan in the second step."""
@@ -222,6 +245,23 @@ def test_a_backbone_stays_frozen_for_so_many_steps(data: PanoramaDataModule, tmp
     module = DapTraining(small(), replace(SETTINGS, freeze_steps=2))
     _fit(module, data, tmp_path, max_steps=3, enable_checkpointing=False)
     assert not _same(_weights(module.model.backbone), before)
+
+
+@pytest.mark.parametrize(
+    ("parts", "moved"), [(("range_mask",), {"mask_head"}), (("depth", "range_mask"), {"depth_head", "mask_head"})]
+)
+def test_only_the_trained_parts_change(data: PanoramaDataModule, tmp_path: Path, parts: Any, moved: set[str]) -> None:
+    module = DapTraining(small(), replace(SETTINGS, trained_parts=parts, freeze_steps=1), micro_batch_size=2)
+    before = _weights(module.model)
+    _fit(module, data, tmp_path, max_steps=2, enable_checkpointing=False)
+    after = _weights(module.model)
+    assert {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])} == moved
+
+
+def test_parts_without_anything_to_learn_from_are_refused() -> None:
+    for parts in ((), ("range_mask",)):
+        with pytest.raises(ValueError, match="nothing to train"):
+            replace(SETTINGS, trained_parts=parts, losses=LossWeights(range_mask=0))
 
 
 def test_learning_rates_fall_from_layer_to_layer() -> None:

@@ -96,13 +96,38 @@ def test_where_it_ran_and_how_often_it_was_saved_train_nothing_anew(run):
 
 
 def test_a_model_goes_on_from_another_of_the_run_and_follows_its_change(tmp_path):
-    after = training("b", init="run:models/a", steps=1)
+    after = training("b", init="run:models/a", steps=1, network=Network())
     first = finished(tmp_path, *rooms(), training(), after)
     assert lineage(first, "b")["assets"] == {"init": first.receipts("models")["a"].output.sha256}
     before = hashes(first, "models")
     second = finished(tmp_path, *rooms(), training(seed=5), after)
     assert all(before[name] != sha256 for name, sha256 in hashes(second, "models").items())
     assert second.receipts("models")["b"].attempt == 2
+
+
+def test_a_trained_model_gets_a_range_mask_of_another_threshold(run, tmp_path):
+    """What is trained is that head alone; the rest of the model is as it was, to the bit."""
+    schedule = TrainSettings(2, decoder_lr=1e-2, trained_parts=("range_mask",))
+    first = Path(run.uri) / "models" / "a"
+    mask = Train(model="b", data="train-rooms", init=str(first), range_mask_m=10.0, training=schedule,
+                 batches=DATA, hardware=CPU)  # fmt: skip
+    finished(tmp_path, *rooms(), mask)
+    before, after = (DapModel.from_folder(folder) for folder in (first, tmp_path / "models" / "b"))
+    assert after.config.range_threshold_m == 10
+    assert {name.split(".")[0] for name, weight in before.state_dict().items()
+            if not torch.equal(weight, after.state_dict()[name])} == {"mask_head"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"init": "run:models/a"}, "network contradicts init"),
+        ({"range_mask_m": 10.0}, "range_mask_m is for the model of init"),
+    ],
+)
+def test_what_contradicts_init_is_refused_before_any_work(settings, problem):
+    with pytest.raises(RecipeError, match=problem):
+        check_nodes([Node("train", training(**settings))])
 
 
 def test_a_network_starts_from_seeded_fresh_weights():
