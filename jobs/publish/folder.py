@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -112,13 +113,18 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def upload(folder: Path, repository: str, repo_type: str, *, private: bool) -> str:
-    """Sends a folder to the hub, which goes on where it was cut off; returns its address. Raises StorageError."""
+    """Moves a folder to the hub; where it is cut off, it stays, for another try. Returns the address.
+
+    Raises:
+        StorageError: it cannot be sent.
+    """
     api = HfApi()
     try:
-        api.create_repo(repository, repo_type=repo_type, private=private, exist_ok=True)
+        api.create_repo(repository, repo_type=repo_type, private=private or None, exist_ok=True)
         commit = api.upload_folder(
             repo_id=repository, folder_path=folder, repo_type=repo_type, commit_message="dap publish"
         )
     except Exception as error:
         raise StorageError(f"hf:{repository}: {cause(error)}") from error
+    shutil.rmtree(folder)
     return str(commit.repo_url)

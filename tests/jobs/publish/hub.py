@@ -30,13 +30,13 @@ class _Answer(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
 
-    def do_GET(self) -> None:  # noqa: N802 - the server's own name
+    def do_GET(self) -> None:
         self.server.asked.append(f"GET {self.path}")
         self._send(404, {"error": "not found"})
 
     do_HEAD = do_GET  # noqa: N815
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked.append(f"POST {self.path}")
         if self.path == "/api/repos/create":
