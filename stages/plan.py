@@ -22,6 +22,7 @@ from .footage.assignment import extend_assignment
 from .footage.fetch import resolved
 from .footage.listing import RIGHTS, VIDEO_SUFFIXES, Video, find_videos
 from .footage.video_info import ReadVideoInfo, VideoInfo, read_video_infos_in_child
+from .footage.web import is_on_web
 
 _SCHEMA = pa.schema(
     [
@@ -37,6 +38,7 @@ _LISTED = pa.schema(
 )
 """Further columns of shards in which a list says so of a video."""
 _BYTES_PER_S = 2_500_000  # of a video of unknown length: 20 Mbit/s, as is usual for 4K panoramas
+_ON_THE_WEB_S = 600.0  # a video of a web server, which nobody has looked at
 _FEW = 64  # videos whose headers the driver reads by itself
 _PER_SHARD = 256  # videos of one piece of work on the cluster
 _CLOCKS_NS = 600 * 10**9  # by which the clocks of two storages may differ
@@ -224,7 +226,9 @@ def _said(video: Video) -> str:
 def _seconds(video: Video, info: VideoInfo) -> float:
     """The length of a video or its segment, estimated from its size where it is unknown."""
     seconds = video.seconds if info.seconds is None else info.seconds
-    if seconds is None:
+    if seconds is None and is_on_web(video.uri):
+        seconds = _ON_THE_WEB_S
+    elif seconds is None:
         seconds = max(video.bytes, info.bytes, 0) / _BYTES_PER_S or math.inf
     wanted = min(seconds, video.end_s or math.inf) - (video.start_s or 0.0)
     return max(wanted, 0.0) if math.isfinite(wanted) else 0.0

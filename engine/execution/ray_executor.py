@@ -21,13 +21,14 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from ..meters import export_to
 from ..rundir.rundir import RunDir
 from ..steps.limits import Pool
 from ..steps.outcome import Outcome, cause_line
 from ..steps.source import copy_sources
 from ..storage.scratch import roomiest
 from .placement import ClusterError, Machine, ResourceError, check_room, fitting_segments
-from .ray_pipelines import Pipelines
+from .ray_pipelines import Pipelines, RayExporter
 from .run_shard import StageSpec
 from .worker_log import FOLDER
 
@@ -105,6 +106,7 @@ class RayExecutor:
         self, num_cpus: int | None = None, metrics_port: int | None = None, steps: Iterable[type] = ()
     ) -> None:
         self._has_connected = connect(num_cpus, metrics_port, steps)
+        export_to(RayExporter())
         self._pipelines: Any = None  # the actor that runs them, one after the other; made for the first
 
     def check(self, pools: Mapping[str, Pool]) -> None:
@@ -177,6 +179,7 @@ class RayExecutor:
     def close(self) -> None:
         """Leaves the cluster, if this executor has connected to it; one that it started ends."""
         self._kill_pipelines()
+        export_to(None)
         if self._has_connected:
             ray.shutdown()
 

@@ -14,10 +14,10 @@ from typing import IO
 from ...engine.steps.assets import RUN_SCHEME
 from ...engine.storage.faults import StorageError
 from ...engine.storage.object_store import check_store
-from ...engine.storage.place import WEB, Place
+from ...engine.storage.place import Place
 from ...engine.storage.storage import Storage
 from ...models.video.file import VideoError
-from .web import Fetch, fetched
+from .web import Fetch, fetched, is_on_web
 
 
 def resolved(uri: str, run_uri: str) -> str:
@@ -60,12 +60,12 @@ def local_copy(uri: str, run_uri: str, fetch: Fetch | None = None) -> Iterator[s
         return
     with ExitStack() as copies:
         try:
-            if fetch and place.scheme in WEB:
+            if fetch and is_on_web(place.root):
                 path = copies.enter_context(fetched(str(place), fetch))
             else:
                 path = copies.enter_context(_downloaded(place))
         except FileNotFoundError as error:
-            code = "unreachable" if place.scheme in WEB else "missing_file"
+            code = "unreachable" if is_on_web(place.root) else "missing_file"
             raise VideoError(code, str(error) or place.public) from error
         except OSError as error:
             raise VideoError("unreachable", str(error)) from error

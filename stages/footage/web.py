@@ -20,7 +20,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from ...engine.storage.faults import RetryPolicy, StorageError, TransientError
-from ...engine.storage.place import without_secrets
+from ...engine.storage.place import WEB, without_secrets
 from ...models.video.file import VideoError
 
 _CHUNK_BYTES = 1 << 20
@@ -45,6 +45,11 @@ class Fetch:
     def __post_init__(self) -> None:
         if self.timeout_s <= 0 or self.max_gb <= 0:
             raise ValueError("fetch: timeout_s and max_gb must be positive")
+
+
+def is_on_web(uri: str) -> bool:
+    """Whether a URI names something of a web server."""
+    return uri.partition("://")[0].lower() in WEB
 
 
 @contextmanager
