@@ -169,7 +169,7 @@ class Watch(pl.Callback):
     def _add(self, figures: Mapping[str, float], step: int) -> None:
         if self._live:
             self._live.add(figures, step)
-            model = PurePath(self._resume.live).parent.name
+            model = PurePath(self._resume.storage.address(self._resume.live)).parent.name
             measure("dap_training_step", step, model=model)
             for name, value in figures.items():
                 measure("dap_training", value, model=model, figure=name)
