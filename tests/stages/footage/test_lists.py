@@ -110,6 +110,14 @@ def test_segments_are_videos_of_their_own_in_one_split(tmp_path, write_list, sna
         }
 
 
+def test_videos_on_the_web_whose_length_nobody_knows_do_not_fill_one_shard(tmp_path, write_list):
+    urls = [f"https://example.org/{n}.mp4" for n in range(12)]
+    run = finished(tmp_path / "run", Plan(videos=write_list(uri=urls)))
+    assert [receipt.samples_out for receipt in run.receipts("plan").values()] == [6, 6]
+    known = finished(tmp_path / "known", Plan(videos=write_list(uri=urls, seconds=[60.0] * 12)))
+    assert [receipt.samples_out for receipt in known.receipts("plan").values()] == [12]
+
+
 def test_a_segment_beyond_the_end_is_a_drop(tmp_path, write_list):
     write_video(tmp_path / "a.mp4", [panorama(64, 1)] * 5)
     listed = write_list(uri=["a.mp4"], start_s=[3600])
