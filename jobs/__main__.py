@@ -27,6 +27,7 @@ _COMMANDS = {
     "retry": "put dropped or failed work of a column back, and do it",
     "lineage": "from a training sample back to its video, from a model back to its data",
     "report": "a run as a static site, with pictures and a 360° viewer",
+    "publish": "a model or a packed column with a card, to a folder or the hub",
     "try": "one stage on loose images or videos, without a run directory",
     "simulate": "render labelled panoramas and 360° videos",
     "train": "train a depth model on packed shards",

@@ -20,6 +20,7 @@ from ..engine.storage.object_store import check_store
 from ..engine.storage.place import Place, without_secrets
 from ..engine.storage.storage import Storage
 from .errors import UsageError
+from .metrics_server import serve_metrics
 from .steps import STEPS
 
 
@@ -130,7 +131,9 @@ def bring_up_to_date(job: Job, shards: Collection[str] | None = None, metrics_po
     def make() -> Executor:
         return make_executor(job.recipe, metrics_port, lambda line: progress.log("cluster", line))
 
-    return Runner(job.graph, job.run, make, progress, shards, launch_ranks).run(job.nodes)
+    runner = Runner(job.graph, job.run, make, progress, shards, launch_ranks)
+    with serve_metrics(metrics_port if job.recipe.executor == "in-process" else None):
+        return runner.run(job.nodes)
 
 
 def launch_ranks(task: Any, folder: Path, log: Callable[[str], None]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from ..engine.storage.local_disk import LocalDisk
 from .errors import UsageError
 
 
-def output_folder(path: str) -> Path:
+def output_folder(path: str, option: str = "--out") -> Path:
     """The folder, made if need be. Raises UsageError if it cannot be one, StorageError if nothing can be written."""
     folder = Path(path)
     try:
@@ -21,9 +21,9 @@ def output_folder(path: str) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(f"--out {path}: is a file, not a folder") from error
+        raise UsageError(f"{option} {path}: is a file, not a folder") from error
     except OSError as error:
-        raise StorageError(f"--out {path}: {cause(error)}") from error
+        raise StorageError(f"{option} {path}: {cause(error)}") from error
     return folder
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from ..engine.execution.placement import check_room, needed
 from ..engine.execution.ray_executor import connect, machines
+from ..engine.execution.ray_pipelines import RayExporter
+from ..engine.meters import export_to
 from ..engine.steps.barrier import BarrierError
 from ..models.support.torchvision_ops import register_missing_operators
 from ..stages.training.settings import Log
@@ -67,6 +69,7 @@ def _work(config: dict[str, Any]) -> dict[str, float] | FloatingPointError | Bar
     exception is raised, so that no rank waits for this one, and is what the ranks return when they are started again.
     """
     task, lines = config["task"], config["lines"]
+    export_to(RayExporter())
     hardware, storage = task.training.hardware, task.resume.storage
     if storage.size(_error_path(task)) is not None:
         return BarrierError(storage.read_bytes(_error_path(task)).decode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -22,6 +22,7 @@ from ..models.video.file import VideoError
 from ..models.video.frames import Eye, OnMissing, spread
 from .batches.model_failure import model_failures_end_the_run
 from .footage.fetch import local_copy
+from .footage.web import Fetch
 
 if TYPE_CHECKING:
     from ..models.frames.selection import SelectedFrame
@@ -43,7 +44,7 @@ class Extract(Stage):
     of 255; frames whose yaw-invariant hashes differ by no more are `near_duplicate`, still ones `frozen` (None: none
     is). stereo: `left_eye` keeps the left eye of stereo panoramas. max_tilt_deg: of the camera against the horizon
     (None: the tilt is not looked at). level: turn tilted panoramas upright instead of dropping them. timeout_s,
-    memory_gb: of the decoder, without a frame and in all. threads: of the decoder.
+    memory_gb: of the decoder, without a frame and in all. threads: of the decoder. fetch: of videos on web servers.
     """
 
     every_s: float = 2.0
@@ -60,6 +61,7 @@ class Extract(Stage):
     timeout_s: float = 120.0
     memory_gb: float = 6.0
     threads: int = 1
+    fetch: Fetch = field(default_factory=Fetch)
 
     name: ClassVar[str] = "extract"
     version: ClassVar[int] = 4
@@ -88,6 +90,9 @@ class Extract(Stage):
     @property
     def writes(self) -> Column:
         return TarColumn(name="frames", fields=("jpg", "json"))
+
+    def settings(self) -> dict[str, Any]:
+        return {name: value for name, value in super().settings().items() if name != "fetch"}
 
     def assets(self) -> dict[str, str]:
         return {"tilt": str(EMBEDDED_WEIGHTS)} if self.max_tilt_deg else {}
@@ -118,7 +123,7 @@ class Extract(Stage):
 
     def _video(self, video_id: str, plan_row: Mapping[str, Any]) -> Iterator[Row | Drop]:
         """Reads the whole video before it yields: after a late decoding error there is nothing to take back."""
-        with local_copy(plan_row["uri"], self._run_uri) as path, tempfile.TemporaryFile() as scratch:
+        with local_copy(plan_row["uri"], self._run_uri, self.fetch) as path, tempfile.TemporaryFile() as scratch:
             outcomes, summary = self._read(path, "left" if self._one_eye else "both", video_id, plan_row, scratch)
             if self._one_eye and summary.eye:  # stereo that the file does not declare, but its pictures show
                 outcomes, summary = self._read(path, summary.eye, video_id, plan_row, scratch)
@@ -144,7 +149,7 @@ class Extract(Stage):
         from ..models.frames.summary import VideoSummary
 
         outcomes, summary, missing = [], VideoSummary(), list[int]()
-        with closing(self._frames(path, eye, missing.append)) as frames:
+        with closing(self._frames(path, eye, plan_row, missing.append)) as frames:
             for selected in frames:
                 summary.add(selected.code, selected.detail)
                 outcomes.append(self._outcome(selected, video_id, plan_row, scratch))
@@ -153,7 +158,9 @@ class Extract(Stage):
         outcomes += [Drop(_key(video_id, frame_index), "not_decoded") for frame_index in missing]
         return sorted(outcomes, key=lambda outcome: outcome.key), summary
 
-    def _frames(self, path: str, eye: Eye, on_missing: OnMissing) -> Generator[SelectedFrame]:
+    def _frames(
+        self, path: str, eye: Eye, plan_row: Mapping[str, Any], on_missing: OnMissing
+    ) -> Generator[SelectedFrame]:
         from ..models.frames.analyzer import FrameAnalyzer
         from ..models.frames.selection import FrameSelector
 
@@ -165,6 +172,8 @@ class Extract(Stage):
             self.height,
             max_frames=most,
             snap_to_keyframes=self.snap_to_keyframes,
+            start_s=plan_row.get("start_s") or 0.0,
+            end_s=plan_row.get("end_s"),
             eye=eye,
             on_missing=on_missing,
         )

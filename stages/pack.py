@@ -34,12 +34,13 @@ class Pack(Barrier):
     train: str
     sources: list[Source] = field(default_factory=list)
     samples_per_shard: int = 1000
+    bytes_per_shard: int | None = None  # about so many, in place of samples_per_shard
     splits: list[str] = field(default_factory=lambda: ["train", "val"])
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.sources or self.samples_per_shard < 1:
-            raise ValueError("pack needs sources, and at least one sample a shard")
+        if not self.sources or self.samples_per_shard < 1 or (self.bytes_per_shard or 1) < 1:
+            raise ValueError("pack needs sources, and at least one sample and one byte a shard")
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -48,6 +49,9 @@ class Pack(Barrier):
     @property
     def writes(self) -> Column:
         return TarColumn(f"train-{self.train}", ("depth.png", "jpg", "json"), shuffled=True)
+
+    def settings(self) -> dict[str, Any]:
+        return {name: value for name, value in super().settings().items() if (name, value) != ("bytes_per_shard", None)}
 
     def shards(self, context: BarrierContext) -> Sequence[str]:
         return [*BESIDE, *self._lost(context)]
@@ -77,7 +81,13 @@ class Pack(Barrier):
             path = scratch / f"{ASSIGNMENT}.parquet"
             try:
                 samples, assigned = make_assignment(
-                    context.run, parts, path, splits=self.splits, per_shard=self.samples_per_shard, seed=self.seed
+                    context.run,
+                    parts,
+                    path,
+                    splits=self.splits,
+                    per_shard=self.samples_per_shard,
+                    bytes_per_shard=self.bytes_per_shard,
+                    seed=self.seed,
                 )
             except RepeatedKeyError as error:
                 one, other = (parts[number].source for number in error.rows["origin"].to_pylist())

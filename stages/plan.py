@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from ..engine.records.column import Column, ParquetColumn
-from ..engine.records.sample import Row
+from ..engine.records.sample import Drop, Row
 from ..engine.rundir.commit import delete_output
+from ..engine.rundir.drops import read_drops
 from ..engine.steps.assets import RUN_SCHEME
 from ..engine.steps.barrier import Barrier, BarrierContext
 from .footage.assignment import extend_assignment
 from .footage.fetch import resolved
-from .footage.listing import VIDEO_SUFFIXES, Video, find_videos
+from .footage.listing import RIGHTS, VIDEO_SUFFIXES, Video, find_videos
 from .footage.video_info import ReadVideoInfo, VideoInfo, read_video_infos_in_child
+from .footage.web import is_on_web
 
 _SCHEMA = pa.schema(
     [
@@ -29,7 +33,12 @@ _SCHEMA = pa.schema(
         ("content", pa.string()),  # a hash of samples of the file, empty where it could not be read
     ]
 )
+_LISTED = pa.schema(
+    [*((name, pa.float64()) for name in ("start_s", "end_s")), *((name, pa.string()) for name in RIGHTS)]
+)
+"""Further columns of shards in which a list says so of a video."""
 _BYTES_PER_S = 2_500_000  # of a video of unknown length: 20 Mbit/s, as is usual for 4K panoramas
+_ON_THE_WEB_S = 600.0  # a video of a web server, which nobody has looked at
 _FEW = 64  # videos whose headers the driver reads by itself
 _PER_SHARD = 256  # videos of one piece of work on the cluster
 _CLOCKS_NS = 600 * 10**9  # by which the clocks of two storages may differ
@@ -42,8 +51,9 @@ class Plan(Barrier):
     `videos` is a folder, a glob pattern, a text or parquet list, an object-store URI, or `run:COLUMN`, footage that an
     earlier step wrote. A shard holds `seconds_per_shard` of footage and `videos_per_shard` videos at most, but for a
     video that is longer by itself. A video is in the split `val` with probability `validation_share`, by a hash of
-    its id; copies of a video under other names are in its split. Where all would be in one split, the new one whose
-    hash is nearest to the other split goes there.
+    its id; copies of a video under other names are in its split. A list may say the split itself. Where all would be
+    in one split, the new one whose hash is nearest to the other split goes there. Of videos whose `license` in the
+    list is none of `licenses`, nothing is used; without `licenses`, none is looked at.
     """
 
     name: ClassVar[str] = "plan"
@@ -55,6 +65,7 @@ class Plan(Barrier):
     seconds_per_shard: float = 3600.0
     validation_share: float = 0.05
     seed: int = 0
+    licenses: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.videos_per_shard < 1 or not 0 <= self.validation_share < 1:
@@ -71,12 +82,15 @@ class Plan(Barrier):
         return ParquetColumn("plan", _SCHEMA, key_name="video_id")
 
     def settings(self) -> dict[str, Any]:
-        return {key: value for key, value in super().settings().items() if key != "videos"}
+        left_out = ("videos",) if self.licenses else ("videos", "licenses")
+        return {key: value for key, value in super().settings().items() if key not in left_out}
 
     def external(self) -> dict[str, Any]:
         if self._in_run:
             return {}
-        lines = (f"{video.video_id} {video.bytes} {video.mtime_ns} {video.uri}\n" for video in self._outside)
+        lines = (
+            f"{video.video_id} {video.bytes} {video.mtime_ns} {video.uri}{_said(video)}\n" for video in self._outside
+        )
         return {"videos": hashlib.sha256("".join(lines).encode()).hexdigest()}
 
     def check(self) -> None:
@@ -86,7 +100,7 @@ class Plan(Barrier):
     def shards(self, context: BarrierContext) -> Sequence[str]:
         receipts = context.run.receipts("plan")
         current = all(receipt.fingerprint == context.basis.fingerprint for receipt in receipts.values())
-        if current and sum(receipt.samples_out for receipt in receipts.values()) == len(self._found(context)):
+        if current and receipts.samples[0] == len(self._found(context)):
             return list(receipts)  # all of these videos are planned: no shard need be opened
         return list(self._assign(self._found(context), _EarlierPlan(context), {}))  # a forecast: new videos by size
 
@@ -95,7 +109,7 @@ class Plan(Barrier):
         known = {video.video_id: earlier.info_of(video) for video in found}
         read = _video_infos(context, [video for video in found if known[video.video_id] is None])
         infos = {video_id: info or read.get(video_id, VideoInfo()) for video_id, info in known.items()}
-        assigned, splits = self._assign(found, earlier, infos), self._splits(infos, earlier)
+        assigned, splits = self._assign(found, earlier, infos), self._splits(found, infos, earlier)
         for note in () if self._in_run else self._search[1]:
             context.log(note)
         context.log(f"{sum(map(len, assigned.values()))} videos in {len(assigned)} shards")
@@ -104,12 +118,17 @@ class Plan(Barrier):
         if self.validation_share and len(set(splits.values())) == 1:
             context.log(f"warning: all footage is in the split {splits[min(splits)]}: there is but one video")
         for shard, videos in assigned.items():
+            drops = [drop for video in videos if (drop := self._unlicensed(video))]
+            dropped = {drop.key for drop in drops}
+            kept = [video for video in videos if video.video_id not in dropped]
+            extra = [column for column in _LISTED if any(column.name in video.listed for video in kept)]
             with context.scratch() as scratch:
-                writer = self.writes.writer(scratch)
-                for video in videos:
+                writer = ParquetColumn("plan", pa.schema([*_SCHEMA, *extra]), key_name="video_id").writer(scratch)
+                for video in kept:
                     fields = _fields(video, infos[video.video_id], splits[video.video_id])
-                    writer.add(Row(video.video_id, fields))
-                context.commit(shard, writer.finish(), len(videos), len(videos))
+                    listed = {column.name: getattr(video, column.name) for column in extra}
+                    writer.add(Row(video.video_id, {**fields, **listed}))
+                context.commit(shard, writer.finish(), len(videos), len(kept), drops)
 
     def split_of(self, video_id: str) -> str:
         """`train` or `val`, fixed for a video and a seed, whatever else is planned."""
@@ -120,20 +139,31 @@ class Plan(Barrier):
         digest = hashlib.sha256(f"{self.seed}:{video_id}".encode()).digest()
         return int.from_bytes(digest[:8]) / 2**64
 
-    def _splits(self, infos: Mapping[str, VideoInfo], earlier: _EarlierPlan) -> dict[str, str]:
-        """The split of each video. Of the same content, all have that of the first; those planned before come first."""
+    def _unlicensed(self, video: Video) -> Drop | None:
+        if not self.licenses or video.license in self.licenses:
+            return None
+        return Drop(video.video_id, "license", video.license or "the list says no licence")
+
+    def _splits(self, found: Sequence[Video], infos: Mapping[str, VideoInfo], earlier: _EarlierPlan) -> dict[str, str]:
+        """The split of each video: its list's, or that of the first of the same content; those planned before lead.
+
+        Segments of a video are of one split, too.
+        """
+        listed = {video.video_id: video.split for video in found if video.split}
+        contents = {video.video_id: infos[video.video_id].content or video.uri for video in found}
         firsts: dict[str, str] = {}
         for video_id in sorted(infos, key=lambda video_id: (video_id not in earlier.planned, video_id)):
-            firsts.setdefault(infos[video_id].content or video_id, video_id)
+            firsts.setdefault(contents[video_id], video_id)
         planned = earlier.splits(self.seed, self.validation_share)
-        splits = {first: planned.get(first) or self.split_of(first) for first in firsts.values()}
+        known = {first: listed.get(first) or planned.get(first) for first in firsts.values()}
+        splits = {first: split or self.split_of(first) for first, split in known.items()}
         if self.validation_share and len(splits) > 1 and len(set(splits.values())) == 1:
-            new = sorted((first for first in splits if first not in planned), key=self._place_of)
+            new = sorted((first for first, split in known.items() if not split), key=self._place_of)
             if new and "train" in splits.values():
                 splits[new[0]] = "val"
             elif new:
                 splits[new[-1]] = "train"
-        return {video_id: splits[firsts[info.content or video_id]] for video_id, info in infos.items()}
+        return {video_id: listed.get(video_id) or splits[firsts[content]] for video_id, content in contents.items()}
 
     @property
     def _in_run(self) -> bool:
@@ -176,7 +206,8 @@ class _EarlierPlan:
         written = context.run.storage.entries("plan")
         for shard, receipt in context.run.receipts("plan").items():
             rows = context.run.table(receipt).to_pylist()
-            self.shards[shard] = [row["video_id"] for row in rows]
+            dropped = [drop.key for drop in read_drops(context.run, receipt)]  # they keep their place
+            self.shards[shard] = sorted([*(row["video_id"] for row in rows), *dropped])
             self._settings.append(receipt.basis.settings)
             entry = written.get(receipt.output.path.removeprefix("plan/"))
             self._rows |= {row["video_id"]: (row, entry.mtime_ns if entry else 0) for row in rows}
@@ -207,10 +238,21 @@ def _fields(video: Video, info: VideoInfo, split: str) -> dict[str, Any]:
     return {"uri": video.uri, "bytes": size, "split": split, "seconds": info.seconds, "content": info.content}
 
 
+def _said(video: Video) -> str:
+    """What its list says of a video, beside what was looked at before lists had a say; mostly nothing."""
+    said = video.listed | ({"split": video.split} if video.split else {})
+    return f" {json.dumps(said, sort_keys=True)}" if said else ""
+
+
 def _seconds(video: Video, info: VideoInfo) -> float:
-    """The length of a video, estimated from its size where it is unknown."""
+    """The length of a video or its segment, estimated from its size where it is unknown."""
     seconds = video.seconds if info.seconds is None else info.seconds
-    return max(video.bytes, info.bytes, 0) / _BYTES_PER_S if seconds is None else seconds
+    if seconds is None and is_on_web(video.uri):
+        seconds = _ON_THE_WEB_S
+    elif seconds is None:
+        seconds = max(video.bytes, info.bytes, 0) / _BYTES_PER_S or math.inf
+    wanted = min(seconds, video.end_s or math.inf) - (video.start_s or 0.0)
+    return max(wanted, 0.0) if math.isfinite(wanted) else 0.0
 
 
 def _video_infos(context: BarrierContext, videos: Sequence[Video]) -> dict[str, VideoInfo]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+from ..meters import measure_outcome
 from ..rundir.rundir import RunDir
 from ..steps.limits import Pool
 from ..steps.outcome import Outcome
@@ -40,6 +41,7 @@ class InProcessExecutor:
                 for spec, runner in zip(chain, runners, strict=True):
                     outcome = Outcome(spec.node, spec.column, shard, "waiting") if stopped else runner.run(shard)
                     stopped = outcome.status in ("failed", "waiting")
+                    measure_outcome(outcome)
                     yield outcome
         finally:
             for runner in runners:

@@ -5,6 +5,7 @@ Batches stay in order and few: enough for every thread, and whoever is slowest i
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -94,7 +95,9 @@ class Pipeline:
         """Takes the first batch from ahead of the model to behind it; what it raises comes out when it is its turn."""
         batch = self._ahead[0]
         try:
-            results = self._stage.predict_decoded([part.result() for part in batch.parts])
+            decoded, started_s = [part.result() for part in batch.parts], time.monotonic()
+            results = self._stage.predict_decoded(decoded)
+            self._stage.predict_seconds += time.monotonic() - started_s
             pairs = zip(batch.samples, results, strict=True)
             parts = [self.submit(self._stage.encode_result, sample, result) for sample, result in pairs]
         except (KeyboardInterrupt, GeneratorExit):

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from ..meters import measure
 from ..quantities import duration
 from ..steps.outcome import Outcome, cause_line
 
@@ -63,6 +64,8 @@ class Progress:
     def start(self, name: str, total: int, done: int, reasons: Mapping[str, int], *, by_shard: bool) -> None:
         """A step begins with `done` of its `total` shards up to date; one that is not done by shard shows no bar."""
         self._stages[name] = _Stage(total, done, by_shard, time.monotonic())
+        measure("dap_running", done < total, stage=name)
+        measure("dap_shards_left", total - done, stage=name)
         if done < total:
             self._print(f"{name}: {total - done} of {total} to do ({_words(reasons)})")
             if by_shard:
@@ -80,6 +83,7 @@ class Progress:
         stage.failed += outcome.status == "failed"
         stage.samples += outcome.samples_out
         stage.drops += sum(outcome.drops.values())
+        measure("dap_shards_left", max(stage.total - stage.done, 0), stage=outcome.node)
         if outcome.status == "failed":
             self._print(f"{outcome.node}: shard {outcome.shard} failed: {cause_line(outcome.error)}")
         self._show(stage)
@@ -91,6 +95,7 @@ class Progress:
     def finish(self, name: str) -> None:
         """A stage has nothing left to do."""
         stage = self._stages.pop(name)
+        measure("dap_running", 0, stage=name)
         if self._bars and stage.bar is not None:
             self._bars.remove_task(stage.bar)  # type: ignore[arg-type]
         if not any(other.by_shard for other in self._stages.values()):

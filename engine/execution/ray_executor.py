@@ -22,13 +22,14 @@ import ray
 from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from ..meters import export_to
 from ..rundir.rundir import RunDir
 from ..steps.limits import Pool
 from ..steps.outcome import Outcome, cause_line
 from ..steps.source import copy_sources
 from ..storage.scratch import roomiest
 from .placement import ClusterError, Machine, ResourceError, check_room, fitting_segments, needed
-from .ray_pipelines import Pipelines
+from .ray_pipelines import Pipelines, RayExporter
 from .run_shard import StageSpec
 from .worker_log import FOLDER
 
@@ -119,6 +120,7 @@ class RayExecutor:
         """`wait_s`: how long to wait for nodes that a cluster lacks; `log` is told of it. A Ray of its own has all."""
         self._has_connected = connect(num_cpus, metrics_port, steps)
         self._wait_s, self._log = wait_s if _is_of_others(self._has_connected) else 0.0, log
+        export_to(RayExporter())
         self._pipelines: Any = None  # the actor that runs them, one after the other; made for the first
 
     def check(self, pools: Mapping[str, Pool]) -> None:
@@ -206,6 +208,7 @@ class RayExecutor:
     def close(self) -> None:
         """Leaves the cluster, if this executor has connected to it; one that it started ends."""
         self._kill_pipelines()
+        export_to(None)
         if self._has_connected:
             ray.shutdown()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from ray.data import ActorPoolStrategy
 from ray.util import metrics
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ..meters import METERS, export_to, measure, measure_outcome
 from ..rundir.rundir import RunDir
 from ..steps.outcome import Outcome, failed
 from .run_shard import StageSpec
@@ -45,7 +47,8 @@ class Pipelines:
     def execute(self, specs: Sequence[StageSpec], shards: list[str], stopped: list[bool], run: RunDir) -> None:
         """Brings the shards through the stages; those that are `stopped` only by name."""
         self._begun.clear()
-        rows = [{"shard": shard, "stopped": is_stopped} for shard, is_stopped in zip(shards, stopped, strict=True)]
+        now_s, each = time.time(), zip(shards, stopped, strict=True)
+        rows = [{"shard": shard, "stopped": is_stopped, "ready_s": now_s} for shard, is_stopped in each]
         dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS))
         here = ray.get_runtime_context().current_actor
         for spec in specs:
@@ -91,15 +94,25 @@ class _Worker:
 
     def __init__(self, spec: StageSpec, run: RunDir, pipelines: Any) -> None:
         self._spec, self._run, self._pipelines = spec, run, pipelines
-        self._log, self._meters = WorkerLog(run, spec.node), _Meters(spec.node)
+        self._log = WorkerLog(run, spec.node)
         self._supervisor = Supervisor(spec, run, self._log.file)
+        self._free_s = time.time()
+        export_to(RayExporter())
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        now_s, stage = time.time(), self._spec.node
+        measure("dap_wait_seconds", now_s - row["ready_s"], stage=stage)
+        measure("dap_idle_seconds", now_s - self._free_s, stage=stage)
         outcome = self._run_shard(row["shard"], row["stopped"])
         self._log.add(outcome)
-        self._meters.add(outcome)
+        measure_outcome(outcome)
         ray.get(self._pipelines.report.remote(outcome))
-        return {"shard": outcome.shard, "stopped": outcome.status in ("failed", "waiting")}
+        self._free_s = time.time()
+        return {
+            "shard": outcome.shard,
+            "stopped": outcome.status in ("failed", "waiting"),
+            "ready_s": self._free_s,
+        }
 
     def _run_shard(self, shard: str, stopped: bool) -> Outcome:
         spec = self._spec
@@ -112,31 +125,19 @@ class _Worker:
         return self._supervisor.run(shard)
 
 
-class _Meters:
-    """What Prometheus can scrape from every node: totals by stage."""
+class RayExporter:
+    """Hands figures to Ray, which serves those of all processes of a node to Prometheus."""
 
-    def __init__(self, node: str) -> None:
-        self._stage = {"stage": node}
-        self._shards = metrics.Counter("dap_shards", "Shards, by what became of them.", ("stage", "status"))
-        self._samples = metrics.Counter("dap_samples", "Samples in and out.", ("stage", "direction"))
-        self._bytes = metrics.Counter("dap_bytes_written", "Bytes of finished outputs.", ("stage",))
-        self._seconds = metrics.Counter("dap_seconds", "Seconds that workers took for finished shards.", ("stage",))
-        self._drops = metrics.Counter("dap_drops", "Samples dropped, by code.", ("stage", "code"))
+    def __init__(self) -> None:
+        self._meters: dict[str, Any] = {}
 
-    def add(self, outcome: Outcome) -> None:
-        """Counts a shard."""
-        self._count(self._shards, 1, status=outcome.status)
-        if outcome.status == "done":
-            self._count(self._samples, outcome.samples_in, direction="in")
-            self._count(self._samples, outcome.samples_out, direction="out")
-            self._count(self._bytes, outcome.bytes)
-            self._count(self._seconds, outcome.seconds)
-            for code, count in outcome.drops.items():
-                self._count(self._drops, count, code=code)
-
-    def _count(self, counter: metrics.Counter, amount: float, **tags: str) -> None:
-        if amount > 0:  # Ray refuses to count nothing
-            counter.inc(amount, {**self._stage, **tags})
+    def take(self, name: str, value: float, tags: dict[str, str]) -> None:
+        meter = METERS[name]
+        if name not in self._meters:
+            kind = metrics.Counter if meter.total else metrics.Gauge
+            self._meters[name] = kind(name, meter.description, meter.tags)
+        give = self._meters[name].inc if meter.total else self._meters[name].set
+        give(value, tags)
 
 
 def _quiet_ray_data() -> None:

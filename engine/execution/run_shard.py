@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import MappingProxyType
 from typing import Literal
@@ -118,6 +118,7 @@ class ShardRunner:
             clear_failure(self._run, column, shard)  # of an attempt with other settings, since taken back
             return self._outcome(done, "cached")
         self._set_up()
+        before_s = self._predict_seconds()
         receipt = run_shard(
             self.stage,
             self._run,
@@ -130,7 +131,10 @@ class ShardRunner:
             threads=max(_FEWEST_THREADS, int(self._spec.pool.num_cpus)),
         )
         clear_retry_mark(self._run, column, shard)
-        return self._outcome(receipt, "done")
+        return replace(self._outcome(receipt, "done"), predict_seconds=self._predict_seconds() - before_s)
+
+    def _predict_seconds(self) -> float:
+        return self.stage.predict_seconds if isinstance(self.stage, PipelinedStage) else 0.0
 
     def _current(self, shard: str, basis: Basis) -> Receipt | None:
         """The receipt of the shard, if it is what is wanted and agrees with what is stored."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NoReturn
 
 import pyarrow as pa
 
+from ..meters import measure, measure_outcome
 from ..planning.graph import Graph
 from ..planning.plan import NodePlan, Planner, is_map
 from ..planning.recipe import Node, Recipe, RecipeError
@@ -167,7 +170,14 @@ class Runner:
 
     def _consume(self, outcomes: Iterable[Outcome], work: _ChainWork) -> None:
         """Takes in what comes of the shards, until a stage has passed its budget or cannot begin."""
+        following = {spec.node: after.node for spec, after in pairwise(work.specs)}
+        queued = {spec.node: 0 for spec in work.specs} | {work.specs[0].node: len(work.shards)}
         for outcome in outcomes:
+            queued[outcome.node] -= 1
+            if outcome.node in following:
+                queued[following[outcome.node]] += 1
+            for stage, shards in queued.items():
+                measure("dap_shards_queued", shards, stage=stage)
             if outcome.shard in work.to_do[outcome.node]:
                 self._progress.update(outcome)
             if outcome.status == "done":
@@ -194,6 +204,7 @@ class Runner:
         (plan,) = planner.plan([node])
         self._announce(plan)
         if plan.pending:
+            started_s = time.monotonic()
             try:
                 self._do_barrier(node, planner)
             except (BarrierError, ResourceError) as error:
@@ -205,6 +216,8 @@ class Runner:
                 self._fail(node, traceback.format_exc())
                 return False
             clear_failure(self._run, node.step.writes.name, node.name)
+            column, seconds = node.step.writes.name, time.monotonic() - started_s
+            measure_outcome(Outcome(node.name, column, node.name, "done", seconds=seconds))
             self._result.worked += len(plan.pending)
         self._progress.finish(node.name)
         return True
@@ -258,7 +271,9 @@ class Runner:
     def _fail(self, node: Node, error: str) -> None:
         """The node has failed as a whole; why is left in its column under its own name."""
         self._result.stopped_at = node.name
-        self._result.unfinished.append(failed(node.name, node.step.writes.name, self._run, node.name, error))
+        outcome = failed(node.name, node.step.writes.name, self._run, node.name, error)
+        self._result.unfinished.append(outcome)
+        measure_outcome(outcome)
         self._progress.log(node.name, f"failed: {cause_line(error)}")
 
     def _get_executor(self) -> Executor:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..records.column import Column
+from ..records.sample import Drop
 from ..rundir.commit import commit, delete_output
 from ..rundir.receipts import Basis, Receipt
 from ..rundir.rundir import RunDir
@@ -45,7 +46,7 @@ class BarrierContext:
         with self.run.storage.scratch() as folder:
             yield folder
 
-    def commit(self, shard: str, local: Path, samples_in: int, samples_out: int) -> Receipt:
+    def commit(self, shard: str, local: Path, samples_in: int, samples_out: int, drops: Sequence[Drop] = ()) -> Receipt:
         """Publishes a finished local file or folder as one output of the barrier, receipt last."""
         suffix = "".join(local.suffixes) if local.is_file() else ""
         return commit(
@@ -57,6 +58,7 @@ class BarrierContext:
             path=f"{self.writes.name}/{shard}{suffix}",
             samples_in=samples_in,
             samples_out=samples_out,
+            drops=drops,
             seconds=time.monotonic() - self.started_s,
         )
 

@@ -25,6 +25,7 @@ class Outcome:
     drops: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     bytes: int = 0
+    predict_seconds: float = 0.0  # of these seconds that a model was at work
     error: str = ""
     fatal: bool = False  # failed before the first sample, in a way that every other shard would, too
 

@@ -102,6 +102,8 @@ class PipelinedStage(Stage):
     was decoded, or of a result, ends that sample. Batches, their order and their bytes are those of `process`.
     """
 
+    predict_seconds = 0.0  # spent in `predict` while threads decoded and encoded, since it was set up
+
     @abstractmethod
     def decode(self, sample: Sample) -> Any:
         """What the model takes of a sample, or a drop. Runs ahead, in several threads at once."""

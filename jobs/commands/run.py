@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_recipe_arguments(parser)
     add_take_over_argument(parser)
-    parser.add_argument("--metrics-port", type=int, metavar="N", help="where a Ray of this run's own serves Prometheus")
+    parser.add_argument(
+        "--metrics-port", type=int, metavar="N", help="where it, or a Ray of its own, serves Prometheus"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:

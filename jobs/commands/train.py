@@ -30,6 +30,7 @@ from ...stages.training.training import LINEAGE, LIVE, Task, Training, resolve_a
 from ..begin import add_take_over_argument, held
 from ..errors import EXIT_DONE, UsageError
 from ..job import Job, check_place, job_from_text, launch_ranks, read_recipe
+from ..metrics_server import serve_metrics
 from .run import run_job
 
 _EPILOG = """
@@ -65,15 +66,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="URI", help="a packed column: a folder with index.json, local or s3://…")
     parser.add_argument("--out", metavar="DIR", help="the model folder to write")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    parser.add_argument("--metrics-port", type=int, metavar="N", help="where this process serves Prometheus")
     add_take_over_argument(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Trains by recipe or by config."""
+    port = arguments.metrics_port if torchrun_rank() == 0 else None
     if arguments.run_dir and not (arguments.data or arguments.out):
-        return run_job(_training_job(arguments), arguments.take_over)
+        job = _training_job(arguments)
+        with serve_metrics(port):
+            return run_job(job, arguments.take_over)
     if arguments.data and arguments.out and not (arguments.run_dir or arguments.only):
-        return _train_alone(arguments)
+        with serve_metrics(port):
+            return _train_alone(arguments)
     raise UsageError("give a recipe with --run-dir, or a config with --data and --out")
 
 

@@ -37,8 +37,13 @@ class ModelLineage:
             raise UsageError(f"no model {name!r} in {self._run.uri}; it has {sorted(self._weights.models)}")
         self._visit_model(name)
         behind = {other: document for other, document in self._models.items() if other != name}
-        recipe = yaml.safe_load(self._run.storage.read_bytes("run.yaml")).get("name")
+        recipe = recipe_name(self._run)
         return {"model": name, "recipe": recipe, **self._models[name], "models": behind, "columns": self._columns}
+
+    def of_column(self, name: str) -> Document:
+        """A column, and all that stands behind it: `models` and `columns`, itself among them, each once."""
+        self._visit_column(name)
+        return {"column": name, "models": self._models, "columns": self._columns}
 
     def _visit_model(self, name: str) -> None:
         if name in self._models:
@@ -109,3 +114,8 @@ class ModelLineage:
         for loaded in weights.values():
             if loaded["in_run"]:
                 self._visit_model(loaded["name"])
+
+
+def recipe_name(run: RunDir) -> str | None:
+    """The name of the recipe that fills a run."""
+    return yaml.safe_load(run.storage.read_bytes("run.yaml")).get("name")

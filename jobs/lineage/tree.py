@@ -99,14 +99,14 @@ def _fill_model(tree: Tree, name: str, model: Document, models: Mapping[str, Doc
     shown.add(name)
     _add(tree, f"{model['object']}, {_sha(model['sha256'])}, {_size(model['bytes'])}")
     made = _add(tree, f"made by {model['step']} version {model['version']}, fingerprint {model['fingerprint'][:12]}…")
-    _add(made, f"settings: {_flat(model['settings'])}")
+    _add(made, f"settings: {flat(model['settings'])}")
     for training in model["training"]:
         changed = "" if training["current"] else "; it has changed since"
         branch = _add(tree, f"trained on {training['column']}: {training['samples']} samples{changed}")
         lines = [f"{it['name']}, {it['samples']} samples, {_sha(it['sha256'])}" for it in training["shards"]]
         _add_some(branch, lines)
     if model["validation"]:
-        _add(tree, f"validation: {_flat(model['validation'])}")
+        _add(tree, f"validation: {flat(model['validation'])}")
     for asset, loaded in model["weights"].items():
         line = f"{asset}: {loaded['name'] or 'replaced since'}, {_sha(loaded['sha256'])}"
         if loaded["in_run"]:
@@ -132,7 +132,7 @@ def _add_column(tree: Tree, column: str, entry: Document) -> None:
         more = f" and {len(prints) - 1} more" if len(prints) > 1 else ""
         twig = _add(branch, f"{step['step']} version {step['version']}, fingerprint {prints[0][:12]}…{more}")
         _add_weights(twig, step["weights"])
-        _add(twig, f"settings: {_flat(step['settings'])}")
+        _add(twig, f"settings: {flat(step['settings'])}")
 
 
 def _add(tree: Tree, line: str) -> Tree:
@@ -146,7 +146,7 @@ def _add_some(tree: Tree, lines: Sequence[str]) -> None:
         _add(tree, f"and {len(lines) - _SHARDS_SHOWN} more (--json names all)")
 
 
-def _flat(settings: Document) -> str:
+def flat(settings: Document) -> str:
     """Settings in one line, nested ones with dots in their names."""
     return ", ".join(_flat_items(settings, "")) or "none"
 

@@ -64,7 +64,7 @@ class DroppedFrames:
         indices = None if whole else _indices(drops, sampled)
         try:
             with local_copy(video["uri"], self._run_uri) as path:
-                analyzed = dict(self._analyzed(path, indices))
+                analyzed = dict(self._analyzed(path, indices, video))
         except (VideoError, OSError):
             return
         if whole:
@@ -75,7 +75,9 @@ class DroppedFrames:
             if frame := analyzed.get(_index(drop.key)):
                 yield drop, self._compared(drop, frame, analyzed, sampled, kept)
 
-    def _analyzed(self, path: str, indices: Sequence[int] | None) -> Iterator[tuple[int, AnalyzedFrame]]:
+    def _analyzed(
+        self, path: str, indices: Sequence[int] | None, video: Mapping[str, Any]
+    ) -> Iterator[tuple[int, AnalyzedFrame]]:
         """Frames by index. A video whose file declares another layout is measured as far as that goes."""
         settings = self._settings
         most = CANDIDATES * settings["max_frames"] if settings["max_frames"] else None
@@ -86,6 +88,8 @@ class DroppedFrames:
             max_frames=_OF_A_VIDEO if indices is None else most,
             only=indices,
             snap_to_keyframes=settings["snap_to_keyframes"],
+            start_s=video.get("start_s") or 0.0,
+            end_s=video.get("end_s"),
             eye="left" if settings["stereo"] == "left_eye" else "both",
         )
         with closing(frames):

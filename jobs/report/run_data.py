@@ -77,7 +77,8 @@ class RunData:
 
     def whole_table(self, column: str) -> pa.Table:
         """A column of tables, whole."""
-        return pa.concat_tables(self.run.table(receipt) for receipt in self.column(column).values())
+        tables = [self.run.table(receipt) for receipt in self.column(column).values()]
+        return pa.concat_tables(tables, promote_options="default")  # a shard of a plan may have more columns
 
     def rows(self, column: str) -> dict[str, dict[str, Any]]:
         """What a column says of the samples shown, by key: fields of a table, or the JSON of a tar."""

@@ -69,11 +69,14 @@ class Decoder:
         max_frames: int | None = None,
         only: Collection[int] | None = None,
         snap_to_keyframes: bool = False,
+        start_s: float = 0.0,
+        end_s: float | None = None,
         eye: Eye = "both",
         on_missing: OnMissing = ignore_missing,
     ) -> Generator[VideoFrame]:
         """Yields frames as they are decoded; raises VideoError. Abandoning the iterator ends the child."""
         request = {"path": path, "every_s": every_s, "height": height, "max_frames": max_frames}
+        request |= {"start_s": start_s, "end_s": end_s}
         request |= {"only": None if only is None else sorted(only)}
         request |= {"snap_to_keyframes": snap_to_keyframes, "eye": eye, "threads": self.threads}
         child, whole = self._living_child(), False

@@ -51,6 +51,8 @@ def sample_frames(
     only: Collection[int] | None = None,
     threads: int = 1,
     snap_to_keyframes: bool = False,
+    start_s: float = 0.0,
+    end_s: float | None = None,
     eye: Eye = "both",
     on_packet: OnPacket = ignore,
     on_missing: OnMissing = ignore_missing,
@@ -58,11 +60,12 @@ def sample_frames(
     """Yields the first frame at or after every multiple of `every_s` seconds, scaled to (height, 2 * height).
 
     Times are presentation timestamps: frame counts and rates of containers are often wrong. With `snap_to_keyframes`
-    it is the key frame nearest to every multiple, each once, which decodes nothing else. Of more than `max_frames`, as
-    many are taken, spread over the whole; with `only`, those of them alone that have these indices. `eye` "left" crops
-    to the left eye where the file declares two pictures in one; "top_half" and "left_half" crop to these. `on_packet`
-    is called for every packet read; `on_missing`, at the end, with the index of every frame that was wanted and could
-    not be decoded. Raises VideoError.
+    it is the key frame nearest to every multiple, each once, which decodes nothing else. The segment from `start_s` to
+    `end_s` (None: to the end), in seconds from the first frame, is sampled as if it were the whole. Of more than
+    `max_frames`, as many are taken, spread over it; with `only`, those of them alone that have these indices. `eye`
+    "left" crops to the left eye where the file declares two pictures in one; "top_half" and "left_half" crop to these.
+    `on_packet` is called for every packet read; `on_missing`, at the end, with the index of every frame that was wanted
+    and could not be decoded. Raises VideoError.
     """
     if every_s <= 0 or height <= 0:
         raise ValueError(f"every_s and height must be positive, not {every_s} and {height}")
@@ -70,7 +73,7 @@ def sample_frames(
         header, declared = header_of(stream), declared_projection(path)
         table = read_packet_table(container, stream, on_packet)
     picture = Picture(height, header.pixel_aspect, _halving(eye, declared))
-    wanted = spread(_wanted(table, every_s, snap_to_keyframes), max_frames)
+    wanted = spread(_wanted(table, every_s, snap_to_keyframes, start_s, end_s), max_frames)
     if only is not None:
         wanted = wanted[np.isin(wanted, list(only))]
     missing = dict.fromkeys(wanted.tolist())
@@ -117,10 +120,18 @@ def nearest_frames(timestamps_s: np.ndarray, candidates: np.ndarray, every_s: fl
     return candidates[last_multiples_s > np.append(-np.inf, middles_s + CLOCK_SLACK_S)]
 
 
-def _wanted(table: PacketTable, every_s: float, snap_to_keyframes: bool) -> np.ndarray:
-    if snap_to_keyframes and len(table.key_frame_indices):
-        return nearest_frames(table.timestamps_s, table.key_frame_indices, every_s)
-    return first_frames(table.timestamps_s, every_s)
+def _wanted(
+    table: PacketTable, every_s: float, snap_to_keyframes: bool, start_s: float, end_s: float | None
+) -> np.ndarray:
+    elapsed_s = table.timestamps_s - table.timestamps_s.min(initial=np.inf)
+    before_s = np.inf if end_s is None else end_s
+    inside = np.flatnonzero((elapsed_s >= start_s - CLOCK_SLACK_S) & (elapsed_s < before_s - CLOCK_SLACK_S))
+    if not len(inside):
+        raise VideoError("empty_segment", f"no frame from {start_s:g} s to {before_s:g} s")
+    keys = np.flatnonzero(np.isin(inside, table.key_frame_indices))
+    if snap_to_keyframes and len(keys):
+        return inside[nearest_frames(elapsed_s[inside], keys, every_s)]
+    return inside[first_frames(elapsed_s[inside], every_s)]
 
 
 def _halving(eye: Eye, declared: Declared | None) -> Halving | None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
 from typing import IO
@@ -17,6 +17,7 @@ from ...engine.storage.object_store import check_store
 from ...engine.storage.place import Place
 from ...engine.storage.storage import Storage
 from ...models.video.file import VideoError
+from .web import Fetch, fetched, is_on_web
 
 
 def resolved(uri: str, run_uri: str) -> str:
@@ -47,26 +48,34 @@ def open_place(place: Place) -> IO[bytes]:
 
 
 @contextmanager
-def local_copy(uri: str, run_uri: str) -> Iterator[str]:
-    """A local path of the object: its own for paths and file URIs, a temporary download for s3:// and gs://.
+def local_copy(uri: str, run_uri: str, fetch: Fetch | None = None) -> Iterator[str]:
+    """A local path of the object: its own for paths and file URIs, else that of a copy.
 
-    Raises VideoError: `missing_file` or `unreachable`.
+    `fetch`: how it is fetched from a web server; without it, that is unreachable. Raises VideoError: `missing_file`,
+    `unreachable` or `file_too_large`.
     """
     place = Place.parse(resolved(uri, run_uri))
     if place.is_local:
         yield place.path
         return
+    with ExitStack() as copies:
+        try:
+            if fetch and is_on_web(place.root):
+                path = copies.enter_context(fetched(str(place), fetch))
+            else:
+                path = copies.enter_context(_downloaded(place))
+        except FileNotFoundError as error:
+            code = "unreachable" if is_on_web(place.root) else "missing_file"
+            raise VideoError(code, str(error) or place.public) from error
+        except OSError as error:
+            raise VideoError("unreachable", str(error)) from error
+        yield path
+
+
+@contextmanager
+def _downloaded(place: Place) -> Iterator[str]:
     with tempfile.NamedTemporaryFile(suffix=os.path.splitext(place.name)[1]) as copy:
-        _download(place, copy)
-        copy.flush()
-        yield copy.name
-
-
-def _download(place: Place, copy: IO[bytes]) -> None:
-    try:
         with open_place(place) as stream:
             shutil.copyfileobj(stream, copy, 1 << 22)
-    except FileNotFoundError as error:
-        raise VideoError("missing_file", place.public) from error
-    except OSError as error:
-        raise VideoError("unreachable", str(error)) from error
+        copy.flush()
+        yield copy.name

@@ -25,7 +25,10 @@ from .fetch import open_place, store_of
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts"))
 _LIST_SUFFIXES = frozenset({".txt", ".list"})
 _NO_LISTS = frozenset({".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xlsx"})  # though people keep lists in them
+_SPLIT = re.compile(r"[a-z][a-z0-9_]*")
 
+RIGHTS = ("license", "source_url", "attribution")
+"""What a list may say of the rights to a video."""
 
 _TEXT_KINDS = (
     *(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
@@ -37,7 +40,8 @@ _TEXT_KINDS = (
 class Video:
     """A video as found: where it is, its path relative to where it was looked for, its size (-1: not known).
 
-    mtime_ns: when it was last written, 0 where that is not known. seconds: from its list, if there.
+    mtime_ns: when it was last written, 0 where that is not known. From its list, if there: seconds; its split; the
+    segment that is wanted, in seconds from its first frame; what is known of the rights.
     """
 
     uri: str
@@ -45,12 +49,29 @@ class Video:
     bytes: int
     mtime_ns: int = 0
     seconds: float | None = None
+    split: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    license: str | None = None
+    source_url: str | None = None
+    attribution: str | None = None
 
     @property
     def video_id(self) -> str:
-        """A name without dots that stays when the folder moves: the file's own, and a hash of its relative path."""
+        """A name without dots that stays when the folder moves: the file's own, and a hash of its relative path.
+
+        Segments of one video have ids of their own.
+        """
         stem = re.sub(r"[^A-Za-z0-9]+", "-", PurePosixPath(self.relative).stem).strip("-")[:48]
-        return f"{stem or 'video'}-{hashlib.sha256(os.fsencode(self.relative)).hexdigest()[:10]}"
+        whole = self.start_s is None and self.end_s is None
+        name = self.relative if whole else f"{self.relative}\n{self.start_s} {self.end_s}"
+        return f"{stem or 'video'}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:10]}"
+
+    @property
+    def listed(self) -> dict[str, Any]:
+        """Segment and rights as its list has them, without what it does not say."""
+        names = ("start_s", "end_s", *RIGHTS)
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 def find_videos(source: str, notes: list[str] | None = None) -> list[Video]:
@@ -59,8 +80,9 @@ def find_videos(source: str, notes: list[str] | None = None) -> list[Video]:
     `notes` takes a line for what lies there and is left out: files that are no videos, folders that cannot be read.
 
     Folders are searched to their depth, linked folders too; a link that leads back to where it came from is left out.
-    A parquet list has a column `uri`, and may have `seconds` and `bytes`, which are used where they make sense.
-    What is named twice, also through a link, is one video.
+    A parquet list has a column `uri`, and may have `seconds` and `bytes`, which are used where they make sense,
+    `split`, `start_s` and `end_s` of a segment, `license`, `source_url` and `attribution`. What is named twice, also
+    through a link, is one video; so is a segment.
 
     Raises:
         UnreachableError: a URI that cannot be listed from here.
@@ -76,7 +98,7 @@ def find_videos(source: str, notes: list[str] | None = None) -> list[Video]:
     if not found:
         raise ValueError(f"videos: {source}: holds no video ({' '.join(sorted(VIDEO_SUFFIXES))})")
     shortest_last = sorted(found, key=lambda video: (len(video.relative), video.relative), reverse=True)
-    once = {video.uri: video for video in shortest_last}
+    once = {(video.uri, video.start_s, video.end_s): video for video in shortest_last}
     return sorted(once.values(), key=lambda video: video.video_id)
 
 
@@ -192,19 +214,41 @@ def _parquet_list(stream: IO[bytes], place: Place) -> list[Video]:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not any(is_kind(kind) for is_kind in _TEXT_KINDS):
         raise ValueError(f"its column 'uri' holds {kind}, not text")
-    known = [name for name in ("uri", "seconds", "bytes") if name in table.column_names]
+    names = ("uri", "seconds", "bytes", "split", "start_s", "end_s", *RIGHTS)
+    known = [name for name in names if name in table.column_names]
     rows = enumerate(table.select(known).to_pylist(), start=1)
     return [_reported(row, place, number) for number, row in rows if row["uri"]]
 
 
 def _reported(row: Mapping[str, Any], place: Place, number: int) -> Video:
-    """An entry with length and size from its list, as far as they are possible values."""
+    """An entry with what its list says of it; length and size as far as they are possible values."""
     video, seconds, size = _entry(os.fsdecode(row["uri"]), place, number), row.get("seconds"), row.get("bytes")
     if isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0:
         video = replace(video, seconds=float(seconds))
     if isinstance(size, int) and size >= 0 and not Place.parse(video.uri).is_local:
         video = replace(video, bytes=size)
-    return video
+    texts = {name: str(row[name]).strip() or None for name in RIGHTS if row.get(name) is not None}
+    return replace(video, split=_split(row, number), **_segment(row, number), **texts)
+
+
+def _split(row: Mapping[str, Any], number: int) -> str | None:
+    split = row.get("split")
+    if split and not (isinstance(split, str) and _SPLIT.fullmatch(split)):
+        raise ValueError(f"row {number}: split {split!r}: is no name such as train, val or test")
+    return split or None
+
+
+def _segment(row: Mapping[str, Any], number: int) -> dict[str, float | None]:
+    """start_s and end_s, null and nan for the video's own; ValueError if they are no segment."""
+    ends = {name: row.get(name) for name in ("start_s", "end_s")}
+    try:
+        found = {n: None if value is None or math.isnan(value) else float(value) for n, value in ends.items()}
+    except TypeError as error:
+        raise ValueError(f"row {number}: start_s and end_s are seconds, not {ends}") from error
+    start_s, end_s = found["start_s"] or 0.0, found["end_s"]
+    if not 0 <= start_s < (math.inf if end_s is None else end_s):
+        raise ValueError(f"row {number}: no segment lies from {start_s:g} s to {end_s} s")
+    return found
 
 
 def _entry(entry: str, of_list: Place, number: int) -> Video:

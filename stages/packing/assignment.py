@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ...engine.records.tar import HEADER_BYTES
 from ...engine.rundir.rundir import RunDir
 from .shuffle import Shuffle
 from .sources import PARTS, Origin, all_rows
@@ -61,31 +63,55 @@ def shard_groups(table: pq.ParquetFile) -> dict[str, int]:
 
 
 def make_assignment(
-    run: RunDir, origins: Sequence[Origin], path: Path, *, splits: Sequence[str], per_shard: int, seed: int
+    run: RunDir,
+    origins: Sequence[Origin],
+    path: Path,
+    *,
+    splits: Sequence[str],
+    per_shard: int,
+    bytes_per_shard: int | None = None,
+    seed: int,
 ) -> tuple[int, int]:
     """Writes the assignment of all samples of some shards; returns how many there are, and how many are assigned.
 
+    Training shards hold `per_shard` samples at most or, if it is given, about `bytes_per_shard`.
     Works in the folder of `path`, in memory that does not grow. Raises RepeatedKeyError.
     """
     shuffle = Shuffle(path.parent, seed)
     for rows in all_rows(run, iter(origins)):
         shuffle.add(rows)
-    return shuffle.rows, _write(path, assigned(shuffle, splits, per_shard), origins)
+    return shuffle.rows, _write(path, assigned(shuffle, splits, per_shard, bytes_per_shard), origins)
 
 
-def assigned(shuffle: Shuffle, splits: Sequence[str], per_shard: int) -> Iterator[tuple[str, pa.Table]]:
-    """Rows by shard `<split>-<n>`: each split in the order of the shuffle, in shards as even as can be."""
+def assigned(
+    shuffle: Shuffle, splits: Sequence[str], per_shard: int, bytes_per_shard: int | None = None
+) -> Iterator[tuple[str, pa.Table]]:
+    """Rows by shard `<split>-<n>`: each split in the order of the shuffle, in shards of as even counts as can be."""
     counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
     for table in shuffle.tables():
         counts.update({row["values"]: row["counts"] for row in table["split"].value_counts().to_pylist()})
+        if bytes_per_shard:
+            measured = pa.table({"split": table["split"], "bytes": _tar_bytes(table)})
+            by_split = measured.group_by("split").aggregate([("bytes", "sum")])
+            sizes.update({row["split"]: row["bytes_sum"] for row in by_split.to_pylist()})
     for split in sorted(counts.keys() & set(splits)):
         samples, waiting, number, given = counts[split], [], 0, 0
-        shards = -(-samples // per_shard)
+        shards = min(samples, -(-sizes[split] // bytes_per_shard)) if bytes_per_shard else -(-samples // per_shard)
         for table in shuffle.tables():
             waiting = [pa.concat_tables([*waiting, table.filter(pc.equal(table["split"], split))])]
             while number < shards and len(waiting[0]) >= (size := (number + 1) * samples // shards - given):
                 yield f"{split}-{number:06d}", waiting[0].slice(0, size)
                 waiting, number, given = [waiting[0].slice(size)], number + 1, given + size
+
+
+def _tar_bytes(rows: pa.Table) -> np.ndarray:
+    """Bytes that each sample takes in a tar, about: its members, each with a header, in blocks of a header's size."""
+    total = np.zeros(len(rows), np.int64)
+    for part in PARTS:
+        held = pc.fill_null(pc.struct_field(rows[part], "bytes"), 0).to_numpy()
+        total += -(-held // HEADER_BYTES) * HEADER_BYTES + HEADER_BYTES * (held > 0)
+    return total
 
 
 def _write(path: Path, shards: Iterator[tuple[str, pa.Table]], origins: Sequence[Origin]) -> int:

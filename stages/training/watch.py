@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import psutil
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ...engine.meters import measure
 from ...engine.quantities import duration
 from ...models.data.loader import PanoramaDataModule
 from ...models.data.pixel_values import IMAGENET_MEAN, IMAGENET_STD
@@ -167,6 +169,10 @@ class Watch(pl.Callback):
     def _add(self, figures: Mapping[str, float], step: int) -> None:
         if self._live:
             self._live.add(figures, step)
+            model = PurePath(self._resume.storage.address(self._resume.live)).parent.name
+            measure("dap_training_step", step, model=model)
+            for name, value in figures.items():
+                measure("dap_training", value, model=model, figure=name)
         for logger in self._loggers:
             self._try(logger, lambda logger=logger: logger.log_metrics(dict(figures), step))
 

@@ -46,7 +46,7 @@ steps:
 @cache
 def whole_run(base: Path) -> Path:
     """The run directory below a folder, made once in a session: look, but do not touch."""
-    recipe = load_recipe(RECIPE, STEPS, [f"videos={_write_videos(base / 'whole-run-videos')}"])
+    recipe = load_recipe(RECIPE, STEPS, [f"videos={write_videos(base / 'whole-run-videos')}"])
     run, graph = RunDir(str(base / "whole-run")), build_graph(recipe.nodes)
     save_recipe(recipe, run)
     result = Runner(graph, run, InProcessExecutor, Progress(Console(quiet=True))).run(graph.nodes)
@@ -54,7 +54,7 @@ def whole_run(base: Path) -> Path:
     return base / "whole-run"
 
 
-def _write_videos(folder: Path) -> Path:
+def write_videos(folder: Path) -> Path:
     """Two videos of panoramas, one of them with a bad frame, one that is no panorama, and one that is no video."""
     folder.mkdir()
     black = np.zeros((64, 128, 3), np.uint8)

@@ -121,6 +121,15 @@ def test_an_assignment_is_even_whole_and_does_not_depend_on_the_order_of_the_row
     assert assignment(again, per_shard, seed, rows_at_once=1000) == shards
 
 
+def test_shards_may_be_of_about_so_many_bytes(tmp_path):
+    pack = Pack(train="x", sources=[LABELLED], bytes_per_shard=20_000)
+    index = read_index(finished(tmp_path, labelled({"train": 40, "val": 2}), pack).storage, "train-x")
+    sizes = [entry["bytes"] for entry in index if entry["split"] == "train"]
+    assert len(sizes) > 4
+    assert set(sizes) == {20_480, 30_720}  # a tar is written in blocks of 10 KiB
+    assert "bytes_per_shard" not in Pack(train="x", sources=[LABELLED]).settings()  # what was packed before stays
+
+
 def test_the_index_counts_exactly_and_every_sample_is_there_once(tmp_path):
     pack = Pack(train="x", sources=[LABELLED], samples_per_shard=4)
     run = finished(tmp_path, labelled({"train": 10, "val": 3, "test": 2}), pack)

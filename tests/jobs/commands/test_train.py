@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -16,6 +18,7 @@ from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.storage.storage import hash_local
 from dap_engine.jobs.__main__ import main
 from dap_engine.models.network.dap import DapModel
+from dap_engine.stages.training.live import LiveFolder
 from dap_engine.stages.training.train import Train
 from tests.benchmarks.range_server import serving
 from tests.conftest import REPOSITORY
@@ -67,6 +70,27 @@ def test_it_writes_a_model_folder_once(config, data, tmp_path, capsys):
     assert yaml.safe_load(resolved.read_text())["training"]["weight_decay"] == 0.01
     assert train(config, data, tmp_path / "again") == 0
     assert hash_local(tmp_path / "again") == before
+
+
+def test_it_can_be_scraped(config, data, tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    scraped = []
+    written = LiveFolder.add
+
+    def scrape(live, figures, step):
+        written(live, figures, step)
+        if step == 3:
+            scraped.append(urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode())
+
+    monkeypatch.setattr(LiveFolder, "add", scrape)
+    arguments = ["--data", str(data), "--out", str(tmp_path / "mine"), "--metrics-port", str(port)]
+    assert main(["train", str(config), *arguments]) == 0
+    assert 'ray_dap_training_step{model="mine"} 2.0' in scraped[0]
+    assert re.search(r'ray_dap_training\{figure="train/total",model="mine"\} \d', scraped[0])
+    with pytest.raises(OSError, match="refused"):
+        urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5)
 
 
 def test_it_streams_from_a_web_server_and_says_what_it_cannot(config, data, tmp_path, capsys):

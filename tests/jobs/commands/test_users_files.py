@@ -5,8 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -381,6 +385,29 @@ def test_footage_of_a_store_under_odd_keys(dap_here, video, s3_uri, tmp_path):
         assert len(kept) == 5
     assert dap_here("verify", "--run-dir", run_dir).returncode == 0
     assert Storage(s3_uri).list("run of 50% #1?")
+
+
+def test_a_list_names_web_servers_and_licences(dap_here, video, tmp_path):
+    handler = partial(SimpleHTTPRequestHandler, directory=video.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_address[1]}"
+        urls = [f"{root}/{quote(video.name)}", f"{root}/gone.mp4", f"{root}/other.mp4"]
+        table = pa.table({"uri": urls, "license": ["cc-by-4.0", "cc-by-4.0", None]})
+        pq.write_table(table, tmp_path / "list.parquet")
+        options = ["--set", "executor=in-process", "--until", "extract", "--set", "plan.licenses=[cc-by-4.0]", *SHARP]
+        place = ["--run-dir", tmp_path / "run"]
+        command = ["run", "curate", *place, "--set", f"videos={tmp_path / 'list.parquet'}", *options]
+        assert dap_here(*command).returncode == 0
+        run = RunDir(str(tmp_path / "run"))
+        assert run.receipts("plan").drops == {"license": 1}
+        assert run.receipts("frames").drops == {"unreachable": 2}
+        allowed = dap_here(*command, "--set", "extract.fetch.private_addresses=true")
+        assert "up to date: nothing to do" in allowed.stderr  # how videos are fetched is not what they are
+        assert dap_here("retry", *place, "--column", "frames", "--code", "unreachable").returncode == 0
+        server.shutdown()
+    assert run.receipts("frames").drops["unreachable"] == 1
+    assert run.receipts("frames").samples[1] > 0
 
 
 def test_places_that_are_not_read_are_told_before_any_work(dap_here, video, tmp_path):
