@@ -19,7 +19,7 @@ from .augment_settings import SourceAugment
 from .depth_png import MISSING, decode_units
 from .images import resize_rgb
 from .order import BatchOrder, Mixture
-from .shards import NOTHING, Stored
+from .shards import NOTHING, Facts, Stored
 
 _BATCHES_AHEAD = 2
 """Batches that a worker may have decoded, or be decoding, before they are asked for."""
@@ -35,9 +35,7 @@ class Decoded:
     again: they stand until the next batch is asked for.
     """
 
-    keys: list[str]
-    sources: list[str]
-    scenes: list[str]
+    facts: list[Facts]
     damaged: list[str]
     rgb: Tensor
     units: Tensor
@@ -151,13 +149,13 @@ def decoded_batches(
         generator=torch.Generator().manual_seed(0),  # else the loader would draw from the global one
     )
     with places.pinned() if pinned else nullcontext():
-        for place, images, drawn, pasted, keys, sources, scenes, damaged in loader:
+        for place, images, drawn, pasted, facts, damaged in loader:
             rgb, units = places.rgb[place, :images], places.units[place, :images]
-            yield Decoded(keys, sources, scenes, damaged, rgb, units, drawn, pasted)
+            yield Decoded(facts, damaged, rgb, units, drawn, pasted)
 
 
-_Batch = tuple[int, int, np.ndarray | None, np.ndarray | None, list[str], list[str], list[str], list[str]]
-"""Its place and number of images, what its augmentation is to be, what is pasted; keys, sources, scenes, damages."""
+_Batch = tuple[int, int, np.ndarray | None, np.ndarray | None, list[Facts], list[str]]
+"""Its place and number of images, what its augmentation is to be, what is pasted, what is known, what is damaged."""
 
 
 @dataclass
@@ -201,8 +199,7 @@ class _Batches(IterableDataset[_Batch]):
         if self.recipe.strength > 0 or self.recipe.by_source:
             drawn = np.array([self.recipe.drawn(epoch, sample.number, sample.source) for sample in stored])
         own = stored if pasted is None else stored[: len(pasted)]
-        keys, sources, scenes = zip(*((sample.key, sample.source, sample.scene) for sample in own), strict=True)
-        return place, len(stored), drawn, pasted, list(keys), list(sources), list(scenes), damaged
+        return place, len(stored), drawn, pasted, [sample.facts for sample in own], damaged
 
 
 def _as_it_is(item: Any) -> Any:

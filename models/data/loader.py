@@ -19,15 +19,16 @@ from .decoding import Decoded, Recipe, Samples, decoded_batches  # noqa: E402
 from .depth_png import BEYOND_RANGE, MISSING, UNITS_PER_METRE  # noqa: E402
 from .order import BatchOrder  # noqa: E402
 from .pixel_values import normalise  # noqa: E402
+from .shards import Facts  # noqa: E402
 
 
 @torch.no_grad()
 def finish(batch: Decoded, device: torch.device) -> dict[str, Any]:
     """Moves a batch to a device, and augments and normalises it there.
 
-    pixel_values (B, 3, H, W); depth_m, valid, beyond_range (B, H, W); lists key, source, scene (in validation), and
-    damaged: what is wrong with samples that could not be decoded, which have no truth. `depth_m` is 0 where it is not
-    `valid`. With CutMix, cut (B, H, W): where another image was pasted, with its truth.
+    pixel_values (B, 3, H, W); depth_m, valid, beyond_range (B, H, W); lists key, source, scene, spread, as `Stored`
+    has them; the list damaged: what is wrong with samples that could not be decoded, which have no truth. `depth_m` is
+    0 where it is not `valid`. With CutMix, cut (B, H, W): where another image was pasted, with its truth.
     """
     rgb, units = _moved(batch.rgb, device), _moved(batch.units, device)
     if batch.drawn is not None:
@@ -48,9 +49,7 @@ def finish(batch: Decoded, device: torch.device) -> dict[str, Any]:
         "depth_m": torch.where(valid, units.float() / UNITS_PER_METRE, 0.0),
         "valid": valid,
         "beyond_range": beyond_range,
-        "key": batch.keys,
-        "source": batch.sources,
-        "scene": batch.scenes,
+        **{name: [getattr(facts, name) for facts in batch.facts] for name in Facts._fields},
         "damaged": batch.damaged,
         **cut,
     }

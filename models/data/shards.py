@@ -8,6 +8,7 @@ rank the same count.
 
 import copy
 import json
+import math
 import tarfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ INDEX_SCHEMA = pa.schema(
 """One row a sample, shard by shard: where its image and its depth PNG lie in the tar; −1 for what it lacks."""
 
 _HEADER_BYTES = 512
-_JSON_BYTES = 4096  # that are read for the scene of a sample, whose json follows its image
+_JSON_BYTES = 4096  # that are read for the json of a sample, which follows its image
 _READS = 16  # samples that a process has asked its storage for at a time
 DEFAULT_SOURCE = "labelled"
 
@@ -68,6 +69,15 @@ class ShardRef(NamedTuple):
     samples: int
 
 
+class Facts(NamedTuple):
+    """What is known of a sample of a batch, as `Stored` has it."""
+
+    key: str
+    source: str
+    scene: str
+    spread: float | None
+
+
 @dataclass(frozen=True)
 class Stored:
     """A sample as it is stored: the bytes of its image and of its depth PNG, None for what it lacks."""
@@ -77,7 +87,13 @@ class Stored:
     jpg: bytes | None
     depth_png: bytes | None
     number: int = PADDING  # what its augmentation is drawn from
-    scene: str = ""  # in validation; empty where none is known
+    scene: str = ""  # empty where none is known
+    spread: float | None = None  # of the predictions that its label is the mean of; inf: a label without any distance
+
+    @property
+    def facts(self) -> Facts:
+        """What goes with its pixels into a batch."""
+        return Facts(self.key, self.source, self.scene, self.spread)
 
 
 NOTHING = Stored("", "", None, None)
@@ -186,13 +202,13 @@ class ShardSet:
         pending: deque[Future[Stored]] = deque()
         with ThreadPoolExecutor(_READS) as pool:
             for number in numbers[worker::workers].ravel().tolist():
-                pending.append(pool.submit(mine.read, number, with_scene=not order.training))
+                pending.append(pool.submit(mine.read, number))
                 if len(pending) > _READS:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
 
-    def read(self, number: int, *, with_scene: bool = False) -> Stored:
+    def read(self, number: int) -> Stored:
         """The sample of a number in [0, len), in one range read; NOTHING for PADDING.
 
         ValueError if the tar is not what the index says.
@@ -204,14 +220,14 @@ class ShardSet:
         start = min((offset for offset in offsets if offset >= 0), default=_HEADER_BYTES) - _HEADER_BYTES
         end = max(offset + size for offset, size in zip(offsets, sizes, strict=True))
         url = self._folder + self._shard_names[self._shards[number]]
-        data = self.storage.peek(url, start, max(end - start, 0) + with_scene * _JSON_BYTES)
+        data = self.storage.peek(url, start, max(end - start, 0) + _JSON_BYTES)
         key = self._keys[number].as_py()
         try:
             depth_png, jpg = (_member(data, o - start, s) for o, s in zip(offsets, sizes, strict=True))
         except tarfile.TarError as error:
             raise ValueError(f"sample {key}: {url} is not what its index says: {error}") from error
-        scene = _scene(data[-(-(end - start) // _HEADER_BYTES) * _HEADER_BYTES :], key) if with_scene else ""
-        return Stored(key, self._source_names[self._sources[number]], jpg, depth_png, number, scene)
+        scene, spread = known_facts(_json_after(data[-(-(end - start) // _HEADER_BYTES) * _HEADER_BYTES :], key))
+        return Stored(key, self._source_names[self._sources[number]], jpg, depth_png, number, scene, spread)
 
 
 def uniform(numbers: np.ndarray, *key: int) -> np.ndarray:
@@ -233,14 +249,23 @@ def _figures(array: pa.Array) -> np.ndarray:
     return array.to_numpy(zero_copy_only=True)
 
 
-def _scene(data: bytes, key: str) -> str:
-    """What the json says that begins the bytes of a tar; empty if that is not there, or too long."""
+def known_facts(info: Any) -> tuple[str, float | None]:
+    """Scene and spread of a sample, by its json."""
+    if not isinstance(info, dict):
+        return "", None
+    label = info.get("label")
+    if not isinstance(label, dict) or "spread" not in label:
+        return str(info.get("scene", "")), None
+    return str(info.get("scene", "")), math.inf if label["spread"] is None else float(label["spread"])
+
+
+def _json_after(data: bytes, key: str) -> Any:
+    """The json of a sample that the bytes of a tar begin with; None if that is not there, or too long."""
     try:
         member = tarfile.TarInfo.frombuf(data[:_HEADER_BYTES], "utf-8", "surrogateescape")
-        facts = json.loads(data[_HEADER_BYTES : _HEADER_BYTES + member.size])
+        return json.loads(data[_HEADER_BYTES : _HEADER_BYTES + member.size]) if member.name == f"{key}.json" else None
     except (tarfile.TarError, ValueError):
-        return ""
-    return str(facts.get("scene", "")) if member.name == f"{key}.json" and isinstance(facts, dict) else ""
+        return None
 
 
 def _member(data: bytes, start: int, size: int) -> bytes | None:

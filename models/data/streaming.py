@@ -20,7 +20,7 @@ from webdataset.shardlists import SimpleShardList, split_by_worker
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from .order import PADDING, BatchOrder, Mixture
-from .shards import DEFAULT_SOURCE, NOTHING, ShardRef, ShardStorage, Stored
+from .shards import DEFAULT_SOURCE, NOTHING, ShardRef, ShardStorage, Stored, known_facts
 
 NOTICE = "reader webdataset: shards are streamed, so a resume in the middle of an epoch goes on with other samples"
 _BUFFER = 1000  # samples, encoded
@@ -90,6 +90,5 @@ class ShardStream:
 def _stored(sample: Mapping[str, Any]) -> Stored:
     key = sample["__key__"]
     facts = json.loads(sample.get("json", b"{}"))
-    source, scene = str(facts.get("source", DEFAULT_SOURCE)), str(facts.get("scene", ""))
-    number = zlib.crc32(key.encode())
-    return Stored(key, source, sample.get("jpg"), sample.get("depth.png"), number, scene)
+    source, number = str(facts.get("source", DEFAULT_SOURCE)), zlib.crc32(key.encode())
+    return Stored(key, source, sample.get("jpg"), sample.get("depth.png"), number, *known_facts(facts))

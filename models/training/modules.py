@@ -168,7 +168,7 @@ class DapTraining(LightningModule):
             cut=batch.get("cut"),
             by_solid_angle=self.settings.distortion_map,
             noisy_share=self.settings.noisy_share,
-            image_weight=self._image_weight(batch["source"]),
+            image_weight=self._image_weight(batch),
             range_m=self.model.config.max_depth_m,
             range_mask_kind=self.settings.range_mask_kind,
             pool=sum_over_ranks,
@@ -215,8 +215,17 @@ class DapTraining(LightningModule):
         margin = self.settings.feature_margin
         return feature_alignment_loss(features, frozen, margin=margin, weight=weight, pool=sum_over_ranks)
 
-    def _image_weight(self, sources: list[str]) -> Tensor:
-        return torch.tensor([self.settings.source_weights.get(source, 1.0) for source in sources], device=self.device)
+    def _image_weight(self, batch: dict[str, Any]) -> Tensor:
+        """That of each image (B,), by its source and by how far the views of its label agree."""
+        weights = []
+        for key, source, spread in zip(batch["key"], batch["source"], batch["spread"], strict=True):
+            weight = self.settings.source_weights.get(source, 1.0)
+            if sharpness := self.settings.confidence.get(source, 0.0):
+                if spread is None:
+                    raise ValueError(f"confidence: the label of {key} has no spread: give views to its step")
+                weight *= math.exp(-sharpness * spread)
+            weights.append(weight)
+        return torch.tensor(weights, device=self.device)
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         self.validation.add(self.network(batch["pixel_values"]).predicted_depth, batch)

@@ -42,10 +42,14 @@ class TrainSettings:
     max_skipped: int = 0  # steps whose loss is no number that are left out; one more ends the training
     source_weights: Mapping[str, float] = field(default_factory=dict)
     """Weight of an image by its source, such as less for pseudo-labels; 1 for what is not named."""
+    confidence: Mapping[str, float] = field(default_factory=dict)
+    """By source, how much less an image counts whose label's views disagree: its weight is times exp(−k · spread)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ema < 1 or not 0 < self.layer_decay <= 1 or self.freeze_steps < 0:
             raise ValueError("ema must be in [0, 1), layer_decay in (0, 1], freeze_steps not negative")
+        if any(sharpness < 0 for sharpness in self.confidence.values()):
+            raise ValueError("confidence cannot be negative")
         if not 0 <= self.noisy_share < 1:
             raise ValueError("noisy_share must be in [0, 1)")
         if not self.trained_parts:

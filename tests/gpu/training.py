@@ -13,6 +13,7 @@ from dap_engine.models.data.augment import draw
 from dap_engine.models.data.decoding import Decoded
 from dap_engine.models.data.depth_png import decode_units
 from dap_engine.models.data.loader import PanoramaLoader, finish
+from dap_engine.models.data.shards import Facts
 from dap_engine.models.losses.objective import Target, dap_loss
 from dap_engine.models.losses.weights import PUBLISHED, LossWeights
 from dap_engine.models.network.dap import DapConfig, DapModel
@@ -129,9 +130,7 @@ def _decoded(bench: Bench, size: int) -> Decoded:
     rgb = torch.from_numpy(np.stack([room.rgb for room in rooms]))
     units = torch.from_numpy(np.stack([decode_units(room.depth_png) for room in rooms]).view(np.int16))
     return Decoded(
-        keys=[f"room-{number}" for number in range(size)],
-        sources=["labelled"] * size,
-        scenes=["indoor"] * size,
+        facts=[Facts(f"room-{number}", "labelled", "indoor", None) for number in range(size)],
         damaged=[],
         rgb=rgb,
         units=units,

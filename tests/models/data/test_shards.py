@@ -1,4 +1,6 @@
 import io
+import json
+import math
 import tarfile
 from pathlib import Path
 
@@ -89,3 +91,18 @@ def test_links_and_folders_are_no_members(tmp_path: Path) -> None:
         tar.addfile(folder)
     stream.seek(0)
     assert len(scan_shard(stream, "links.tar")) == 0
+
+
+@pytest.mark.parametrize(
+    ("label", "spread"), [(None, None), ({}, None), ({"spread": 0.25}, 0.25), ({"spread": None}, math.inf)]
+)
+def test_the_spread_of_a_label_comes_with_its_sample(tmp_path, label, spread):
+    info = {"source": "labels-1", "scene": "indoor", **({"label": label} if label is not None else {})}
+    path = tmp_path / "few.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, content in (("depth.png", b"png"), ("jpg", b"jpg"), ("json", json.dumps(info).encode())):
+            member = tarfile.TarInfo(f"a.{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    shards = ShardSet(scan_shards([ShardRef(str(path), 1)]))
+    assert shards.read(0).facts == ("a", "labels-1", "indoor", spread)

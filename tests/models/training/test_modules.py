@@ -127,7 +127,17 @@ def test_an_untrusted_source_counts_less(data: PanoramaDataModule) -> None:
     batch = next(iter(data.loader(training=False)))
     module = DapTraining(small(), TrainSettings(1, source_weights={"labels": 0.25}))
     batch["source"] = ["labelled", "labels", "labels"]
-    assert module._image_weight(batch["source"]).tolist() == [1.0, 0.25, 0.25]
+    assert module._image_weight(batch).tolist() == [1.0, 0.25, 0.25]
+
+
+def test_a_label_whose_views_disagree_counts_less(data: PanoramaDataModule) -> None:
+    batch = next(iter(data.loader(training=False)))
+    batch |= {"source": ["labelled", "labels", "labels"], "spread": [None, 0.5, math.inf]}
+    module = DapTraining(small(), TrainSettings(1, source_weights={"labels": 0.25}, confidence={"labels": 2.0}))
+    assert module._image_weight(batch).tolist() == pytest.approx([1.0, 0.25 * math.exp(-1), 0.0])
+    batch["spread"][1] = None
+    with pytest.raises(ValueError, match=f"the label of {batch['key'][1]} has no spread"):
+        module._image_weight(batch)
 
 
 def test_the_losses_of_the_settings_are_the_ones_trained_for(data: PanoramaDataModule, tmp_path: Path) -> None:
