@@ -20,11 +20,11 @@ from ...engine.rundir.holder import FOLDER as HOLDERS
 from ...engine.rundir.receipts import Basis
 from ...engine.rundir.rundir import RunDir
 from ...engine.steps.fingerprint import basis_of
-from ...engine.storage.place import WEB, Place
+from ...engine.storage.place import WEB, Place, is_uri
 from ...engine.storage.storage import Storage
 from ...stages.packing.index import read_index
 from ...stages.training.resume import Resume
-from ...stages.training.settings import is_under_torchrun, torchrun_rank
+from ...stages.training.settings import columns_of, is_under_torchrun, packed_at, torchrun_rank
 from ...stages.training.train import Train
 from ...stages.training.training import LINEAGE, LIVE, Task, Training, resolve_assets, train, write_lineage
 from ..begin import add_take_over_argument, held
@@ -52,7 +52,7 @@ settings:
 _UNFINISHED = "unfinished-"
 _MARKER = f"{_UNFINISHED}training.txt"  # so that half a model in a folder is not taken for somebody else's
 _PR_SET_PDEATHSIG = 1
-_GIVEN = {"model", "data"}  # by the command line
+_GIVEN = {"model"}  # by the command line
 _SETTINGS = {field.name for field in dataclasses.fields(Train)} - _GIVEN
 
 
@@ -63,7 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE|CONFIG", help="a recipe (with --run-dir), or a file of settings")
     parser.add_argument("--run-dir", metavar="URI", help="the run whose training steps are brought up to date")
     parser.add_argument("--only", default="", metavar="A,B", help="of a recipe: just these training steps")
-    parser.add_argument("--data", metavar="URI", help="a packed column: a folder with index.json, local or s3://…")
+    parser.add_argument(
+        "--data",
+        metavar="URI",
+        action="append",
+        default=[],
+        help="a packed column: a folder with index.json, local or s3://…; several times for several, which the setting "
+        "data: {URI: WEIGHT} mixes",
+    )
     parser.add_argument("--out", metavar="DIR", help="the model folder to write")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--metrics-port", type=int, metavar="N", help="where this process serves Prometheus")
@@ -77,7 +84,7 @@ def main(arguments: argparse.Namespace) -> int:
         job = _training_job(arguments)
         with serve_metrics(port):
             return run_job(job, arguments.take_over)
-    if arguments.data and arguments.out and not (arguments.run_dir or arguments.only):
+    if arguments.out and not (arguments.run_dir or arguments.only):
         with serve_metrics(port):
             return _train_alone(arguments)
     raise UsageError("give a recipe with --run-dir, or a config with --data and --out")
@@ -100,8 +107,11 @@ def _training_job(arguments: argparse.Namespace) -> Job:
 
 def _train_alone(arguments: argparse.Namespace) -> int:
     """Trains one model; what is finished is left alone."""
-    data, column = _packed(arguments.data)
-    training = _read_config(arguments.recipe, arguments.overrides, column)
+    training = _read_config(arguments.recipe, arguments.overrides, arguments.data)
+    packed = [_packed(uri) for uri in columns_of(training.data)]
+    data, column = packed[0]
+    if isinstance(training.data, str):
+        training = dataclasses.replace(training, data=column)
     if training.hardware.workers and is_under_torchrun():
         raise UsageError("hardware.workers are those of Ray: leave them out under torchrun")
     basis = _check(training, data)
@@ -144,7 +154,7 @@ def _packed(uri: str) -> tuple[RunDir, str]:
     return RunDir(str(place.parent)), place.name
 
 
-def _read_config(file: str, overrides: list[str], column: str) -> Train:
+def _read_config(file: str, overrides: list[str], data: list[str]) -> Train:
     if not Path(file).is_file():
         raise UsageError(f"{file}: no such config file")
     try:
@@ -157,7 +167,19 @@ def _read_config(file: str, overrides: list[str], column: str) -> Train:
         override_setting(settings, override)
     if unknown := sorted(map(str, settings.keys() - _SETTINGS)):
         raise UsageError(f"{file}: unknown setting {unknown[0]!r}{did_you_mean(unknown[0], _SETTINGS)}")
-    return build_settings(Train, {"model": "model", "data": column, **settings}, where=file)
+    if bool(data) == ("data" in settings):
+        raise UsageError("give packed columns with --data, or as the setting data")
+    if data:
+        settings["data"] = data[0] if len(data) == 1 else [_whole(uri) for uri in data]
+    training = build_settings(Train, {"model": "model", **settings}, where=file)
+    if isinstance(training.data, dict):
+        return dataclasses.replace(training, data={_whole(uri): weight for uri, weight in training.data.items()})
+    return training
+
+
+def _whole(uri: str) -> str:
+    """A path here from the root on, as workers have working folders of their own; a URI as it is."""
+    return uri if is_uri(uri) else str(Path(uri).resolve())
 
 
 def _check(training: Train, data: RunDir) -> Basis:
@@ -165,21 +187,23 @@ def _check(training: Train, data: RunDir) -> Basis:
     try:
         training.check()
         weights = {name: asset.sha256 for name, asset in resolve_assets(data, training).items()}
-        entries = read_index(data.storage, training.data)
+        packed = [packed_at(data.storage, name) for name in columns_of(training.data)]
+        found = [read_index(storage, column) for storage, column in packed]
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
-    there = data.storage.list(training.data) if data.storage.can_list else {entry["name"] for entry in entries}
-    if missing := [entry["name"] for entry in entries if entry["name"] not in there]:
-        raise UsageError(f"{data.storage.address(training.data)}: {missing[0]} is missing")
-    samples = sum(entry["samples"] for entry in entries if entry["split"] == "train")
+    for (storage, column), entries in zip(packed, found, strict=True):
+        there = storage.list(column) if storage.can_list else {entry["name"] for entry in entries}
+        if missing := [entry["name"] for entry in entries if entry["name"] not in there]:
+            raise UsageError(f"{storage.address(column)}: {missing[0]} is missing")
+    samples = sum(entry["samples"] for entries in found for entry in entries if entry["split"] == "train")
     if samples < training.batches.batch_size:
         raise UsageError(f"{samples} samples to train on do not fill one batch of {training.batches.batch_size}")
     try:
         training.check_data(data.storage)
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
-    content = data.storage.hash_object(f"{training.data}/index.json")  # it names the hash of every shard
-    return basis_of(training, weights, {training.data: content or ""})
+    contents = {column: storage.hash_object(f"{column}/index.json") or "" for storage, column in packed}
+    return basis_of(training, weights, contents)  # an index names the hash of every shard
 
 
 def _open_out(uri: str) -> Storage:

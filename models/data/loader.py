@@ -17,7 +17,7 @@ from .augment import cut_mask, photometric, turn  # noqa: E402
 from .augment_settings import SourceAugment  # noqa: E402
 from .decoding import Decoded, Recipe, Samples, decoded_batches  # noqa: E402
 from .depth_png import BEYOND_RANGE, MISSING, UNITS_PER_METRE  # noqa: E402
-from .order import BatchOrder  # noqa: E402
+from .order import BatchOrder, Mixture  # noqa: E402
 from .pixel_values import normalise  # noqa: E402
 from .shards import Facts  # noqa: E402
 
@@ -140,14 +140,14 @@ class PanoramaDataModule(LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         augment: float = 1.0,
-        mixture: Mapping[str, float] | None = None,
+        mixture: Mapping[str, float] | Mixture | None = None,
         augment_by_source: Mapping[str, SourceAugment] | None = None,
     ):
         super().__init__()
         self.train, self.validation = train, validation
         self.image_height, self.batch_size, self.num_workers = image_height, batch_size, num_workers
         self.seed, self.augment = seed, augment
-        self.mixture = train.mixture(mixture) if mixture else None
+        self.mixture = mixture if isinstance(mixture, Mixture) else train.mixture(mixture) if mixture else None
         self.augment_by_source = augment_by_source or {}
         train.pasted({name: own.cutmix for name, own in self.augment_by_source.items()}, np.empty(0, int), seed, 0)
 

@@ -161,7 +161,7 @@ class ShardSet:
 
     def __init__(self, index: pa.Table, storage: ShardStorage | None = None, folder: str = ""):
         """`index` has `INDEX_SCHEMA`, is sorted by shard, and may be mapped from a file."""
-        self.storage, self._folder = storage or LocalFiles(), folder
+        self.index, self.storage, self.folder = index, storage or LocalFiles(), folder
         self._keys, shard, source, *places = (_chunk(column) for column in index.columns)
         self._shards, self._shard_names = _figures(shard.indices), shard.dictionary.to_pylist()
         self._sources, self._source_names = _figures(source.indices), source.dictionary.to_pylist()
@@ -219,7 +219,7 @@ class ShardSet:
         sizes = [int(self._depth_bytes[number]), int(self._jpg_bytes[number])]
         start = min((offset for offset in offsets if offset >= 0), default=_HEADER_BYTES) - _HEADER_BYTES
         end = max(offset + size for offset, size in zip(offsets, sizes, strict=True))
-        url = self._folder + self._shard_names[self._shards[number]]
+        url = self.folder + self._shard_names[self._shards[number]]
         data = self.storage.peek(url, start, max(end - start, 0) + _JSON_BYTES)
         key = self._keys[number].as_py()
         try:

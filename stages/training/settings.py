@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...engine.steps.limits import Pool
+from ...engine.storage.place import Place, is_uri
 from ...engine.storage.storage import Storage
 from ...models.data.augment_settings import SourceAugment
 from ...models.training.settings import Figure
@@ -76,14 +77,27 @@ class DataConfig:
             raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {ranks} ranks")
         return self.batch_size // ranks
 
-    def module(self, storage: Storage, column: str, ranks: int = 1) -> PanoramaDataModule:
-        """The loaders over a packed column; raises ValueError if it is not packed."""
+    def module(self, storage: Storage, data: Data, ranks: int = 1) -> PanoramaDataModule:
+        """The loaders over packed columns; raises ValueError if one is not packed, or if they cannot be mixed."""
+        from ...models.data.joined import joined, mixture_of
         from ...models.data.loader import PanoramaDataModule
         from ...models.data.streaming import ShardStream
         from ..packing.samples import open_samples, stream_samples
 
-        opened = stream_samples if self.reader == "webdataset" else open_samples
-        train, validation = (opened(storage, column, split) for split in ("train", "val"))
+        mixture = self.mixture
+        if isinstance(data, str):
+            opened = stream_samples if self.reader == "webdataset" else open_samples
+            train, validation = (opened(*packed_at(storage, data), split) for split in ("train", "val"))
+        else:
+            if self.reader == "webdataset":
+                raise ValueError("several columns need the reader `indexed`")
+            train_sets = {name: open_samples(*packed_at(storage, name), "train") for name in data}
+            train = joined(list(train_sets.values()))
+            validation = joined([open_samples(*packed_at(storage, name), "val") for name in data])
+            if isinstance(data, Mapping):
+                if mixture:
+                    raise ValueError("batches.mixture weighs sources, and data weighs columns: give one of them")
+                mixture = mixture_of(train_sets, data)
         if isinstance(train, ShardStream):
             train.check_shared(ranks, self.num_workers)
         return PanoramaDataModule(
@@ -94,9 +108,26 @@ class DataConfig:
             num_workers=self.num_workers,
             seed=self.seed,
             augment=self.augment,
-            mixture=self.mixture,
+            mixture=mixture,
             augment_by_source=self.augment_by_source,
         )
+
+
+Data = str | list[str] | dict[str, float]
+"""A packed column, several as they are, or several with the weight of each in a batch."""
+
+
+def columns_of(data: Data) -> list[str]:
+    """The names of packed columns: in the run, or URIs and paths of their own."""
+    return [data] if isinstance(data, str) else list(data)
+
+
+def packed_at(storage: Storage, name: str) -> tuple[Storage, str]:
+    """The storage that a packed column lies in, and its name there."""
+    if not is_uri(name) and not name.startswith("/"):
+        return storage, name
+    place = Place.parse(name)
+    return Storage(str(place.parent)), place.name
 
 
 def is_under_torchrun() -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...engine.steps.asset_settings import AssetUri
+from ...engine.storage.place import Place
 from ...models.training.settings import Figure, TrainSettings
-from .settings import DataConfig, Hardware
+from .settings import Data, DataConfig, Hardware, columns_of
 from .training import Training
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Train(Training):
     name: ClassVar[str] = "train"
 
     model: str
-    data: str
+    data: Data  # a packed column, a list of them, or a mapping that gives each its weight in a batch
     training: TrainSettings
     init: AssetUri | None = None  # a model folder or hub id to go on from, in place of a network
     range_mask_m: float | None = None  # threshold of a fresh range mask, such as 10 m, in place of that of `init`
@@ -71,6 +72,9 @@ class Train(Training):
 
     def check(self) -> None:
         super().check()
+        names = [Place.parse(name).name for name in columns_of(self.data)]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"data: {names} are no columns of different names")
         if self.init and self.network != Network():
             raise ValueError("network contradicts init, which brings its own: leave out one of them")
         if self.frozen_encoder and not self.training.feature_alignment:

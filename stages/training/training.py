@@ -17,10 +17,11 @@ from ...engine.steps.assets import Asset, AssetCache, resolve_asset
 from ...engine.steps.barrier import Barrier, BarrierContext, BarrierError, Launcher
 from ...engine.steps.limits import Pool
 from ...engine.storage.hashing import canonical_json
+from ...engine.storage.place import Place
 from ...engine.storage.storage import Storage
 from ..packing.index import read_index
 from .resume import CHECKPOINTS, Resume
-from .settings import DataConfig, Hardware, Log, Watching
+from .settings import Data, DataConfig, Hardware, Log, Watching, columns_of, packed_at
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
@@ -35,7 +36,7 @@ class Training(Barrier):
     """A packed column to `models/<model>`: a Hugging Face folder with lineage.json. A kind says what is trained."""
 
     model: str
-    data: str
+    data: Data
     batches: DataConfig
     hardware: Hardware
     checkpoint_every: int
@@ -51,7 +52,7 @@ class Training(Barrier):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return (self.data,)
+        return tuple(columns_of(self.data))
 
     @property
     def writes(self) -> Column:
@@ -64,7 +65,8 @@ class Training(Barrier):
     def settings(self) -> dict[str, Any]:
         """Where it runs, how often it is saved and what is seen of it change nothing in the weights' meaning."""
         left_out = ("hardware", "checkpoint_every", *(entry.name for entry in dataclasses.fields(Watching)))
-        return {name: value for name, value in super().settings().items() if name not in left_out}
+        settings = {name: value for name, value in super().settings().items() if name not in left_out}
+        return {**settings, "data": _without_places(self.data)}
 
     def all_settings(self) -> dict[str, Any]:
         """As `dap train` takes them, as plain values, with defaults."""
@@ -87,7 +89,7 @@ class Training(Barrier):
         self.batches.per_rank(self.hardware.ranks)
 
     def check_data(self, storage: Storage) -> None:
-        """ValueError if the packed column is not there, or cannot be mixed or streamed as the settings say."""
+        """ValueError if a packed column is not there, or cannot be mixed or streamed as the settings say."""
         self.batches.module(storage, self.data, self.hardware.ranks)
 
     def shards(self, context: BarrierContext) -> Sequence[str]:
@@ -107,19 +109,28 @@ class Training(Barrier):
         resume.forget()
 
 
+def _without_places(data: Data) -> Data:
+    """By the names of columns alone: they are the same wherever they lie."""
+    if isinstance(data, str):
+        return data
+    names = {name: Place.parse(name).name for name in data}
+    return {names[name]: data[name] for name in data} if isinstance(data, dict) else list(names.values())
+
+
 @dataclass(frozen=True)
 class Task:
     """A training that every process can build for itself: a few settings and URIs."""
 
     training: Training
-    run: RunDir  # holds the packed column, and the assets made earlier
+    run: RunDir  # holds the packed columns, and the assets made earlier
     assets: Mapping[str, Asset]
     resume: Resume
 
     @property
     def samples(self) -> int:
         """How many samples there are to train on."""
-        entries = read_index(self.run.storage, self.training.data)
+        places = (packed_at(self.run.storage, name) for name in columns_of(self.training.data))
+        entries = (entry for place in places for entry in read_index(*place))
         return sum(entry["samples"] for entry in entries if entry["split"] == "train")
 
     def work(self, folder: Path, log: Log, distributed: Mapping[str, Any] | None = None) -> dict[str, float]:

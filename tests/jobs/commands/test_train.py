@@ -15,7 +15,8 @@ import yaml
 
 from dap_engine.engine.planning.setting_meanings import settings_of
 from dap_engine.engine.rundir.rundir import RunDir
-from dap_engine.engine.storage.storage import hash_local
+from dap_engine.engine.storage.place import Place
+from dap_engine.engine.storage.storage import Storage, hash_local
 from dap_engine.jobs.__main__ import main
 from dap_engine.models.network.dap import DapModel
 from dap_engine.stages.training.live import LiveFolder
@@ -91,6 +92,33 @@ def test_it_can_be_scraped(config, data, tmp_path, monkeypatch):
     assert re.search(r'ray_dap_training\{figure="train/total",model="mine"\} \d', scraped[0])
     with pytest.raises(OSError, match="refused"):
         urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5)
+
+
+def test_several_columns_are_one_set_or_mixed_by_weights(config, tmp_path, capsys, s3_uri):
+    shards = {"train-a": {"train-000000": 7, "val-000000": 2}, "train-b": {"train-000000": 6}}
+    here, there = (tmp_path / pack_rooms(tmp_path, of, column) for column, of in shards.items())
+    for path in there.iterdir():
+        Storage(s3_uri).write_bytes(f"train-b/{path.name}", path.read_bytes())
+    away = str(Place.parse(s3_uri).below("train-b"))
+    for out, second in (("one", str(there)), ("other", away)):
+        command = ["train", str(config), "--out", str(tmp_path / out), "--data", str(here), "--data", second]
+        assert main(command) == 0, capsys.readouterr().err
+    assert hash_local(tmp_path / "one") == hash_local(tmp_path / "other"), "wherever they lie"
+    lineage = json.loads((tmp_path / "one" / "lineage.json").read_text())
+    assert (lineage["settings"]["data"], lineage["inputs"].keys()) == (["train-a", "train-b"], shards.keys())
+    weighed = tmp_path / "weighed.yaml"
+    weighed.write_text(yaml.safe_dump({**CONFIG, "data": {str(here): 3, away: 1}}))
+    assert main(["train", str(weighed), "--out", str(tmp_path / "weighed")]) == 0, capsys.readouterr().err
+    assert hash_local(tmp_path / "weighed") != hash_local(tmp_path / "one")
+    for problem, words in (
+        ("give packed columns", ["--data", str(here)]),
+        ("batches.mixture weighs sources", ["--set", "batches.mixture={labelled: 1}"]),
+        ("weights cannot be negative", ["--set", f"data={{{here}: 0, {there}: 0}}"]),
+        ("are no columns of different names", ["--set", f"data=[{here}, {here}]"]),
+    ):
+        capsys.readouterr()
+        assert main(["train", str(weighed), "--out", str(tmp_path / "none"), *words]) == 2
+        assert problem in capsys.readouterr().err
 
 
 def test_it_streams_from_a_web_server_and_says_what_it_cannot(config, data, tmp_path, capsys):
@@ -186,13 +214,14 @@ def test_data_and_models_may_lie_on_an_object_store(config, tmp_path, s3_uri):
         ("training.steps=0", "at least 1"),
         ("batches.batch_size=14", "13 samples to train on do not fill one batch of 14"),
         ("hardware.workers=3", "batch_size 4 cannot be shared evenly by 3 ranks"),
-        ("init=/no/such/model", "no such folder"),
-        ("init=/tmp", "is no model folder"),
-        ("init=run:models/none", "is not there"),
+        ("init=/tmp", "network contradicts init"),
+        ("init=/no/such/model network={}", "no such folder"),
+        ("init=/tmp network={}", "is no model folder"),
+        ("init=run:models/none network={}", "is not there"),
     ],
 )
 def test_a_wrong_setting_is_one_clear_line(config, data, tmp_path, capsys, override, message):
-    assert train(config, data, tmp_path / "out", override) == 2
+    assert train(config, data, tmp_path / "out", *override.split()) == 2
     assert message in the_line(capsys)
     assert not (tmp_path / "out").exists()
 

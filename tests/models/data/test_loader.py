@@ -10,6 +10,7 @@ import torch
 from dap_engine.models.data.augment_settings import SourceAugment
 from dap_engine.models.data.decoding import decode_into
 from dap_engine.models.data.depth_png import encode_depth_png
+from dap_engine.models.data.joined import joined, mixture_of
 from dap_engine.models.data.loader import PanoramaDataModule
 from dap_engine.models.data.pixel_values import IMAGENET_MEAN, IMAGENET_STD
 from dap_engine.models.data.shards import ShardRef, ShardSet, Stored, scan_shards, uniform
@@ -223,6 +224,25 @@ def test_chances_are_even_and_keep_apart() -> None:
 def test_an_augmentation_of_a_source_that_is_not_there_is_named(shards: list[ShardRef]) -> None:
     with pytest.raises(ValueError, match=r"augmentation of 'labels': the sources are \['labelled'\]"):
         _module(shards, augment_by_source=MIXED)
+
+
+def test_joined_columns_are_read_each_from_its_place_and_mixed_by_weights(tmp_path: Path) -> None:
+    sets = {}
+    for seed, (name, samples) in enumerate([("a", 5), ("b", 7), ("c", 0)]):
+        (tmp_path / name).mkdir()
+        shard = write_shard(tmp_path / name / f"{name}.tar", samples, seed=seed)
+        shards = [shard._replace(url=f"{name}.tar")] if samples else []
+        sets[name] = ShardSet(scan_shards(shards, folder=f"{tmp_path / name}/"), folder=f"{tmp_path / name}/")
+    whole = joined(list(sets.values()))
+    assert whole.sizes == [5, 7]
+    for number in range(12):
+        one = sets["a"].read(number) if number < 5 else sets["b"].read(number - 5)
+        assert replace(whole.read(number), number=0) == replace(one, number=0)
+    mixture = mixture_of(sets, {"a": 3, "b": 1, "c": 0})
+    module = PanoramaDataModule(whole, whole, image_height=HEIGHT, batch_size=4, num_workers=1, mixture=mixture)
+    assert all(sorted(key[0] for key in batch["key"]) == ["a", "a", "a", "b"] for batch in module.loader(training=True))
+    with pytest.raises(ValueError, match="c has no sample to train on"):
+        mixture_of(sets, {"a": 3, "b": 1, "c": 1})
 
 
 def test_a_batch_holds_the_mixture_of_its_sources(tmp_path: Path) -> None:

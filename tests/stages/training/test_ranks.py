@@ -17,6 +17,7 @@ from dap_engine.engine.storage.storage import Storage
 from dap_engine.jobs.__main__ import main
 from tests.conftest import REPOSITORY
 from tests.jobs.packed import HEIGHT, TINY, pack_rooms
+from tests.models.panoramas import write_shard
 
 STEPS = 6  # an epoch has 3
 CONFIG = {
@@ -28,9 +29,17 @@ CONFIG = {
         "losses": {"silog": 1.0, "gradient": 5.0, "normals": 2.0, "range_mask": 2.0, "affine_invariant": 0.5},
         "feature_alignment": 0.3,
         "feature_margin": 1.0,
+        "losses_by_source": {"labels": {"silog": 0.5, "points": 2.0, "range_mask": 1.0, "gradient_matching": 0.5}},
+        "noisy_share": 0.1,
+        "aligned_sources": ["labels"],
     },
     "network": {"config": TINY},
-    "batches": {"image_height": HEIGHT, "batch_size": 4, "num_workers": 0},
+    "batches": {
+        "image_height": HEIGHT,
+        "batch_size": 4,
+        "num_workers": 0,
+        "augment_by_source": {"labels": {"strength": 0.5, "cutmix": 0.7}},
+    },
     "hardware": {"accelerator": "cpu", "precision": "64-true"},
     "checkpoint_every": 2,
 }
@@ -49,6 +58,7 @@ def words(tmp_path_factory) -> list[str]:
     """The command without its `--out`."""
     folder = tmp_path_factory.mktemp("rooms")
     data = folder / pack_rooms(folder, {"train-000000": 7, "train-000001": 6, "val-000000": 5})
+    write_shard(data / "train-000001.tar", 6, seed=1, source="labels")
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     (folder / "killing.py").write_text(KILLING)
     return ["train", str(folder / "config.yaml"), "--data", str(data)]
