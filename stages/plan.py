@@ -51,8 +51,8 @@ class Plan(Barrier):
     `videos` is a folder, a glob pattern, a text or parquet list, an object-store URI, or `run:COLUMN`, footage that an
     earlier step wrote. A shard holds `seconds_per_shard` of footage and `videos_per_shard` videos at most, but for a
     video that is longer by itself. A video is in the split `val` with probability `validation_share`, by a hash of
-    its id; copies of a video under other names are in its split. A list may say the split itself. Where all would be
-    in one split, the new one whose hash is nearest to the other split goes there. Of videos whose `license` in the
+    its id; copies of a video under other names are in its split. Where all would be in one split, the new one whose
+    hash is nearest to the other split goes there. A list may say the split itself. Of videos whose `license` in the
     list is none of `licenses`, nothing is used; without `licenses`, none is looked at.
     """
 
@@ -109,13 +109,14 @@ class Plan(Barrier):
         known = {video.video_id: earlier.info_of(video) for video in found}
         read = _video_infos(context, [video for video in found if known[video.video_id] is None])
         infos = {video_id: info or read.get(video_id, VideoInfo()) for video_id, info in known.items()}
-        assigned, splits = self._assign(found, earlier, infos), self._splits(found, infos, earlier)
+        licensed = [video for video in found if not self._unlicensed(video)]
+        assigned, splits = self._assign(found, earlier, infos), self._splits(licensed, infos, earlier)
         for note in () if self._in_run else self._search[1]:
             context.log(note)
         context.log(f"{sum(map(len, assigned.values()))} videos in {len(assigned)} shards")
         if copies := len(infos) - len({info.content or video_id for video_id, info in infos.items()}):
             context.log(f"{copies} videos have the content of another one: they share its split")
-        if self.validation_share and len(set(splits.values())) == 1:
+        if self.validation_share and len(set(splits.values())) == 1 and not any(video.split for video in licensed):
             context.log(f"warning: all footage is in the split {splits[min(splits)]}: there is but one video")
         for shard, videos in assigned.items():
             drops = [drop for video in videos if (drop := self._unlicensed(video))]
@@ -144,21 +145,20 @@ class Plan(Barrier):
             return None
         return Drop(video.video_id, "license", video.license or "the list says no licence")
 
-    def _splits(self, found: Sequence[Video], infos: Mapping[str, VideoInfo], earlier: _EarlierPlan) -> dict[str, str]:
+    def _splits(self, videos: Sequence[Video], infos: Mapping[str, VideoInfo], earlier: _EarlierPlan) -> dict[str, str]:
         """The split of each video: its list's, or that of the first of the same content; those planned before lead.
 
         Segments of a video are of one split, too.
         """
-        listed = {video.video_id: video.split for video in found if video.split}
-        contents = {video.video_id: infos[video.video_id].content or video.uri for video in found}
+        listed = {video.video_id: video.split for video in videos if video.split}
+        contents = {video.video_id: infos[video.video_id].content or video.uri for video in videos}
         firsts: dict[str, str] = {}
-        for video_id in sorted(infos, key=lambda video_id: (video_id not in earlier.planned, video_id)):
+        for video_id in sorted(contents, key=lambda video_id: (video_id not in earlier.planned, video_id)):
             firsts.setdefault(contents[video_id], video_id)
-        planned = earlier.splits(self.seed, self.validation_share)
-        known = {first: listed.get(first) or planned.get(first) for first in firsts.values()}
-        splits = {first: split or self.split_of(first) for first, split in known.items()}
+        known = earlier.splits(self.seed, self.validation_share) | listed
+        splits = {first: known.get(first) or self.split_of(first) for first in firsts.values()}
         if self.validation_share and len(splits) > 1 and len(set(splits.values())) == 1:
-            new = sorted((first for first, split in known.items() if not split), key=self._place_of)
+            new = sorted((first for first in splits if first not in known), key=self._place_of)
             if new and "train" in splits.values():
                 splits[new[0]] = "val"
             elif new:

@@ -137,3 +137,14 @@ def test_a_segment_beyond_the_end_is_a_drop(tmp_path, write_list):
 def test_what_cannot_be_meant_is_told(write_list, columns, word):
     with pytest.raises(ValueError, match=word.replace(".", r"\.")):
         find_videos(write_list(uri=["a.mp4"], **columns))
+
+
+def test_videos_without_a_licence_have_no_say_in_the_splits(tmp_path, write_list):
+    """Of those that are left there is one in each split, whatever the dropped ones would have drawn."""
+    for number in range(12):
+        write_video(tmp_path / f"{number}.mp4", grey_ramp(5 + number))
+    for kept in range(0, 12, 2):
+        licenses = ["cc0-1.0" if number in (kept, kept + 1) else None for number in range(12)]
+        listed = write_list(uri=[f"{number}.mp4" for number in range(12)], license=licenses)
+        run = finished(tmp_path / f"run-{kept}", Plan(videos=listed, licenses=["cc0-1.0"], validation_share=0.3))
+        assert sorted(row["split"] for row in by_uri(run).values()) == ["train", "val"]
