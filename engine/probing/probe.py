@@ -17,6 +17,7 @@ from ..execution.run_shard import StageSpec
 from ..planning.graph import Graph
 from ..planning.plan import NodePlan, Planner, is_map
 from ..planning.recipe import Node
+from ..records.sample import Drop
 from ..rundir.receipts import Receipt
 from ..rundir.rundir import RunDir
 from ..steps.assets import Asset, resolve_asset
@@ -167,9 +168,9 @@ class _ProbeContext(BarrierContext):
         with self.made.storage.scratch() as folder:
             yield folder
 
-    def commit(self, shard: str, local: Path, samples_in: int, samples_out: int) -> Receipt:
+    def commit(self, shard: str, local: Path, samples_in: int, samples_out: int, drops: Sequence[Drop] = ()) -> Receipt:
         there = dataclasses.replace(self, run=self.made)
-        return super(_ProbeContext, there).commit(shard, local, samples_in, samples_out)
+        return super(_ProbeContext, there).commit(shard, local, samples_in, samples_out, drops)
 
     def keep_only(self, shards: Iterable[str]) -> None:
         """Removes nothing."""

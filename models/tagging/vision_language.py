@@ -59,7 +59,7 @@ class Chat:
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         if self.is_qwen:
             patch_size = self.processor.image_processor.patch_size
-            images: Any = process_vision_info(chat, image_patch_size=patch_size)[0]
+            images: Any = process_vision_info([chat], image_patch_size=patch_size)[0]
             (image,) = images
         return Prompt(text, image)
 

@@ -78,7 +78,7 @@ def test_a_package_that_is_missing_on_a_node(dap, recipe, tmp_path, without, mod
 
 
 @pytest.mark.parametrize("executor", [pytest.param("ray", marks=pytest.mark.slow), "in-process"])
-def test_weights_that_lack_a_tensor(dap, recipe, tiny_model, tmp_path, executor):
+def test_weights_that_lack_a_tensor(dap_here, recipe, tiny_model, tmp_path, executor):
     """The file is whole, so only loading it strictly shows that it does not fit."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_bytes((tiny_model / "config.json").read_bytes())
@@ -86,7 +86,7 @@ def test_weights_that_lack_a_tensor(dap, recipe, tiny_model, tmp_path, executor)
     del tensors[min(tensors)]
     save_file(tensors, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
     settings = ["--set", f"label.model={tmp_path / 'model'}", "--set", f"executor={executor}"]
-    done = dap("run", recipe, "--run-dir", tmp_path / "run", *settings)
+    done = dap_here("run", recipe, "--run-dir", tmp_path / "run", *settings)
     assert done.returncode == 1, done.stderr
     assert "in setup" in whole_error(done.stderr, "failed: label ")
     if executor == "in-process":

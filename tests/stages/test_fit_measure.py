@@ -12,6 +12,7 @@ from dap_engine.models.horizon import projection_poles
 from dap_engine.models.tagging import embedded
 from tests.footage import panorama
 
+pytestmark = pytest.mark.slow
 SMALL = (
     "executor=in-process",
     *("synthetic.panoramas=4", "synthetic.panoramas_per_shard=4", "field.panoramas=4", "field.panoramas_per_shard=4"),

@@ -123,6 +123,12 @@ def is_open(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
+def dap_elsewhere(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, as this one may have an event loop (a browser's)."""
+    command = [sys.executable, "-m", "dap_engine.jobs", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
 def await_true(condition, process: subprocess.Popen) -> None:
     end_s = time.monotonic() + PATIENCE_S
     while not condition():
@@ -174,12 +180,12 @@ def test_a_job_is_submitted_waited_for_refused_resumed_and_its_drops_tried_again
 
     go.write_text("keep")
     retry = ["submit", "--run-dir", place, "--address", address, "--retry", "waited", "--code", "late", "--wait"]
-    again = dap_here(*retry, "recipe.yaml")
+    again = dap_elsewhere(*retry, "recipe.yaml")
     assert again.returncode == 0, again.stderr
     assert "put back in waited: drops of 2 shards" in again.stderr
     assert "waited: 2/2 shards, 40 in, 40 out\n" in dap_here("status", "--run-dir", place, "--watch").stdout
 
-    failed = dap_here(*submit, "--set", "wait.fails=true", "--wait")
+    failed = dap_elsewhere(*submit, "--set", "wait.fails=true", "--wait")
     assert (failed.returncode, "ValueError: as it was told to" in failed.stderr) == (3, True), failed.stderr
 
 

@@ -81,6 +81,7 @@ def test_the_density_integrates_to_one(kappa):
     assert 2 * np.pi * torch.trapezoid(density, cosines) == pytest.approx(1, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_training_learns_and_repeats_itself():
     pictures = TiltPictures([bright_above()])
     lines: list[str] = []

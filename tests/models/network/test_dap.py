@@ -66,6 +66,7 @@ def _assert_compiles(fields: dict, heights: tuple[int, ...], *, training: bool =
             assert torch.allclose(compiled(images).predicted_depth, model(images).predicted_depth)
 
 
+@pytest.mark.slow
 def test_the_network_compiles_without_a_break() -> None:
     _assert_compiles({}, (32,))
 

@@ -102,6 +102,7 @@ def test_a_resumed_training_ends_with_the_same_weights(
     assert _same(_weights(resumed), undisturbed)
 
 
+@pytest.mark.slow
 def test_it_overfits_a_handful_of_rooms(tmp_path: Path) -> None:
     rooms = ShardSet(scan_shards([write_shard(tmp_path / "few.tar", 3, seed=0)]))
     data = PanoramaDataModule(rooms, rooms, image_height=HEIGHT, batch_size=3, augment=0.0)
