@@ -19,7 +19,7 @@ from ..models.frames.yaw_hash import HASH_BITS, hash_text
 from ..models.horizon import EMBEDDED_WEIGHTS
 from ..models.video.decoder import Decoder
 from ..models.video.file import VideoError
-from ..models.video.frames import Eye, OnMissing, spread
+from ..models.video.frames import Eye, Library, OnMissing, spread
 from .batches.model_failure import model_failures_end_the_run
 from .footage.fetch import local_copy
 from .footage.web import Fetch
@@ -44,7 +44,8 @@ class Extract(Stage):
     of 255; frames whose yaw-invariant hashes differ by no more are `near_duplicate`, still ones `frozen` (None: none
     is). stereo: `left_eye` keeps the left eye of stereo panoramas. max_tilt_deg: of the camera against the horizon
     (None: the tilt is not looked at). level: turn tilted panoramas upright instead of dropping them. timeout_s,
-    memory_gb: of the decoder, without a frame and in all. threads: of the decoder. fetch: of videos on web servers.
+    memory_gb: of the decoder, without a frame and in all. threads: of the decoder. decoder: `decord` reads by decord2,
+    which gives the same frames or none of a video. fetch: of videos on web servers.
     """
 
     every_s: float = 2.0
@@ -61,6 +62,7 @@ class Extract(Stage):
     timeout_s: float = 120.0
     memory_gb: float = 6.0
     threads: int = 1
+    decoder: Library = "pyav"
     fetch: Fetch = field(default_factory=Fetch)
 
     name: ClassVar[str] = "extract"
@@ -92,7 +94,8 @@ class Extract(Stage):
         return TarColumn(name="frames", fields=("jpg", "json"))
 
     def settings(self) -> dict[str, Any]:
-        return {name: value for name, value in super().settings().items() if name != "fetch"}
+        left_out = {"fetch"} | ({"decoder"} if self.decoder == "pyav" else set())
+        return {name: value for name, value in super().settings().items() if name not in left_out}
 
     def assets(self) -> dict[str, str]:
         return {"tilt": str(EMBEDDED_WEIGHTS)} if self.max_tilt_deg else {}
@@ -103,7 +106,10 @@ class Extract(Stage):
 
         self._run_uri = context.storage.address("")  # videos may have been made by the run itself
         self._decoder = Decoder(
-            timeout_s=self.timeout_s, memory_bytes=int(self.memory_gb * 2**30), threads=self.threads
+            timeout_s=self.timeout_s,
+            memory_bytes=int(self.memory_gb * 2**30),
+            threads=self.threads,
+            library=self.decoder,
         )
         self._decoder.start()
         estimator = TiltEstimator(Path(context.assets["tilt"])) if self.max_tilt_deg else None

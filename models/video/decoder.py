@@ -18,7 +18,7 @@ import psutil
 
 from .file import VideoError
 from .frame_ring import FREE, FrameRing
-from .frames import Eye, OnMissing, VideoFrame, ignore_missing
+from .frames import Eye, Library, OnMissing, VideoFrame, ignore_missing
 from .spherical_metadata import Declared
 
 POLL_S = 0.1
@@ -34,10 +34,18 @@ class Decoder:
     decodes up to `frame_ring.SLOTS` frames ahead. Not safe to share between threads.
     """
 
-    def __init__(self, *, timeout_s: float = 120.0, memory_bytes: int = 6 << 30, threads: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        timeout_s: float = 120.0,
+        memory_bytes: int = 6 << 30,
+        threads: int = 1,
+        library: Library = "pyav",
+    ) -> None:
         self.timeout_s = timeout_s
         self.memory_bytes = memory_bytes
         self.threads = threads
+        self.library = library
         self._child: _Child | None = None
 
     def __enter__(self) -> Decoder:
@@ -79,6 +87,7 @@ class Decoder:
         request |= {"start_s": start_s, "end_s": end_s}
         request |= {"only": None if only is None else sorted(only)}
         request |= {"snap_to_keyframes": snap_to_keyframes, "eye": eye, "threads": self.threads}
+        request |= {"decoder": self.library}
         child, whole = self._living_child(), False
         with _Watchdog(child.process, self.timeout_s, self.memory_bytes) as watchdog:
             try:
