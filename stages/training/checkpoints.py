@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
 
+from ...engine.storage.storage import StorageError
 from ...models.support.torchvision_ops import register_missing_operators
 
 register_missing_operators()  # before lightning, which imports torchvision where it is installed
@@ -36,7 +38,11 @@ class StoredCheckpoints(TorchCheckpointIO):
 
     def _write(self, checkpoint: dict[str, Any]) -> None:
         with self._resume.storage.scratch() as folder:
-            torch.save(checkpoint, folder / "last.ckpt")
+            try:
+                torch.save(checkpoint, folder / "last.ckpt")
+            except RuntimeError as error:  # so torch says that a file cannot be written
+                free_mb = shutil.disk_usage(folder).free / 1e6
+                raise StorageError(f"{folder}: a checkpoint cannot be written, with {free_mb:.1f} MB free") from error
             self._resume.storage.publish(folder / "last.ckpt", self._resume.path)
 
     def teardown(self) -> None:
