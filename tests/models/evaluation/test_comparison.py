@@ -40,3 +40,10 @@ def test_the_table_has_a_line_an_arm():
     compared = compare_arms(arms(), "control")
     table = format_comparison({"data": {"field": {"all": {"n": 60, "abs_rel": compared, "delta1": compared}}}})
     assert [line.split()[0] for line in table.splitlines()] == ["field,", "AbsRel", "control", "better"]
+
+
+def test_the_deviation_is_that_of_the_means_of_the_seeds():
+    found = compare_arms({"control": np.array([[0.1, 0.3], [0.2, 0.6], [0.5, 0.7]]), "one": np.ones((3, 2))}, "control")
+    assert found["control"]["std"] == pytest.approx(0.2)  # of 0.2, 0.4, 0.6
+    assert found["one"]["std"] == 0
+    assert compare_arms({"control": np.ones((1, 2))}, "control")["control"]["std"] == 0
