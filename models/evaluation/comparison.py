@@ -39,10 +39,8 @@ def format_comparison(figures: Mapping[str, Any]) -> str:
     for data, scenes in figures["data"].items():
         for scene, of in scenes.items():
             lines.append(f"{data}, {scene}: {of['n']} panoramas")
-            lines.append(
-                " " * 24
-                + "".join(f"{name:>9}{'± std':>8}{'difference':>12}{'95 %':>20}" for name in ("AbsRel", "delta1"))
-            )
+            heads = (f"{name:>9}{'± std':>8}{'difference':>12}{'95 %':>20}" for name in ("AbsRel", "delta1"))
+            lines.append(" " * 24 + "".join(heads))
             for arm in of["abs_rel"]:
                 columns = "".join(_columns(of[name][arm]) for name in ("abs_rel", "delta1"))
                 lines.append(f"  {arm:<22}{columns}".rstrip())
