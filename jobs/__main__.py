@@ -14,6 +14,7 @@ from ..engine.planning.recipe import RecipeError
 from ..engine.records.keys import ColumnError
 from ..engine.rundir.holder import HeldError
 from ..engine.steps.barrier import BarrierError
+from ..engine.steps.outcome import cause_line
 from ..models.support.model_checks import ModelOutputError
 from .errors import EXIT_FAILED, EXIT_USAGE, UsageError
 from .interruption import interruptible
@@ -89,7 +90,7 @@ def _in_one_line(error: Exception) -> str:
         os.getcwd()
     except FileNotFoundError:
         return f"the folder that it was started in is gone ({error})"
-    return str(error)
+    return cause_line(str(error)) if isinstance(error, OSError) else str(error)  # a loader's worker sends its traceback
 
 
 def _use_utf8() -> None:

@@ -1,7 +1,9 @@
-"""A disk that is full in the middle of the work: one line says so, what was whole stays, and the command resumes."""
+"""A disk that fills, data that vanish in the middle of the work: one line says so, and the command resumes."""
 
 import re
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -84,3 +86,26 @@ def test_a_training(dap, small_disk, tmp_path):
     resumed = dap(*command)
     assert resumed.returncode == 0, resumed.stderr
     assert (out / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_data_that_vanish_in_a_training(dap, tmp_path, num_workers):
+    data, out = tmp_path / pack_rooms(tmp_path, {"train-000000": 8, "val-000000": 4}), tmp_path / "model"
+    batches = {**TRAINING["batches"], "num_workers": num_workers}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**TRAINING, "batches": batches}))
+    command = ["train", tmp_path / "config.yaml", "--data", data, "--out", out, "--set", "training.steps=400"]
+    words = [sys.executable, "-m", "dap_engine.jobs", *map(str, command)]
+    training = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while not list(out.glob("unfinished-*.ckpt")):
+        assert training.poll() is None
+        time.sleep(0.1)
+    shard = data / "train-000000.tar"
+    shard.rename(data / "gone")
+    said = training.communicate(timeout=200)[1]
+    assert training.returncode == 1
+    assert f"No such file or directory: '{shard}'" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    (data / "gone").rename(shard)
+    resumed = dap(*command)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "step 1/400" not in resumed.stderr
