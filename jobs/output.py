@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from ..engine.storage.faults import StorageError, cause
 from ..engine.storage.local_disk import LocalDisk
@@ -29,13 +31,23 @@ def output_folder(path: str, option: str = "--out") -> Path:
 
 def write_file(path: Path, data: bytes) -> None:
     """Writes a file; raises StorageError."""
+    with unfinished_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def unfinished_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, which is at `path` once all is well, and nowhere before; raises StorageError."""
     unfinished = _unfinished(path.parent)
     try:
-        unfinished.write_bytes(data)
+        with unfinished.open("wb") as file:
+            yield file
         LocalDisk().put(unfinished, str(path))
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise StorageError(f"{path}: {cause(error)}") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 def write_folder(folder: Path, save: Callable[[Path], object]) -> None:

@@ -144,15 +144,14 @@ def _tag(arguments: argparse.Namespace) -> Iterator[Tried]:
 
 def _depth(arguments: argparse.Namespace) -> Iterator[Tried]:
     from ...models.data.depth_png import encode_depth_png, summarise_depth
-    from ...models.inference.embedded import resolve_model
-    from ...models.inference.predictor import DepthPredictor
+    from .parts.metric_labeler import MetricLabeler
 
     check_distinct_names(arguments.files)
     out = output_folder(arguments.out or "dap-try")
-    predictor = _load(DepthPredictor, resolve_model(arguments.model))
+    labeler = MetricLabeler(arguments.model)
 
     def describe(picture: Picture) -> tuple[Entry, Maps]:
-        depth_m = predictor.predict([picture.rgb])[0].masked_depth_m()
+        depth_m = labeler.depth_m(picture.rgb)
         path = out / f"{picture.name}.depth.png"
         png = encode_depth_png(depth_m)
         write_file(path, png)

@@ -74,10 +74,14 @@ class DapLabeler(Labeler):
 
     output: Output = METRIC
 
-    def __init__(self, folder: str, device: str, batch_size: int, yaw_turns: int, precision: Precision) -> None:
+    def __init__(
+        self, folder: str, device: str, batch_size: int, yaw_turns: int, precision: Precision, height: int | None
+    ) -> None:
         from ..inference.predictor import DepthPredictor
 
-        self.predictor = DepthPredictor(folder, device, batch_size=batch_size, yaw_turns=yaw_turns, precision=precision)
+        self.predictor = DepthPredictor(
+            folder, device, batch_size=batch_size, yaw_turns=yaw_turns, precision=precision, height=height
+        )
         self.precision = self.predictor.precision
 
     def estimate(self, rgbs: list[np.ndarray]) -> list[Estimate]:
@@ -153,11 +157,12 @@ def make_labeler(
     output: OutputSetting = "auto",
     yaw_turns: int = 1,
     precision: Precision = "auto",
+    height: int | None = None,
 ) -> Labeler:
     """Loads a model; `weights` is a local copy of it, if there is one. Raises ValueError or OSError.
 
-    `patches` and `output` are for models of others, which run in float32. `yaw_turns` and `precision` are for ours: see
-    `DepthPredictor`.
+    `patches` and `output` are for models of others, which run in float32. `yaw_turns`, `precision` and `height` are for
+    ours: see `DepthPredictor`.
     """
     scheme, rest = split_reference(model)
     rest = weights or rest
@@ -169,9 +174,9 @@ def make_labeler(
     if not scheme:
         if patches or output not in ("auto", METRIC):
             raise ValueError(f"{model}: our own model sees whole panoramas, and gives metric depth")
-        return DapLabeler(rest, device, batch_size, yaw_turns, precision)
-    if yaw_turns != 1 or precision == "bfloat16":
-        raise ValueError(f"{model}: only our own model predicts under several turns, or in bfloat16")
+        return DapLabeler(rest, device, batch_size, yaw_turns, precision, height)
+    if yaw_turns != 1 or precision == "bfloat16" or height is not None:
+        raise ValueError(f"{model}: only our own model predicts under several turns, or in bfloat16, or at a height")
     if scheme == "python":
         from .function import FunctionDepth
 

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from ....models.data.pictures import is_picture, read_picture
+from ....models.data.pictures import PICTURE_SUFFIXES, is_picture, read_picture
 from ....models.inference.device import choose_device
 from ....models.support.files import FileError
 from ....models.video.decoder import Decoder
+from ....models.video.file import open_video
+from ....stages.footage.listing import VIDEO_SUFFIXES
 from ...errors import UsageError
 
 MIN_SIDE, MAX_HEIGHT = 16, 8192
+_SUFFIXES = PICTURE_SUFFIXES | VIDEO_SUFFIXES
 
 
 class UnreadableError(UsageError):
@@ -47,6 +50,21 @@ def frame_name(file: str, timestamp_s: float | None) -> str:
     """A file name stem for what is made of an image, or of a video's frame; those of a video sort by time."""
     stem = Path(file).stem
     return stem if timestamp_s is None else f"{stem}-{timestamp_s:09.3f}s"
+
+
+def files_in(paths: Sequence[str]) -> list[str]:
+    """The paths, in place of each folder the pictures and videos in it; UsageError for one that holds none."""
+    files = []
+    for path in paths:
+        files += _of_folder(Path(path)) if os.path.isdir(path) else [path]
+    return files
+
+
+def _of_folder(folder: Path) -> list[str]:
+    found = [str(file) for file in sorted(folder.iterdir()) if file.suffix.lower() in _SUFFIXES and file.is_file()]
+    if not found:
+        raise UsageError(f"{folder}: is a folder that holds no picture and no video")
+    return found
 
 
 def check_files(files: Sequence[str]) -> None:
@@ -94,6 +112,18 @@ def read_pictures(file: str, every_s: float, height: int) -> Iterator[Picture]:
                 yield Picture(file, frame.rgb, frame.timestamp_s)
     except FileError as error:
         raise UnreadableError(f"{file}: {error.code}: {error.detail}") from error
+
+
+def expected_pictures(file: str, every_s: float) -> int:
+    """About how many pictures a file will give: what a video's header says, which may be wrong; at least 1."""
+    if is_picture(file):
+        return 1
+    try:
+        with open_video(file) as (container, stream):
+            seconds = (container.duration or 0) / 1e6
+            return max(1, round(seconds * min(1 / every_s, float(stream.average_rate or math.inf))))
+    except FileError:
+        return 1
 
 
 def check_device(name: str) -> None:

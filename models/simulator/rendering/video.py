@@ -8,6 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from ...video.h264 import REPEATABLE
 from ..appearance.looks import FieldCamera
 from ..scenes.placement import camera_path
 from ..scenes.scene import Look
@@ -17,8 +18,6 @@ from .render import Panorama, render, render_depth
 
 SPEED_M_S = {"indoor": 0.7, "outdoor": 1.4}
 CRF = {"synthetic": 16, "field": 25}
-# x264's macroblock tree depends on what the heap held before: measured with x264's assembly on, gone without the tree
-REPEATABLE = {"preset": "veryfast", "threads": "1", "flags": "+bitexact", "x264-params": "mbtree=0"}
 
 
 @dataclass(frozen=True)

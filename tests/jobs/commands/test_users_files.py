@@ -224,11 +224,12 @@ def full_disk(tmp_path):
 
 
 @pytest.mark.parametrize("state", ["full", "read-only"])
-def test_a_full_or_read_only_place_is_one_line(dap_here, full_disk, picture, tiny_model, tmp_path, state):
+def test_a_full_or_read_only_place_is_one_line(dap_here, full_disk, picture, video, tiny_model, tmp_path, state):
     set_state(full_disk, state)
     before = sorted(full_disk.iterdir())
     for command in (
         ["predict", picture, "--model", tiny_model, "--ply"],
+        ["predict", video, "--model", tiny_model, "--video"],
         ["try", "depth", picture, "--model", tiny_model],
         ["try", "horizon", picture],
     ):

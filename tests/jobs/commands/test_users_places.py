@@ -63,7 +63,7 @@ def test_what_is_no_file_is_told_and_never_waited_for(dap_here, tiny_model, tmp_
     options = ["--model", tiny_model, "--out", tmp_path / "out"]
     one_line(dap_here("predict", tmp_path / "pipe.jpg", *options), 2, "pipe.jpg", "not a regular file")
     one_line(dap_here("predict", "/dev/zero", *options), 2, "/dev/zero", "not a regular file")
-    one_line(dap_here("predict", tmp_path, *options), 2, tmp_path, "is a folder")
+    one_line(dap_here("predict", tmp_path, *options), 2, tmp_path, "holds no picture and no video")
     entries = json.loads(dap_here("try", "horizon", tmp_path / "pipe.jpg", "/dev/null", "--json").stdout)
     assert [entry["reasons"] for entry in entries] == [["unreadable"], ["unreadable"]]
 
