@@ -34,12 +34,14 @@ class Job:
     run: RunDir
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser, is_needed: bool = True) -> None:
+def add_recipe_arguments(
+    parser: argparse.ArgumentParser, is_needed: bool = True, *, run_dir_is_needed: bool = True
+) -> None:
     """The arguments that `open_job` reads. `is_needed`: there must be a recipe."""
     count = None if is_needed else "?"
     parser.add_argument("recipe", nargs=count, metavar="RECIPE", help="a recipe file, or the name of a built-in one")
     parser.add_argument(
-        "--run-dir", required=True, metavar="URI", help="where the run lives: a folder, s3://… or gs://…"
+        "--run-dir", required=run_dir_is_needed, metavar="URI", help="where the run lives: a folder, s3://… or gs://…"
     )
     parser.add_argument("--only", default="", metavar="A,B", help="run just these steps")
     parser.add_argument("--until", metavar="X", help="run this step and all it needs")

@@ -176,6 +176,14 @@ class Plan(Barrier):
         return find_videos(self.videos, notes), notes
 
     @property
+    def reachable(self) -> int | None:
+        """How many videos there are outside of the run; None where they are out of reach, or in the run."""
+        try:
+            return None if self._in_run else len(self._outside)
+        except (ValueError, OSError):
+            return None
+
+    @property
     def _outside(self) -> list[Video]:
         return self._search[0]
 

@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 
 from ..steps.assets import RUN_SCHEME
-from ..steps.limits import Budget, Cluster, Limits, Pool
+from ..steps.limits import Budget, Cluster, Expected, Limits, Pool
 from ..steps.step import Stage, Step
 from .each import expand, names_all, with_all
 from .own_steps import build_own_step
 from .settings import RecipeError, build_settings, did_you_mean, override_setting, parse_override
 
-_TOP_LEVEL = {"name", "seed", "videos", "executor", "cluster", "steps"}
+_TOP_LEVEL = {"name", "seed", "videos", "executor", "cluster", "expects", "steps"}
 _EXECUTORS = ("ray", "in-process")
 _ALLOWANCES = {"pool": Pool, "limits": Limits, "budget": Budget}  # what map stages have beside their settings
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -48,6 +48,7 @@ class Recipe:
     nodes: tuple[Node, ...]
     document: Mapping[str, Any]
     cluster: Cluster = field(default_factory=Cluster)
+    expects: Mapping[str, Expected] = field(default_factory=dict)  # by column: for plans alone
 
     def to_yaml(self) -> str:
         """The resolved recipe."""
@@ -71,7 +72,14 @@ def load_recipe(text: str, steps: Mapping[str, type[Step]], overrides: Sequence[
     nodes, settings = _build_nodes(document["steps"], steps)
     cluster = build_settings(Cluster, document.get("cluster", {}), "cluster")
     resolved = {**document, "steps": settings}
-    return Recipe(document.get("name", "run"), document.get("executor", "ray"), nodes, resolved, cluster)
+    expects = _expected(document.get("expects", {}))
+    return Recipe(document.get("name", "run"), document.get("executor", "ray"), nodes, resolved, cluster, expects)
+
+
+def _expected(written: Any) -> dict[str, Expected]:
+    if not isinstance(written, dict):
+        raise RecipeError("expects: write it as {COLUMN: {samples: N, shards: N}}")
+    return {column: build_settings(Expected, size, f"expects: {column}") for column, size in written.items()}
 
 
 def _build_nodes(
@@ -113,7 +121,7 @@ def _override(document: dict[str, Any], override: str) -> None:
     keys, _ = parse_override(override)
     if len(keys) == 1 and (keys[0] not in _TOP_LEVEL or keys[0] == "steps"):
         raise RecipeError(f"--set {override!r}: {keys[0]!r} is no setting at the top of a recipe")
-    is_at_top = len(keys) == 1 or (keys[0] == "cluster" and "cluster" not in document["steps"])
+    is_at_top = len(keys) == 1 or (keys[0] in ("cluster", "expects") and keys[0] not in document["steps"])
     if not is_at_top and keys[0] not in document["steps"]:
         raise RecipeError(f"--set {override!r}: no step {keys[0]!r}{did_you_mean(keys[0], document['steps'])}")
     override_setting(document if is_at_top else document["steps"], override)

@@ -73,19 +73,25 @@ def forecast(
     samples: Callable[[str], Mapping[str, int]],
     machines: Sequence[Machine],
 ) -> Forecast:
-    """Predicts the pending shards of the stages that were probed. `samples` tells those of each shard of a column."""
+    """Predicts the pending shards of the stages that were probed. `samples` tells those of each shard of a column.
+
+    One whose probe names no shard was not tried on this machine: there is nothing to warn of.
+    """
     columns = _Columns(samples)
     stages: dict[str, StageForecast] = {}
     for each in probed:
         if each.measured:
             stages[each.node.name] = _stage(each.node, each.measured, plans[each.node.name], columns, machines)
+    tried = [each.node.name for each in probed if each.measured and each.shard]
     return Forecast(
         stages,
         sum(_chain_s([stages[node.name] for node in chain if node.name in stages], machines) for chain in chains),
         sum(stage.core_hours for stage in stages.values()),
         sum(stage.gpu_hours for stage in stages.values()),
         sum(stage.bytes for stage in stages.values()),
-        tuple(warning for stage in stages.values() for warning in _warnings(stage, machines)),
+        tuple(
+            warning for stage in stages.values() if stage.node.name in tried for warning in _warnings(stage, machines)
+        ),
     )
 
 

@@ -51,20 +51,40 @@ class Probe:
 
     def run(self, nodes: Sequence[Node], limit_s: float = LIMIT_S) -> list[Probed]:
         """Probes every map stage among the nodes. One that fails is said so, and the rest goes on."""
-        self.plans = {plan.node.name: plan for plan in Planner(self._graph, self._run).plan(nodes)}
         probed = []
-        for node in nodes:
+        for node in self._listed(nodes):
             if is_map(node):
                 self._log(f"probing {node.name}")
                 probed.append(self._probe(node, limit_s))
-            elif isinstance(node.step, Barrier) and node.step.only_lists and not self.plans[node.name].done:
-                self._list(node, nodes)
         return probed
+
+    def look(self, nodes: Sequence[Node]) -> None:
+        """Only plans, and lists what can be reached."""
+        for _ in self._listed(nodes):
+            pass
+
+    def _listed(self, nodes: Sequence[Node]) -> Iterator[Node]:
+        """The nodes in turn; what only lists files does so before the next one comes."""
+        self.plans = {plan.node.name: plan for plan in Planner(self._graph, self._run).plan(nodes)}
+        for node in nodes:
+            yield node
+            if isinstance(node.step, Barrier) and node.step.only_lists and not self.plans[node.name].done:
+                self._list(node, nodes)
 
     def samples(self, column: str) -> dict[str, int]:
         """Samples of every shard of a column, as it is or as it was foreseen."""
         receipts = self._foreseen.get(column) or self._run.receipts(column)
         return {shard: receipt.samples_out for shard, receipt in receipts.items()}
+
+    def mean(self, column: str, field: str) -> float | None:
+        """The mean of a field of a parquet column, as it is or as it was foreseen; None if nothing says it."""
+        run = self._made if column in self._foreseen else self._run
+        values = [
+            value
+            for receipt in (self._foreseen.get(column) or run.receipts(column)).values()
+            for value in run.table(receipt)[field].drop_null().to_pylist()
+        ]
+        return sum(values) / len(values) if values else None
 
     def _probe(self, node: Node, limit_s: float) -> Probed:
         shard = ""

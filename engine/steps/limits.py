@@ -1,4 +1,7 @@
-"""What a recipe allows a map stage: workers, time and attempts for a sample, how much may be dropped; its cluster."""
+"""What a recipe allows a map stage: workers, time and attempts for a sample, how much may be dropped; its cluster.
+
+And what it expects of columns that cannot be looked at yet.
+"""
 
 from __future__ import annotations
 
@@ -59,3 +62,15 @@ class Cluster:
     def __post_init__(self) -> None:
         if not self.wait_s >= 0:
             raise ValueError("wait_s cannot be negative")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How large a column will be, for a plan that cannot look."""
+
+    samples: int
+    shards: int = 1
+
+    def __post_init__(self) -> None:
+        if self.samples < 0 or self.shards < 1:
+            raise ValueError("samples cannot be negative, and shards must be at least 1")

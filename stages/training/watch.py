@@ -22,6 +22,7 @@ from ...models.data.pixel_values import IMAGENET_MEAN, IMAGENET_STD
 from ...models.drawing.training import training_jpeg
 from ...models.support.torchvision_ops import register_missing_operators
 from ...models.training.ranks import sum_over_ranks
+from .cards import FORWARDS, PEAK_FLOPS
 from .live import LiveFolder
 from .resume import Resume
 from .settings import Log, Watching
@@ -34,9 +35,6 @@ EXAMPLES = 4
 NO_NUMBER = "no_number.jsonl"  # a line for each batch whose loss was none
 LINE_EVERY_S = 10.0
 LINES = 20  # at least, over a training
-FORWARDS = 3  # whose cost a training step has: a backward pass costs two
-PEAK_FLOPS = {"B200": 2250e12, "H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
-"""Dense operations a second in 16 bits, by a part of the card's name."""
 
 
 class Watch(pl.Callback):

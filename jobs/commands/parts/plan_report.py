@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -15,6 +15,9 @@ from ....engine.probing.measure import Measured
 from ....engine.probing.probe import Probed
 from ....engine.quantities import duration, hours, size
 from ...tables import show_table
+
+if TYPE_CHECKING:
+    from ...cost.estimate import Costs
 
 
 def plan_document(recipe: str, uri: str, plans: Sequence[NodePlan]) -> dict[str, Any]:
@@ -46,6 +49,8 @@ def print_plan(document: dict[str, Any]) -> None:
         to_do, shards = ("?" if step[name] is None else str(step[name]) for name in ("to_do", "shards"))
         table.add_row(step["step"], step["kind"], reads, step["writes"], to_do, shards, _why(step))
     show_table(table)
+    for warning in document.get("warnings", ()):
+        print(f"warning: {warning}")
 
 
 def _why(step: dict[str, Any]) -> str:
@@ -128,3 +133,40 @@ def _row(measured: Measured, stage: StageForecast) -> tuple[str, ...]:
         memory,
         size(stage.bytes),
     )
+
+
+def costs_document(nodes: str, costs: Costs) -> dict[str, Any]:
+    """What every step takes on a cluster, for programs: bytes, hours of cores and GPUs, seconds; and whence."""
+    from ...cost.rates import rates
+
+    total = {name: costs.total(name) for name in ("bytes", "core_hours", "gpu_hours")}
+    return {
+        "nodes": nodes,
+        "steps": [dataclasses.asdict(cost) for cost in costs.steps],
+        "total": {**total, "wall_s": costs.wall_s},
+        "sure": {how: rates().sure[how] for how in dict.fromkeys(cost.how for cost in costs.steps)},
+        "warnings": list(costs.warnings),
+    }
+
+
+def print_costs(document: dict[str, Any]) -> None:
+    """A row per step; then totals, and how sure each kind of figure is."""
+    names = ("step", "shards", "samples", "bytes", "core-hours", "GPU-hours", "time", "how", "from")
+    table = Table(*names, title=f"what is left to do, on {document['nodes']}")
+    for cost in document["steps"]:
+        counts = (f"{cost['shards']:,}", f"{cost['samples']:,}") if cost["samples"] else ("?", "?")
+        table.add_row(cost["step"], *counts, *_held(cost), cost["how"], cost["basis"])
+    table.add_section()
+    table.add_row("all", "", "", *_held(document["total"]), "", "")
+    show_table(table)
+    for how, words in document["sure"].items():
+        print(f"{how}: {words}")
+    for warning in document["warnings"]:
+        print(f"warning: {warning}")
+
+
+def _held(cost: dict[str, Any]) -> tuple[str, ...]:
+    if cost.get("how") == "unknown":
+        return size(cost["bytes"]) if cost["bytes"] else "", "?", "?", "?"
+    amounts = (size(cost["bytes"]) if cost["bytes"] else "", hours(cost["core_hours"]))
+    return *amounts, hours(cost["gpu_hours"]) if cost["gpu_hours"] else "", duration(cost["wall_s"])

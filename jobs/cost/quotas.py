@@ -1,0 +1,74 @@
+"""Quotas of selections that the data cannot fill, said before anything is spent on them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from ...engine.planning.plan import NodePlan
+from ...stages.extract import Extract
+from ...stages.film import Film
+from ...stages.plan import Plan
+from ...stages.select import Select
+from ..job import Job
+
+
+def quota_warnings(job: Job, plans: Sequence[NodePlan]) -> Iterator[str]:
+    """A line for each selection still to be made that asks for more than there can be, of all or of a scene."""
+    quotas = _Quotas(job, {plan.node.name for plan in plans if plan.done})
+    for plan in plans:
+        if isinstance(plan.node.step, Select) and not plan.done:
+            yield from quotas.warnings(plan.node.name, plan.node.step)
+
+
+class _Quotas:
+    def __init__(self, job: Job, done: set[str]) -> None:
+        self._job, self._done = job, done
+
+    def warnings(self, name: str, step: Select) -> Iterator[str]:
+        wanted, (most, why) = sum(step.top.values()), self._most(step)
+        if most is not None and wanted > most:
+            yield f"{name}: its quotas are {wanted:,} samples together, but there are {most:,} at most: {why}"
+        if self._is_done("tags"):
+            scenes = self._scenes()
+            for scene, quota in step.top.items():
+                if quota > scenes[scene]:
+                    yield f"{name}: its quota of {scene} is {quota:,}, but {scenes[scene]:,} samples have that tag"
+
+    def _most(self, step: Select) -> tuple[int | None, str]:
+        """How many samples there can be, and by what; None if nothing says so."""
+        if self._is_done("frames"):
+            count = sum(receipt.samples_out for receipt in self._job.run.receipts("frames").values())
+            return count, "the frames that there are"
+        maker, videos = self._job.graph.producer("frames"), self._videos()
+        limits = [step.diversity.max_per_video]
+        if maker and isinstance(maker.step, Extract):
+            limits.append(maker.step.max_frames)
+        known = [limit for limit in limits if limit]
+        if videos is None or not known:
+            return None, ""
+        return videos * min(known), f"{videos:,} videos of {min(known)} frames"
+
+    def _videos(self) -> int | None:
+        if self._is_done("plan"):
+            return sum(receipt.samples_out for receipt in self._job.run.receipts("plan").values())
+        maker = self._job.graph.producer("plan")
+        if maker is None or not isinstance(maker.step, Plan):
+            return None
+        films = [made.step for name in maker.step.reads if (made := self._job.graph.producer(name))]
+        if films:
+            return films[0].videos if isinstance(films[0], Film) else None
+        if (found := maker.step.reachable) is not None:
+            return found
+        expected = self._job.recipe.expects.get("plan")
+        return expected.samples if expected else None
+
+    def _scenes(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for receipt in self._job.run.receipts("tags").values():
+            counts.update(self._job.run.table(receipt)["scene"].to_pylist())
+        return counts
+
+    def _is_done(self, column: str) -> bool:
+        maker = self._job.graph.producer(column)
+        return maker is not None and maker.name in self._done
