@@ -27,6 +27,9 @@ from .ranks import of_all_ranks, sum_over_ranks, world_size  # noqa: E402
 from .settings import Part, TrainSettings  # noqa: E402
 from .validation import Validation  # noqa: E402
 
+FUSED_ADAMW = ("cuda", "cpu", "xpu", "mps")
+"""Devices for which torch has it."""
+
 
 def warmup_cosine(step: int, *, warmup_steps: int, steps: int) -> float:
     """Factor of the learning rate: a linear rise over the warm-up, then half a cosine down to 0 at `steps`."""
@@ -246,7 +249,8 @@ class DapTraining(LightningModule):
                     depth = _depth(name, last)
                     part, lr = f"backbone-{depth}", lr * settings.layer_decay ** (last - depth)
             groups.setdefault(part, {"params": [], "lr": lr, "name": part})["params"].append(parameter)
-        optimizer = AdamW(list(groups.values()), weight_decay=settings.weight_decay)
+        fused = settings.fused and self.device.type in FUSED_ADAMW
+        optimizer = AdamW(list(groups.values()), weight_decay=settings.weight_decay, fused=fused or None)
         return scheduled(optimizer, warmup_steps=settings.warmup_steps, steps=settings.steps)
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:

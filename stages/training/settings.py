@@ -38,6 +38,9 @@ class Hardware:
     """Lightning's: bf16-mixed for cards of our days; 64-true to compare trainings to the last digits."""
     micro_batch_size: int = 0
     """Images that a rank computes at once, 0 for all of its batch: where memory is short. It costs a forward pass."""
+    gradient_checkpointing: bool = False  # less memory: layers of the backbone run again for their gradients
+    compile: bool = False  # layers and heads by torch.compile, for training; a minute or two at the start
+    compile_backend: str = "inductor"  # torch.compile's
 
     def __post_init__(self) -> None:
         if min(self.workers, self.num_cpus, self.num_gpus, self.max_failures, self.micro_batch_size) < 0:

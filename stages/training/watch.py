@@ -185,6 +185,7 @@ class Watch(pl.Callback):
             self._log(f"{type(logger).__name__} failed, the training goes on without it: {error}")
 
     @torch.no_grad()
+    @torch.compiler.set_stance("force_eager")  # else other sizes of batches would be compiled, too
     def _validate(self, trainer: pl.Trainer, module: Any, limit: int) -> None:
         if type(module).validation_step is pl.LightningModule.validation_step:
             return
@@ -242,6 +243,7 @@ def _peak_flops(trainer: pl.Trainer) -> float:
 
 
 @torch.no_grad()
+@torch.compiler.set_stance("force_eager")  # what is compiled is not counted
 def _step_flops(module: Any, pixel_values: torch.Tensor) -> float:
     """Operations of a training step on a rank's batch; 0 of a module that is more than one network."""
     if not hasattr(module, "model"):

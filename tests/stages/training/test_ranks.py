@@ -110,6 +110,20 @@ def test_parts_of_a_batch_give_the_weights_of_the_whole(words, undisturbed, tmp_
     assert largest_difference(undisturbed, weights(tmp_path / "out")) < 1e-9
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["hardware.compile=true", "hardware.compile_backend=aot_eager"],
+        ["hardware.gradient_checkpointing=true", "training.fused=true", "hardware.micro_batch_size=3"],
+        pytest.param(["hardware.compile=true", "hardware.gradient_checkpointing=true"], marks=pytest.mark.slow),
+    ],
+)
+def test_what_makes_a_training_fast_or_small_changes_no_weights(words, undisturbed, tmp_path, settings):
+    arguments = [word for setting in settings for word in ("--set", setting)]
+    assert main([*words, "--out", str(tmp_path / "out"), *arguments]) == 0
+    assert largest_difference(undisturbed, weights(tmp_path / "out")) < 1e-9
+
+
 @pytest.mark.slow
 def test_ranks_end_with_a_launcher_that_is_killed(words, tmp_path):
     endless = ["--set", "training.steps=100000", "--set", "checkpoint_every=5"]
