@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -25,6 +26,7 @@ from ..losses.relative import feature_alignment_loss  # noqa: E402
 from ..network.dap import DapModel  # noqa: E402
 from .ranks import of_all_ranks, sum_over_ranks, world_size  # noqa: E402
 from .settings import Part, TrainSettings  # noqa: E402
+from .sharded import shard  # noqa: E402
 from .validation import Validation  # noqa: E402
 
 FUSED_ADAMW = ("cuda", "cpu", "xpu", "mps")
@@ -103,6 +105,12 @@ class DapTraining(LightningModule):
                     f"features of {width} channels cannot be aligned with {model.config.backbone.hidden_size}"
                 )
             self.frozen = [encoder.eval().requires_grad_(False)]
+
+    def configure_model(self) -> None:
+        """Where the strategy has a mesh, it spreads the parameters over it."""
+        if self._device_mesh is not None:
+            for network in dict.fromkeys((self.model, self.network)):
+                shard(network, self._device_mesh["data_parallel"])
 
     def on_fit_start(self) -> None:
         for backbone in self.frozen:
@@ -257,7 +265,8 @@ class DapTraining(LightningModule):
         if self.no_number:
             self.zero_grad()  # without any gradient, the optimizer changes nothing
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        self.grad_norm = nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip or math.inf)
+        norm = nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip or math.inf)
+        self.grad_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def _part(name: str) -> Part:

@@ -37,8 +37,8 @@ class JudgeTraining(Training):
 
     def check(self) -> None:
         super().check()
-        for name in ("micro_batch_size", "gradient_checkpointing", "compile"):
-            if getattr(self.hardware, name):
+        for name in ("micro_batch_size", "gradient_checkpointing", "compile", "strategy"):
+            if getattr(self.hardware, name) != getattr(Hardware, name):
                 raise ValueError(f"hardware.{name} is for the step train alone")
 
     def new_network(self, judges: Literal["realism", "error"]) -> Discriminator:
