@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..engine.execution.placement import check_room, needed
 from ..engine.execution.ray_executor import connect, machines
 from ..engine.execution.ray_pipelines import RayExporter
@@ -18,6 +20,7 @@ from ..engine.meters import export_to
 from ..engine.steps.barrier import BarrierError
 from ..models.support.torchvision_ops import register_missing_operators
 from ..stages.training.settings import Log
+from ..stages.training.sharding import ShardedStrategy
 from ..stages.training.training import Task
 
 register_missing_operators()  # before lightning, which imports torchvision where it is installed
@@ -25,7 +28,7 @@ register_missing_operators()  # before lightning, which imports torchvision wher
 import ray  # noqa: E402
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context  # noqa: E402
 from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment  # noqa: E402
-from ray.train.torch import TorchTrainer  # noqa: E402
+from ray.train.torch import TorchTrainer, get_device  # noqa: E402
 from ray.util.queue import Queue  # noqa: E402
 from torch.distributed import DistError  # noqa: E402
 
@@ -76,7 +79,9 @@ def _work(config: dict[str, Any]) -> dict[str, float] | FloatingPointError | Bar
     distributed = {
         "accelerator": "gpu" if hardware.num_gpus else "cpu",
         "devices": "auto",  # what Ray has given to the worker
-        "strategy": RayDDPStrategy(find_unused_parameters=True),
+        "strategy": _RayShardedStrategy(task.resume, hardware.workers)
+        if hardware.strategy == "fsdp"
+        else RayDDPStrategy(find_unused_parameters=True),
         "plugins": [RayLightningEnvironment()],
     }
     with storage.scratch() as scratch:
@@ -91,6 +96,14 @@ def _work(config: dict[str, Any]) -> dict[str, float] | FloatingPointError | Bar
         if get_context().get_world_rank() == 0:
             storage.publish(scratch / "model", _model_path(task))
     return figures
+
+
+class _RayShardedStrategy(ShardedStrategy):
+    """On the device that Ray has given to the worker."""
+
+    @property
+    def root_device(self) -> torch.device:
+        return get_device()
 
 
 def _is_of_a_lost_peer(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -25,7 +26,11 @@ from ..losses.relative import feature_alignment_loss  # noqa: E402
 from ..network.dap import DapModel  # noqa: E402
 from .ranks import of_all_ranks, sum_over_ranks, world_size  # noqa: E402
 from .settings import Part, TrainSettings  # noqa: E402
+from .sharded import shard  # noqa: E402
 from .validation import Validation  # noqa: E402
+
+FUSED_ADAMW = ("cuda", "cpu", "xpu", "mps")
+"""Devices for which torch has it."""
 
 
 def warmup_cosine(step: int, *, warmup_steps: int, steps: int) -> float:
@@ -100,6 +105,12 @@ class DapTraining(LightningModule):
                     f"features of {width} channels cannot be aligned with {model.config.backbone.hidden_size}"
                 )
             self.frozen = [encoder.eval().requires_grad_(False)]
+
+    def configure_model(self) -> None:
+        """Where the strategy has a mesh, it spreads the parameters over it."""
+        if self._device_mesh is not None:
+            for network in dict.fromkeys((self.model, self.network)):
+                shard(network, self._device_mesh["data_parallel"])
 
     def on_fit_start(self) -> None:
         for backbone in self.frozen:
@@ -246,14 +257,16 @@ class DapTraining(LightningModule):
                     depth = _depth(name, last)
                     part, lr = f"backbone-{depth}", lr * settings.layer_decay ** (last - depth)
             groups.setdefault(part, {"params": [], "lr": lr, "name": part})["params"].append(parameter)
-        optimizer = AdamW(list(groups.values()), weight_decay=settings.weight_decay)
+        fused = settings.fused and self.device.type in FUSED_ADAMW
+        optimizer = AdamW(list(groups.values()), weight_decay=settings.weight_decay, fused=fused or None)
         return scheduled(optimizer, warmup_steps=settings.warmup_steps, steps=settings.steps)
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
         if self.no_number:
             self.zero_grad()  # without any gradient, the optimizer changes nothing
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        self.grad_norm = nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip or math.inf)
+        norm = nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip or math.inf)
+        self.grad_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def _part(name: str) -> Part:

@@ -19,6 +19,7 @@ class TrainSettings:
     backbone_lr: float = 5e-6  # peak of the learning rate of the backbone
     decoder_lr: float = 5e-5  # peak of that of the heads
     weight_decay: float = 0.01  # of AdamW
+    fused: bool = False  # AdamW in one kernel, where the device has one
     warmup_steps: int = 0  # of a linear rise of the learning rates; half a cosine down to 0 follows
     gradient_clip: float = 1.0  # the largest norm of a step's gradient; 0 for none
     losses: LossWeights = field(default_factory=LossWeights)

@@ -19,6 +19,7 @@ from ...models.support.torchvision_ops import register_missing_operators
 register_missing_operators()  # before lightning, which imports torchvision where it is installed
 
 import lightning.pytorch as pl  # noqa: E402
+from lightning.pytorch.plugins import DoublePrecision  # noqa: E402
 from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
 
 from ...models.data.loader import PanoramaDataModule  # noqa: E402
@@ -26,6 +27,7 @@ from ...models.data.streaming import NOTICE, ShardStream  # noqa: E402
 from .checkpoints import StoredCheckpoints  # noqa: E402
 from .resume import Resume  # noqa: E402
 from .settings import Hardware, Log, Watching, torchrun_settings  # noqa: E402
+from .sharding import ShardedStrategy  # noqa: E402
 from .watch import Watch  # noqa: E402
 
 
@@ -50,16 +52,20 @@ def fit(
     if isinstance(data.train, ShardStream):
         rank_zero_only(log)(NOTICE)
     watching = watching or Watching()
-    ranks = dict(distributed or {"accelerator": hardware.accelerator, **_local_settings()})
-    plugins = [*ranks.pop("plugins", []), StoredCheckpoints(resume)]
+    ranks = dict(distributed or {"accelerator": hardware.accelerator, **_local_settings(hardware, resume)})
+    plugins, is_sharded = [*ranks.pop("plugins", [])], hardware.strategy == "fsdp"
     if hardware.precision == "64-true":
         module.double()  # Lightning would after it has loaded a checkpoint
+        plugins.append(DoublePrecision())  # which Lightning takes so with any strategy
+    else:
+        ranks["precision"] = hardware.precision
+    if not is_sharded:
+        plugins.append(StoredCheckpoints(resume))
     watch = Watch(data, steps, watching, resume, config, log)
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]), closing(watch):
         trainer = pl.Trainer(
             max_steps=steps,
             **ranks,
-            precision=hardware.precision,
             deterministic="warn",
             use_distributed_sampler=False,  # the data module gives every rank equal batches itself
             num_sanity_val_steps=0,
@@ -72,14 +78,17 @@ def fit(
             default_root_dir=folder,
             plugins=plugins,
         )
-        trainer.fit(module, datamodule=data, ckpt_path=resume.fetch(Path(folder)), weights_only=True)
+        last = resume.parts if is_sharded else resume.fetch(Path(folder))
+        trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
     return {name: round(value, 6) for name, value in watch.figures.items() if name.count("/") == 1}
 
 
-def _local_settings() -> dict[str, Any]:
+def _local_settings(hardware: Hardware, resume: Resume) -> dict[str, Any]:
     """Backbones have weights that no depth depends on, such as a mask token: plain DDP waits for their gradients."""
-    alone = torchrun_settings() == {"devices": 1, "num_nodes": 1}
-    return {"strategy": "auto" if alone else "ddp_find_unused_parameters_true", **torchrun_settings()}
+    strategy = "auto" if hardware.ranks == 1 else "ddp_find_unused_parameters_true"
+    if hardware.strategy == "fsdp":
+        strategy = ShardedStrategy(resume, hardware.ranks)
+    return {"strategy": strategy, **torchrun_settings()}
 
 
 class _Seed(pl.Callback):
@@ -106,6 +115,7 @@ def quiet_lightning() -> None:
         ".*isinstance.treespec.*",
         ".*`val_dataloader`.*",
         ".*`srun` command is available.*",  # ranks are started by torchrun or Ray
+        ".*returned a view tensor.*",  # of a block under FSDP2, which nothing here changes in place
         ".*smaller than the logging interval.*",  # every step is shown
         *of_ranks,
     ):

@@ -37,8 +37,9 @@ class JudgeTraining(Training):
 
     def check(self) -> None:
         super().check()
-        if self.hardware.micro_batch_size:
-            raise ValueError("hardware.micro_batch_size is for the step train alone")
+        for name in ("micro_batch_size", "gradient_checkpointing", "compile", "strategy"):
+            if getattr(self.hardware, name) != getattr(Hardware, name):
+                raise ValueError(f"hardware.{name} is for the step train alone")
 
     def new_network(self, judges: Literal["realism", "error"]) -> Discriminator:
         """The network before its training."""

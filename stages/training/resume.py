@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,19 @@ class Resume:
         local.write_bytes(self.storage.read_bytes(self.path))
         return str(local)
 
-    def forget(self) -> None:
-        """Removes the checkpoint of a training that has come to its end."""
-        self.storage.delete(self.path)
+    @property
+    def parts(self) -> str | None:
+        """What the names of the parts of the last checkpoint begin with, if ranks have written one in parts."""
+        whole = [name for name in self._objects() if re.fullmatch(r".*\.ckpt-\d+-\.metadata", name)]
+        return max(whole).removesuffix(".metadata") if whole else None
+
+    def forget(self, *, but: str | None = None) -> None:
+        """Removes the checkpoint of a training that has come to its end, or those before the one that begins so."""
+        for name in self._objects():
+            if but is None or not name.startswith(but):
+                self.storage.delete(name)
+
+    def _objects(self) -> list[str]:
+        folder = self.path.rpartition("/")[0]
+        names = (f"{folder}/{name}".lstrip("/") for name in self.storage.list(folder))
+        return [name for name in names if name.startswith(self.path)]

@@ -34,14 +34,22 @@ class Hardware:
     num_gpus: int = 0  # of each worker
     max_failures: int = 3  # how often Ray starts the workers again when one has died
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"  # without a Ray cluster
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """Every rank holds the whole network, or a part of it (FSDP2), for large ones: not with 16-mixed. A training that
+    was begun with one goes on with it."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"] = "32-true"
     """Lightning's: bf16-mixed for cards of our days; 64-true to compare trainings to the last digits."""
     micro_batch_size: int = 0
     """Images that a rank computes at once, 0 for all of its batch: where memory is short. It costs a forward pass."""
+    gradient_checkpointing: bool = False  # less memory: layers of the backbone run again for their gradients
+    compile: bool = False  # layers and heads by torch.compile, for training; a minute or two at the start
+    compile_backend: str = "inductor"  # torch.compile's
 
     def __post_init__(self) -> None:
         if min(self.workers, self.num_cpus, self.num_gpus, self.max_failures, self.micro_batch_size) < 0:
             raise ValueError("workers, num_cpus, num_gpus, max_failures and micro_batch_size cannot be negative")
+        if self.strategy == "fsdp" and self.precision == "16-mixed":
+            raise ValueError("strategy fsdp does not scale gradients as precision 16-mixed does: use bf16-mixed")
         if self.num_cpus == 0:
             raise ValueError("num_cpus cannot be 0")
 

@@ -77,6 +77,8 @@ class Train(Training):
             raise ValueError(f"data: {names} are no columns of different names")
         if self.init and self.network != Network():
             raise ValueError("network contradicts init, which brings its own: leave out one of them")
+        if self.training.fused and self.hardware.precision == "16-mixed":
+            raise ValueError("training.fused cannot clip the scaled gradients of 16-mixed: use bf16-mixed")
         if self.frozen_encoder and not self.training.feature_alignment:
             raise ValueError("frozen_encoder is for training.feature_alignment, which is 0")
         if self.range_mask_m and not self.init:
@@ -87,12 +89,18 @@ class Train(Training):
     def build(self, assets: Mapping[str, str]) -> tuple[DapTraining, DapModel]:
         from ...models.network.dap import DapModel
         from ...models.training.modules import DapTraining
+        from ...models.training.speed import checkpoint_gradients, compile_blocks
 
         network = self.network.build(assets.get("init"), assets.get("backbone"))
         if self.range_mask_m:
             network.plug_range_mask(self.range_mask_m, seed=self.batches.seed)
         encoder = assets.get("frozen_encoder")
         frozen = DapModel.from_backbone(encoder).backbone if encoder else None
-        return DapTraining(
+        module = DapTraining(
             network, self.training, micro_batch_size=self.hardware.micro_batch_size, frozen_encoder=frozen
-        ), network
+        )
+        if self.hardware.gradient_checkpointing:
+            checkpoint_gradients(network)
+        if self.hardware.compile:
+            compile_blocks(network, self.hardware.compile_backend)
+        return module, network

@@ -133,8 +133,16 @@ class Task:
         entries = (entry for place in places for entry in read_index(*place))
         return sum(entry["samples"] for entry in entries if entry["split"] == "train")
 
+    def check_resume(self) -> None:
+        """BarrierError if the training was begun with another strategy, whose checkpoint is of another kind."""
+        resume, strategy = self.resume, self.training.hardware.strategy
+        begun_with = "fsdp" if resume.parts else "ddp" if resume.storage.size(resume.path) is not None else strategy
+        if begun_with != strategy:
+            raise BarrierError(f"this training was begun with hardware.strategy {begun_with}: go on with that")
+
     def work(self, folder: Path, log: Log, distributed: Mapping[str, Any] | None = None) -> dict[str, float]:
         """Takes part in the training as one rank; rank 0 leaves the trained model in `folder`. Returns the figures."""
+        from ...models.training.sharded import whole
         from .fit import fit, rank_zero_only
 
         training, cache = self.training, AssetCache(self.run)
@@ -146,7 +154,7 @@ class Task:
             figures = fit(module, data, steps, hardware, self.resume, log, distributed, **show)
         finally:
             cache.clear()
-        rank_zero_only(network.eval().save_pretrained)(folder)
+        rank_zero_only(whole(network.eval()).save_pretrained)(folder)
         return figures
 
 
@@ -158,6 +166,7 @@ def train(task: Task, folder: Path, log: Log, launch_ranks: Launcher) -> dict[st
     """
     from .fit import rank_zero_only
 
+    task.check_resume()
     try:
         on_cluster = task.training.hardware.workers > 0
         figures = launch_ranks(task, folder, log) if on_cluster else task.work(folder, log)

@@ -22,6 +22,7 @@ from ...models.data.pixel_values import IMAGENET_MEAN, IMAGENET_STD
 from ...models.drawing.training import training_jpeg
 from ...models.support.torchvision_ops import register_missing_operators
 from ...models.training.ranks import sum_over_ranks
+from ...models.training.sharded import whole
 from .cards import FORWARDS, PEAK_FLOPS
 from .live import LiveFolder
 from .resume import Resume
@@ -80,7 +81,7 @@ class Watch(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *_: Any) -> None:
         self._waited_s += time.perf_counter() - self._mark_s
-        if trainer.is_global_zero and not self._flops and _peak_flops(trainer):
+        if not self._flops and _peak_flops(trainer):
             self._flops = _step_flops(pl_module, batch["pixel_values"])
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
@@ -183,6 +184,7 @@ class Watch(pl.Callback):
             self._log(f"{type(logger).__name__} failed, the training goes on without it: {error}")
 
     @torch.no_grad()
+    @torch.compiler.set_stance("force_eager")  # else other sizes of batches would be compiled, too
     def _validate(self, trainer: pl.Trainer, module: Any, limit: int) -> None:
         if type(module).validation_step is pl.LightningModule.validation_step:
             return
@@ -200,23 +202,27 @@ class Watch(pl.Callback):
                     raise
                 figures = None
                 self._log(f"validation at step {trainer.global_step}/{self._steps}: {error}")
-            if figures is not None and trainer.is_global_zero and self._live:
-                self._live.write(f"images/step-{trainer.global_step:06d}.jpg", self._picture(module, convert))
-        if trainer.is_global_zero and figures:
-            self._add(figures, trainer.global_step)
-            self._note(module, trainer.global_step, figures)
+            if figures is not None and self._resume.live:
+                picture = self._picture(module, convert)  # by all ranks: each may hold a part of the network
+                if self._live:
+                    self._live.write(f"images/step-{trainer.global_step:06d}.jpg", picture)
+        if figures:
+            network = whole(module.network)
+            if trainer.is_global_zero:
+                self._add(figures, trainer.global_step)
+                self._note(network, trainer.global_step, figures)
         for part, mode in modes:
             part.training = mode
         self.figures = figures or {}
 
-    def _note(self, module: Any, step: int, figures: Mapping[str, float]) -> None:
+    def _note(self, network: Any, step: int, figures: Mapping[str, float]) -> None:
         main = {name: value for name, value in figures.items() if name.count("/") == 1}
         if step < self._steps:
             values = ", ".join(f"{name.split('/')[-1]} {value:.4f}" for name, value in main.items())
             self._log(f"validation at step {step}/{self._steps}: {values}")
         if self._live and self._watching.keep:
             by = f"validation/{self._watching.best_by}"
-            self._live.keep_best(module.network.save_pretrained, step, figures, by, self._watching.keep)
+            self._live.keep_best(network.save_pretrained, step, figures, by, self._watching.keep)
 
     def _picture(self, module: Any, convert: Callable[[Any], Any]) -> bytes:
         rows = []
@@ -240,6 +246,7 @@ def _peak_flops(trainer: pl.Trainer) -> float:
 
 
 @torch.no_grad()
+@torch.compiler.set_stance("force_eager")  # what is compiled is not counted
 def _step_flops(module: Any, pixel_values: torch.Tensor) -> float:
     """Operations of a training step on a rank's batch; 0 of a module that is more than one network."""
     if not hasattr(module, "model"):

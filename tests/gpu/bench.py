@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dap_engine.models.data.pixel_values import pixel_values
 from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.models.training.modules import DapTraining
+from dap_engine.models.training.speed import blocks, compile_blocks
 from tests.gpu.report import Figure, Measurement
 from tests.gpu.rooms import Room, rooms
 from tests.gpu.sizes import Sizes
@@ -126,15 +127,13 @@ class Bench:
     @contextmanager
     def compiled_blocks(self, model: DapModel) -> Iterator[DapModel]:
         """Inside, every block of the backbone and each head is compiled: once for all blocks, which are alike."""
-        parts = [*model.backbone.model.layer, model.depth_head, model.mask_head]
         torch._dynamo.reset()
-        for part in parts:
-            part.forward = torch.compile(part.forward, dynamic=False, backend=self.sizes.compiler)
+        compile_blocks(model, self.sizes.compiler)
         try:
             yield model
         finally:
-            for part in parts:
-                del part.forward
+            for block in blocks(model):
+                block._compiled_call_impl = None
             torch._dynamo.reset()
 
 

@@ -19,6 +19,7 @@ from dap_engine.models.losses.weights import PUBLISHED, LossWeights
 from dap_engine.models.network.dap import DapConfig, DapModel
 from dap_engine.models.training.modules import DapTraining
 from dap_engine.models.training.settings import TrainSettings
+from dap_engine.models.training.speed import checkpoint_gradients
 from dap_engine.stages.training.settings import DataConfig
 from tests.gpu.bench import OUT_OF_MEMORY, Bench, of_training
 from tests.gpu.report import Figure, Measurement
@@ -85,11 +86,7 @@ def steps(bench: Bench) -> Iterator[Measurement]:
         bench.clear()
         model = bench.depth_model()
         if checkpointed:
-            try:
-                model.gradient_checkpointing_enable()
-            except (ValueError, NotImplementedError, AttributeError) as error:
-                yield Measurement("gradient checkpointing", {"not there": str(error)})
-                continue
+            checkpoint_gradients(model)
         with bench.compiled_blocks(model) if compiled else nullcontext(model):
             module = DapTraining(model, SETTINGS).to(bench.device)
             how = f"{', blocks compiled' if compiled else ''}{', checkpointed' if checkpointed else ''}"

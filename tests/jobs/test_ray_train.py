@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import ray
+import torch
+from safetensors.torch import load_file
 
 from dap_engine.engine.execution.placement import ResourceError
 from dap_engine.engine.execution.ray_executor import RayExecutor
@@ -49,9 +51,9 @@ def data(tmp_path_factory) -> Path:
     return folder
 
 
-def trained(data: Path, state: Path, say=lambda line: None) -> tuple[str, dict[str, float]]:
+def trained(data: Path, state: Path, say=lambda line: None, train: Train = TRAIN) -> tuple[str, dict[str, float]]:
     """The hash of the model that comes out, and the figures."""
-    task = Task(TRAIN, RunDir(str(data)), {}, Resume(Storage(str(state)), "checkpoints/rooms.ckpt", 2))
+    task = Task(train, RunDir(str(data)), {}, Resume(Storage(str(state)), "checkpoints/rooms.ckpt", 2))
     figures = train_on_ray(task, state / "model", say)
     DapModel.from_folder(state / "model")
     return hash_local(state / "model"), figures
@@ -92,6 +94,24 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint_and_changes_n
     assert trained(data, tmp_path, kill_one_at_step_5) == undisturbed
     assert "step 5/6" in {line.split(":")[0] for line in steps[5:]}
     assert "step 3/6" not in {line.split(":")[0] for line in steps[5:]}
+
+
+@pytest.mark.slow
+def test_workers_that_hold_parts_of_the_network_end_with_the_same_weights(cluster, data, tmp_path):
+    killed: list[str] = []
+
+    def kill_one_at_step_5(line: str) -> None:
+        if line.startswith("step 5/") and not killed:
+            killed.append(line)
+            os.kill(workers()[0], signal.SIGKILL)
+
+    exact = replace(TRAIN, hardware=Hardware(workers=2, precision="64-true"))
+    trained(data, tmp_path / "ddp", train=exact)
+    sharded = replace(exact, hardware=replace(exact.hardware, strategy="fsdp"))
+    trained(data, tmp_path / "fsdp", kill_one_at_step_5, sharded)
+    assert killed
+    one, other = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("ddp", "fsdp"))
+    assert all(torch.allclose(one[name], other[name], rtol=0, atol=1e-9 * one[name].abs().max()) for name in one)
 
 
 def workers() -> list[int]:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from dap_engine.engine.rundir.rundir import RunDir
+from dap_engine.engine.steps.barrier import BarrierError
 from dap_engine.engine.storage.storage import Storage
 from dap_engine.models.network.dap import DapModel
 from dap_engine.models.training.modules import DapTraining
@@ -19,7 +21,9 @@ from dap_engine.models.training.settings import TrainSettings
 from dap_engine.stages.training.fit import fit
 from dap_engine.stages.training.resume import Resume
 from dap_engine.stages.training.settings import DataConfig, Hardware
-from dap_engine.stages.training.train import Network
+from dap_engine.stages.training.train import Network, Train
+from dap_engine.stages.training.training import Task
+from dap_engine.stages.training.training import train as train_task
 from tests.conftest import REPOSITORY
 from tests.jobs.packed import HEIGHT, TINY, pack_rooms
 
@@ -105,6 +109,30 @@ def test_the_last_step_is_not_saved_and_a_finished_training_forgets(place):
     assert Path(resume.fetch(place)).read_bytes() == b"state"
     resume.forget()
     assert resume.fetch(place) is None
+
+
+def test_of_a_checkpoint_in_parts_the_last_whole_one_counts_and_earlier_ones_go(tmp_path):
+    storage = Storage(str(tmp_path))
+    resume = Resume(storage, CHECKPOINT, STEPS)
+    assert resume.parts is None
+    for name in ("-00000002-a", "-00000002-.metadata", "-00000010-a", "-00000010-.metadata", "-00000012-a"):
+        storage.write_bytes(CHECKPOINT + name, b"part")
+    assert resume.parts == f"{CHECKPOINT}-00000010-"
+    resume.forget(but=f"{CHECKPOINT}-00000012-")
+    assert list(storage.list("")) == [f"{CHECKPOINT}-00000012-a"]
+    resume.forget()
+    assert not storage.list("")
+
+
+@pytest.mark.parametrize(("there", "strategy"), [("-00000002-.metadata", "ddp"), ("", "fsdp")])
+def test_a_training_begun_with_another_strategy_is_refused(tmp_path, there, strategy):
+    storage = Storage(str(tmp_path))
+    storage.write_bytes(CHECKPOINT + there, b"state")
+    step = Train("model", "data", SETTINGS, hardware=Hardware(strategy=strategy))
+    task = Task(step, RunDir(str(tmp_path)), {}, Resume(storage, CHECKPOINT, STEPS))
+    begun_with = {"ddp": "fsdp", "fsdp": "ddp"}[strategy]
+    with pytest.raises(BarrierError, match=f"begun with hardware.strategy {begun_with}: go on with that"):
+        train_task(task, tmp_path / "model", print, lambda *_: {})
 
 
 def test_validation_figures_are_means_over_panoramas(place, undisturbed):

@@ -47,7 +47,7 @@ KILLING = """
 import os, signal, sys
 from dap_engine.jobs import __main__ as command
 from dap_engine.jobs.commands import train
-train._log = lambda line: os.kill(os.getpid(), signal.SIGKILL) if line.startswith("step 3/") else None
+train._log = lambda line: os.kill(os.getpid(), signal.SIGKILL) if line.startswith("step 5/") else None
 sys.exit(command.main(sys.argv[1:]))
 """
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -82,6 +82,10 @@ def largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tens
     return max(float((tensor - other[name]).abs().max() / tensor.abs().max()) for name, tensor in one.items())
 
 
+def as_words(settings: list[str]) -> list[str]:
+    return [word for setting in settings for word in ("--set", setting)]
+
+
 def run(ranks: int, arguments: list[str], *, killed: bool = False) -> int:
     script = [str(Path(arguments[1]).with_name("killing.py"))] if killed else ["-m", "dap_engine.jobs"]
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks)] if ranks > 1 else []
@@ -91,22 +95,47 @@ def run(ranks: int, arguments: list[str], *, killed: bool = False) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_a_killed_training_ends_with_the_same_weights_on_another_number_of_ranks(
-    words, undisturbed, tmp_path, first, then
+    words, undisturbed, tmp_path, first, then, strategy
 ):
-    command = [*words, "--out", str(tmp_path / "out")]
+    command = [*words, "--out", str(tmp_path / "out"), "--set", f"hardware.strategy={strategy}"]
     assert run(first, command, killed=True) != 0
-    assert list((tmp_path / "out").glob("unfinished-*.ckpt"))
+    assert list((tmp_path / "out").glob("unfinished-*.ckpt*"))
     assert run(then, command) == 0
     assert largest_difference(undisturbed, weights(tmp_path / "out")) < 1e-9
     rows = list(csv.DictReader((tmp_path / "out" / "training" / "metrics.csv").open()))
     assert [int(row["step"]) for row in rows] == list(range(1, STEPS + 1))
 
 
+@pytest.mark.slow
+def test_spread_parameters_keep_averages_frozen_steps_and_parts_of_a_batch_as_they_are(words, tmp_path):
+    settings = ["training.ema=0.9", "training.freeze_steps=3", "training.layer_decay=0.8"]
+    memory = ["hardware.micro_batch_size=1", "hardware.gradient_checkpointing=true", "hardware.strategy=fsdp"]
+    one, two = (tmp_path / name for name in ("one", "two"))
+    assert main([*words, "--out", str(one), *as_words(settings)]) == 0
+    assert run(2, [*words, "--out", str(two), *as_words(settings + memory)]) == 0
+    assert largest_difference(weights(one), weights(two)) < 1e-9
+    assert (one / "config.json").read_text() == (two / "config.json").read_text()
+
+
 @pytest.mark.parametrize("micro_batch_size", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_parts_of_a_batch_give_the_weights_of_the_whole(words, undisturbed, tmp_path, micro_batch_size):
     settings = ["--set", f"hardware.micro_batch_size={micro_batch_size}"]
     assert main([*words, "--out", str(tmp_path / "out"), *settings]) == 0
+    assert largest_difference(undisturbed, weights(tmp_path / "out")) < 1e-9
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["hardware.compile=true", "hardware.compile_backend=aot_eager"],
+        ["hardware.gradient_checkpointing=true", "training.fused=true", "hardware.micro_batch_size=3"],
+        pytest.param(["hardware.compile=true", "hardware.gradient_checkpointing=true"], marks=pytest.mark.slow),
+    ],
+)
+def test_what_makes_a_training_fast_or_small_changes_no_weights(words, undisturbed, tmp_path, settings):
+    assert main([*words, "--out", str(tmp_path / "out"), *as_words(settings)]) == 0
     assert largest_difference(undisturbed, weights(tmp_path / "out")) < 1e-9
 
 
