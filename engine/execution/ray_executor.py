@@ -126,23 +126,19 @@ class RayExecutor:
     def check(self, pools: Mapping[str, Pool]) -> None:
         """Waits until the fewest workers of each step fit into the cluster; raises ResourceError if they do not."""
         end_s, awaited = time.monotonic() + self._wait_s, ""
-        while True:
-            there = machines()
-            try:
-                for step, pool in pools.items():
-                    check_room(step, pool, there)
-                break
-            except ResourceError as error:
-                if time.monotonic() >= end_s:
-                    raise
-                if str(error) != awaited:
-                    awaited = str(error)
+        try:
+            while (lack := _lack(pools)) and time.monotonic() < end_s:
+                if str(lack) != awaited:
+                    awaited = str(lack)
                     self._log(f"waiting for nodes, {self._wait_s:g} s at most: {awaited}")
                     workers = [needed(pool) for pool in pools.values() for _ in range(pool.min_workers)]
                     request_resources(bundles=workers)  # a cluster that scales itself would not know
-            time.sleep(_LOOK_EVERY_S)
-        if awaited:
-            request_resources(bundles=[])
+                time.sleep(_LOOK_EVERY_S)
+        finally:
+            if awaited:
+                request_resources(bundles=[])  # else nodes that come late would be kept, whatever becomes of this run
+        if lack:
+            raise lack
 
     def run_chain(self, chain: Sequence[StageSpec], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
         """Yields the outcome of every stage for every shard, as they come.
@@ -201,9 +197,9 @@ class RayExecutor:
         return has_ended
 
     def _kill_pipelines(self) -> None:
-        if self._pipelines is not None:
-            ray.kill(self._pipelines)  # takes the workers with it
-            self._pipelines = None
+        pipelines, self._pipelines = self._pipelines, None
+        if pipelines is not None:
+            ray.kill(pipelines)  # takes the workers with it
 
     def close(self) -> None:
         """Leaves the cluster, if this executor has connected to it; one that it started ends."""
@@ -273,6 +269,17 @@ class _Watch:
     @staticmethod
     def _alive() -> set[str]:
         return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def _lack(pools: Mapping[str, Pool]) -> ResourceError | None:
+    """What the cluster as it is now lacks for the fewest workers of each step."""
+    there = machines()
+    try:
+        for step, pool in pools.items():
+            check_room(step, pool, there)
+    except ResourceError as error:
+        return error
+    return None
 
 
 def _was_killed(error: BaseException) -> bool:

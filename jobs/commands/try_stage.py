@@ -134,9 +134,9 @@ def _tag(arguments: argparse.Namespace) -> Iterator[Tried]:
     tagger = _load(make_tagger, arguments.model)
 
     def describe(picture: Picture) -> tuple[Entry, Maps]:
-        prepared = [tagger.model.prepare(picture.rgb)]
-        (tag,) = tagger.tag_prepared(prepared)
-        odds = {"log_odds": tagger.log_odds(prepared)[0]} if arguments.truth else {}
+        log_odds = tagger.log_odds([tagger.model.prepare(picture.rgb)])
+        (tag,) = tagger.tags(log_odds)
+        odds = {"log_odds": log_odds[0]} if arguments.truth else {}
         return {"scene": tag.scene, "p_indoor": tag.p_indoor, **odds, "model": tagger.name}, {}
 
     return _describe_all(arguments, describe)

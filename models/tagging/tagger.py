@@ -54,10 +54,14 @@ class Tagger:
         check_numbers(self.name, np.array(found))
         return found
 
+    def tags(self, log_odds: list[float]) -> list[SceneTag]:
+        """What is said of panoramas with these log-odds."""
+        found = [_logistic(odds / self.temperature) for odds in log_odds]
+        return [SceneTag(scene_of(p, self.threshold), p) for p in found]
+
     def tag_prepared(self, prepared: list[Any]) -> list[SceneTag]:
         """Tags of what `model.prepare` made, in their order; raises ModelOutputError."""
-        found = [_logistic(odds / self.temperature) for odds in self.log_odds(prepared)]
-        return [SceneTag(scene_of(p, self.threshold), p) for p in found]
+        return self.tags(self.log_odds(prepared))
 
     def tag(self, rgbs: list[np.ndarray]) -> list[SceneTag]:
         """Tags of uint8 RGB panoramas (H, W, 3), in their order; raises ModelOutputError."""

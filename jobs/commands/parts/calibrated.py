@@ -39,15 +39,17 @@ def sentence(found: Calibration) -> str:
 
 
 def _read(truth: str) -> dict[str, str]:
-    """The scene of each file, under its whole name and its last part; other columns are left alone."""
+    """The scene of each file, under its whole name and, where that tells it, its last part; other columns are left."""
     try:
-        numbers, lines = zip(*list_lines(Path(truth).read_bytes()), strict=True)
-    except (OSError, ValueError) as error:
+        lines = list_lines(Path(truth).read_bytes())
+        reader = csv.DictReader(line for _, line in lines)
+        rows = [(lines[reader.line_num - 1][0], row.get("file"), row.get("scene")) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"--truth {truth}: {error}") from error
-    scenes = dict[str, str]()
-    for number, row in zip(numbers[1:], csv.DictReader(lines), strict=True):
-        file, scene = row.get("file"), row.get("scene")
+    scenes, by_name = dict[str, str](), dict[str, set[str]]()
+    for number, file, scene in rows:
         if not file or scene not in ("indoor", "outdoor"):
             raise UsageError(f"--truth {truth}, line {number}: a file and its scene, indoor or outdoor, not {scene!r}")
-        scenes |= {file: scene, Path(file).name: scene}
-    return scenes
+        scenes[file] = scene
+        by_name.setdefault(Path(file).name, set()).add(scene)
+    return {name: min(said) for name, said in by_name.items() if len(said) == 1} | scenes

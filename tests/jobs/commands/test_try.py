@@ -88,6 +88,9 @@ def test_try_tag_is_calibrated_by_a_truth(capsys, picture, tmp_path):
         ("file,scene\npanorama.jpg,garden\n", "line 2: a file and its scene"),
         ("file,scene\nelse.jpg,indoor\n", "does not say the scene of"),
         ("file,scene\npanorama.jpg,indoor\n", "both scenes are needed"),
+        ("file,scene\na/panorama.jpg,indoor\nb/panorama.jpg,outdoor\n", "does not say the scene of"),
+        ('file,scene\n"panorama\n.jpg",garden\n', "line 3: a file and its scene"),
+        ("", "does not say the scene of"),
     ):
         truth.write_text(text)
         assert main(["try", "tag", str(picture), "--truth", str(truth)]) == 2
