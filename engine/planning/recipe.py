@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 
 from ..steps.assets import RUN_SCHEME
-from ..steps.limits import Budget, Cluster, Expected, Limits, Pool
+from ..steps.limits import Budget, Limits, Pool
 from ..steps.step import Stage, Step
 from .each import expand, names_all, with_all
+from .expectations import Cluster, Expected
 from .own_steps import build_own_step
 from .settings import RecipeError, build_settings, did_you_mean, override_setting, parse_override
 

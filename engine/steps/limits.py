@@ -1,7 +1,4 @@
-"""What a recipe allows a map stage: workers, time and attempts for a sample, how much may be dropped; its cluster.
-
-And what it expects of columns that cannot be looked at yet.
-"""
+"""What a recipe allows a map stage: workers, time and attempts for a sample, and how much may be dropped."""
 
 from __future__ import annotations
 
@@ -51,26 +48,3 @@ class Budget:
             raise ValueError("max_drop_share must be 0 to 1, min_samples and max_failed_in_a_row at least 1")
         if self.max_drops is not None and self.max_drops < 0:
             raise ValueError("max_drops may not be negative")
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What is expected of the cluster that runs a recipe."""
-
-    wait_s: float = 0.0  # for nodes that a step needs and the cluster lacks; 0: refuse at once
-
-    def __post_init__(self) -> None:
-        if not self.wait_s >= 0:
-            raise ValueError("wait_s cannot be negative")
-
-
-@dataclass(frozen=True)
-class Expected:
-    """How large a column will be, for a plan that cannot look."""
-
-    samples: int
-    shards: int = 1
-
-    def __post_init__(self) -> None:
-        if self.samples < 0 or self.shards < 1:
-            raise ValueError("samples cannot be negative, and shards must be at least 1")
