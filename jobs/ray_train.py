@@ -32,6 +32,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment  # noqa: E402
 from ray.train.torch import TorchConfig, TorchTrainer, get_device  # noqa: E402
 from ray.util.queue import Queue  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 
 def train_on_ray(task: Task, folder: Path, log: Log) -> dict[str, float]:
@@ -151,8 +152,9 @@ def _cluster(training: type) -> Iterator[None]:
 
 @contextmanager
 def _lines(log: Log) -> Iterator[Queue]:
-    """A queue into which workers put lines of progress, said here."""
-    queue = Queue(actor_options={"num_cpus": 0})
+    """A queue into which workers put lines of progress, said here; it goes with no other node than this one."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
 
     def listen() -> None:
         while (line := queue.get()) is not None:

@@ -79,7 +79,9 @@ class Hardware:
     @property
     def least_and_most_workers(self) -> tuple[int, int]:
         """How many processes of a Ray cluster there may be."""
-        return (self.workers.min, self.workers.max) if isinstance(self.workers, Between) else (self.workers,) * 2
+        if isinstance(self.workers, Between):
+            return self.workers.min, self.workers.max
+        return self.workers, self.workers
 
     @property
     def most_ranks(self) -> int:
