@@ -138,7 +138,7 @@ def test_a_store_that_goes_away_in_a_training(dap_here, s3_endpoint, s3_uri, tmp
     assert time.monotonic() - began_s < 60
     proxy.come_back()
     monkeypatch.setattr(train, "_log", say)
-    resumed = dap_here(*command)
+    resumed = dap_here(*command, "--take-over")  # from this very process, whose claim stands
     assert resumed.returncode == 0, resumed.stderr
     assert "step 1/" not in resumed.stderr
     assert "step 8/8" in resumed.stderr
