@@ -10,7 +10,7 @@ import yaml
 
 from dap_engine.jobs.__main__ import main
 from tests.conftest import REPOSITORY
-from tests.engine.cluster import Nodes
+from tests.engine.cluster import Nodes, below
 from tests.jobs.packed import HEIGHT, TINY, pack_rooms
 from tests.stages.training.test_ranks import largest_difference, weights
 
@@ -46,8 +46,9 @@ def test_a_node_that_goes_for_good_costs_the_steps_since_the_last_checkpoint(tmp
         assert training.stderr
         for line in training.stderr:
             said.append(line)
-            if line.startswith("step 8/") and nodes.raylets()[2].alive:
-                nodes.raylets()[2].kill()
+            if line.startswith("step 8/") and (node := nodes.raylets()[2]).alive:
+                for process in [*below(node), node]:
+                    process.kill()
         assert training.wait(60) == 0, "".join(said)
     finally:
         nodes.close()
