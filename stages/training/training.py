@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LINEAGE = "lineage.json"
 LIVE = "training"  # the folder of a model that shows its training
+_CAUSE = 200  # letters
 
 
 class Training(Barrier):
@@ -175,8 +176,8 @@ def train(task: Task, folder: Path, log: Log, launch_ranks: Launcher) -> dict[st
     except RuntimeError as error:
         if not is_of_a_lost_peer(error):
             raise
-        silent = f"was silent for {task.training.hardware.timeout_s} s"
-        raise BarrierError(f"another rank has ended, or {silent}; the same command resumes") from error
+        what = f"another rank has ended, or was silent for {task.training.hardware.timeout_s} s"
+        raise BarrierError(f"{what}; the same command resumes ({' '.join(str(error).split())[:_CAUSE]})") from error
     rank_zero_only(log)(", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "trained")
     return figures
 

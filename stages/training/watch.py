@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import PurePath
 from typing import Any
 
@@ -118,11 +119,12 @@ class Watch(pl.Callback):
         self._note_no_number(pl_module)
 
     def close(self) -> None:
-        """Ends what is shown, however the training ended."""
+        """Ends what is shown, however the training ended: it hides no exception behind one of its own."""
         if self._bar:
             self._bar.stop()
         if self._live:
-            self._live.close()
+            with suppress(OSError) if sys.exc_info()[0] else nullcontext():
+                self._live.close()
 
     def _rates(self, trainer: pl.Trainer, step: int, now_s: float) -> dict[str, float]:
         """Speeds since the last line, and memory."""
