@@ -6,6 +6,7 @@ own client for Python, which finds credentials, profiles and endpoints as its us
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -23,7 +24,8 @@ def s3_client(options: Mapping[str, Any], connect_s: float, silence_s: float) ->
     endpoint = options["endpoint_override"]  # a URL from the environment, else a host
     if endpoint and "://" not in endpoint:
         endpoint = f"{options['scheme']}://{endpoint}"
-    is_known = options["access_key"] or _session().get_credentials()
+    session = _session(os.getpid())
+    is_known = options["access_key"] or session.get_credentials()
     config = Config(
         connect_timeout=connect_s,
         read_timeout=silence_s,
@@ -33,7 +35,7 @@ def s3_client(options: Mapping[str, Any], connect_s: float, silence_s: float) ->
         s3={"addressing_style": "path" if endpoint else "auto"},
         signature_version=UNSIGNED if options["anonymous"] or not is_known else None,
     )
-    return _session().create_client(
+    return session.create_client(
         "s3",
         region_name=options["region"] or None,
         endpoint_url=endpoint or None,
@@ -46,8 +48,8 @@ def s3_client(options: Mapping[str, Any], connect_s: float, silence_s: float) ->
 
 
 @cache
-def _session() -> Session:
-    """It remembers the descriptions of services, which take long to read."""
+def _session(_process: int) -> Session:
+    """One a process, as locks may be held when another is forked. It remembers what takes long to read."""
     return Session()
 
 
