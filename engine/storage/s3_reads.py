@@ -62,29 +62,21 @@ class S3Version:
 
     def read(self, offset: int, size: int | None) -> bytes:
         """Bytes from `offset` on: so many, or up to the end of the object; ReplacedError if it is another by now."""
-        data, self._tag, self.size = self._get(offset, size, {"IfMatch": self._tag} if self._tag else {})
-        return data
-
-    def peek(self, offset: int, size: int | None) -> bytes:
-        """The same of whatever is there now."""
-        return self._get(offset, size, {})[0]
-
-    def _get(self, offset: int, size: int | None, condition: Mapping[str, str]) -> tuple[bytes, str, int]:
-        """The bytes, and ETag and size of what they are from."""
         if size == 0:
-            return b"", self._tag, self.size
+            return b""
         bucket, _, key = self._location.partition("/")
-        last = "" if size is None else offset + size - 1
+        last, condition = "" if size is None else offset + size - 1, {"IfMatch": self._tag} if self._tag else {}
         try:
             answer = self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={offset}-{last}", **condition)
             data = answer["Body"].read()
         except boto.ClientError as error:
             if _status(error) == 416:  # it ends before
-                return b"", self._tag, self.size
+                return b""
             raise _as_os_error(error, self._location) from error
         except boto.BotoCoreError as error:
             raise _as_os_error(error, self._location) from error
-        return data, answer["ETag"], int(answer["ContentRange"].rpartition("/")[2])
+        self._tag, self.size = answer["ETag"], int(answer["ContentRange"].rpartition("/")[2])
+        return data
 
 
 def _status(error: boto.ClientError) -> int:

@@ -127,6 +127,7 @@ def test_what_lasts_is_one_line_that_names_the_object_and_the_cause(faulty, prox
 def test_a_part_read_is_one_request(faulty, proxy):
     faulty.write_bytes("big", BIG)
     faulty.write_bytes("empty", b"")
+    assert faulty.peek("x", len(DATA), 50) == b""
     with faulty.open("x") as stream, faulty.open("big") as longer:
         for read, requests in [
             (lambda: faulty.read_bytes("x"), 1),
@@ -141,8 +142,7 @@ def test_a_part_read_is_one_request(faulty, proxy):
             before = proxy.requests
             read()
             assert proxy.requests - before == requests
-    assert faulty.peek("x", len(DATA), 50) == b""
-    assert faulty.peek("x", len(DATA) - 5, 50) == DATA[-5:]
+    assert faulty.read_bytes("empty") == b""
 
 
 def test_waiting_ends_and_is_not_done_again_until_something_succeeds(faulty, proxy, monkeypatch):
