@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,6 +95,26 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint_and_changes_n
     assert trained(data, tmp_path, kill_one_at_step_5) == undisturbed
     assert "step 5/6" in {line.split(":")[0] for line in steps[5:]}
     assert "step 3/6" not in {line.split(":")[0] for line in steps[5:]}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_worker_that_hangs_is_given_up_for_a_new_one(data, undisturbed, tmp_path):
+    stopped: list[int] = []
+
+    def stop_one_at_step_5(line: str) -> None:
+        if line.startswith("step 5/") and not stopped:
+            stopped.append(workers()[0])
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    bounded = replace(TRAIN, hardware=replace(TRAIN.hardware, timeout_s=8))
+    try:
+        assert trained(data, tmp_path, stop_one_at_step_5, bounded) == undisturbed
+    finally:
+        for pid in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    assert stopped
 
 
 @pytest.mark.slow
