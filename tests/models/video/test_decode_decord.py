@@ -62,6 +62,7 @@ def test_a_damaged_video_is_an_error(tmp_path):
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 def test_the_same_frames_of_real_footage(shared_data):
     compared = 0
     for path in sorted((shared_data / "videos").iterdir()):
