@@ -1,6 +1,6 @@
 """Runs the steps of the Dockerfile in a bare Debian, where there is no container engine, and tries what comes out.
 
-    sudo python3 infra/check_image.py /tmp/image [--device cuda] [--bind /folder/of/wheels]
+    sudo python3 infra/check_image.py /tmp/image [--build-arg DEVICE=cuda] [--bind /folder/of/wheels]
 
 Needs root, debootstrap, and the network. The folder becomes the image's file system: Debian with Python in the place
 of the image that the Dockerfile begins from. Each RUN and COPY is done in it, and then, as the image's user: the health
@@ -18,13 +18,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-TRIALS = [
+TRIALS = [  # in one shell, whose processes see no others and end with it
     "dap --help > /dev/null",
     "{health}",
     "ray start --head --num-cpus 2 --disable-usage-stats --include-dashboard=false",
     "for second in $(seq 60); do sleep 1; wget -q -O - http://127.0.0.1:52365/api/local_raylet_healthz && break; done",
     "{health}",
-    "printf 'steps:\\n  simulate: {{step: simulate, panoramas: 4, height: 32}}\\n' > /data/small.yaml",
+    "echo 'steps: {{rooms: {{step: simulate, source_name: rooms, panoramas: 4, height: 32}}}}' > /data/small.yaml",
     "dap run /data/small.yaml --run-dir /data/run && dap verify --run-dir /data/run",
     "ray stop",
 ]
@@ -50,7 +50,6 @@ class Image:
         packages = "ca-certificates,python3,python3-venv"
         subprocess.run(["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", self.root], check=True)
         shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
-        self._mount("-t", "proc", "proc", at="proc")
         self._mount("-t", "tmpfs", "-o", "mode=1777", "shm", at="dev/shm")
         for place in self.binds:
             inside = self.root / str(place).lstrip("/")
@@ -68,7 +67,8 @@ class Image:
         environment = [f"{name}={value}" for name, value in settings.items()]
         home = "/root" if self.user == "root" else f"/home/{self.user}"
         shell = ["env", "-i", f"PATH={path}", f"HOME={home}", *environment, "sh", "-ec", f"cd {self.folder}\n{command}"]
-        subprocess.run(["chroot", f"--userspec={self.user}:{self.user}", self.root, *shell], check=True)
+        alone = ["unshare", "--pid", "--fork", f"--mount-proc={self.root / 'proc'}"]
+        subprocess.run([*alone, "chroot", f"--userspec={self.user}:{self.user}", self.root, *shell], check=True)
 
     def _mount(self, *arguments: str, at: str) -> None:
         place = self.root / at
@@ -118,15 +118,18 @@ def main() -> None:
     """Builds and tries."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="a folder that is not there yet")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", dest="arguments")
     parser.add_argument("--bind", type=Path, action="append", default=[], help="a path to be seen inside, too")
     options = parser.parse_args()
     options.root.mkdir(parents=True)
     with ExitStack() as mounted:
-        image = Image(options.root.resolve(), options.bind, mounted, {"DEVICE": options.device})
-        health = build(image, (REPOSITORY / "infra/Dockerfile").read_text())
-        for trial in TRIALS:
-            image.run(trial.format(health=health))
+        arguments = dict(argument.split("=", 1) for argument in options.arguments)
+        image = Image(options.root.resolve(), options.bind, mounted, arguments)
+        try:
+            health = build(image, (REPOSITORY / "infra/Dockerfile").read_text())
+            image.run("\n".join(trial.format(health=health) for trial in TRIALS))
+        except subprocess.CalledProcessError as error:
+            raise SystemExit(f"ended with {error.returncode}: {error.cmd[-1]}") from error
     print("the image is well")
 
 
