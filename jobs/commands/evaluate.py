@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default=EMBEDDED,
-        metavar="PATH|hf:ID|diffusers:ID|python:MODULE:FUNCTION",
+        metavar="PATH|hf:ID|diffusers:ID|unik3d:ID|…|python:MODULE:FUNCTION",
         help="a model folder of ours, or a model of others (default: the embedded one)",
     )
     parser.add_argument(
