@@ -1,6 +1,6 @@
 """Labels every frame with the depth that a model predicts: the pseudo-labels of DAP's stages (arXiv 2512.16913).
 
-The model is ours, or one of others with metric depth under its scheme (`models.labelers.load`): hf:, python:.
+The model is ours, or one of others with metric depth under its scheme, as hf: and python: (`models.labelers.load`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ..models.labelers.load import (
     check_labeler,
     function_hashes,
     make_labeler,
+    sees_whole_panoramas,
     split_reference,
     weights_of,
 )
@@ -58,8 +59,10 @@ class Label(PipelinedStage):
     nearer_mask: bool = False  # leave without label what the model's range mask puts beyond its 10, 20 or 50 m
 
     def __post_init__(self) -> None:
-        if self.patches and not split_reference(self.model)[0]:
-            raise ValueError("label: patches are for models of others; ours see whole panoramas")
+        if self.patches and sees_whole_panoramas(self.model):
+            raise ValueError(
+                f"label: patches are for models of perspective pictures, but {self.model} sees whole panoramas"
+            )
 
     @property
     def reads(self) -> tuple[str, ...]:
