@@ -85,7 +85,7 @@ class RecipeCheck:
             version=step.version,
             settings=plain_settings(step),
             assets={name: basis.assets.get(name, _UNKNOWN) for name in step.assets()},
-            inputs={column: basis.inputs.get(column, _UNKNOWN) for column in step.reads},
+            inputs={column: basis.inputs.get(column, _UNKNOWN) for column in step.shard_reads(basis.inputs)},
         )
         return now.differences(basis)
 
