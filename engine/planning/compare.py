@@ -43,5 +43,5 @@ def input_hashes(step: Step, columns: Mapping[str, Receipts], shards: Sequence[s
     hashes = [receipts.lookup(shards, "sha256") for receipts in columns.values()]
     rows: Iterable[Sequence[Any]] = zip(*hashes, strict=True) if hashes else [()] * len(shards)
     for row in rows:
-        there = {name: sha256.hex() for name, sha256 in zip(columns, row, strict=True) if sha256 is not None}
+        there: dict[str, str] = {c: sha256.hex() for c, sha256 in zip(columns, row, strict=True) if sha256}
         yield there if len(there) == len(step.shard_reads(there)) else None
