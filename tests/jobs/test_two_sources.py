@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,19 +12,20 @@ import simplejpeg
 from dap_engine.engine.rundir.drops import read_drops
 from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
-from tests.jobs.conftest import content_hashes
+from tests.jobs.conftest import content_hashes, kill_group_when
 
 RECIPE = """
 name: both
 videos: videos
 photos: photos
 steps:
-  images: {step: images, files: "${photos}", height: 96, max_tilt_deg: 60, panoramas_per_shard: 2}
+  images: {step: images, files: "${photos}", height: 96, max_tilt_deg: 60, panoramas_per_shard: 2,
+           pool: &half {num_cpus: 0.5}}
   plan: {step: plan, videos: "${videos}", videos_per_shard: 3}
-  extract: {step: extract, every_s: 2.0, height: 96, max_tilt_deg: 60}
-  tag: {step: tag, images: &both [frames, photos]}
-  label: {step: label, images: *both, views: {yaw: 2}}
-  score: {step: score, ranker: consistency, images: *both}
+  extract: {step: extract, every_s: 2.0, height: 96, max_tilt_deg: 60, pool: *half}
+  tag: {step: tag, images: &both [frames, photos], pool: &quarter {num_cpus: 0.25}}
+  label: {step: label, images: *both, views: {yaw: 2}, pool: *half}
+  score: {step: score, ranker: consistency, images: *both, pool: *quarter}
   select: {step: select, images: *both, top: {indoor: 90, outdoor: 90, unsure: 90}, diversity: {max_per_video: 2}}
   pack: {step: pack, train: all, sources: [{images: *both, labels: labels-1, selection: selection-1}]}
 """
@@ -71,6 +73,18 @@ def test_on_ray_the_bytes_are_those_of_one_process(dap, dap_here, options, calm,
     assert content_hashes(place) == content_hashes(calm)
     again = dap_here("run", *options, "--run-dir", place)
     assert (again.returncode, "up to date: nothing to do" in again.stderr) == (0, True)
+
+
+@pytest.mark.slow
+def test_killed_among_the_labels_of_both_it_ends_with_the_same_bytes(dap, options, calm, tmp_path):
+    place = tmp_path / "killed"
+    command = [sys.executable, "-m", "dap_engine.jobs", "run", *options, "--run-dir", str(place)]
+    for column, shards in (("frames", 1), ("labels-1", 1), ("labels-1", 4)):
+        there = place / "receipts" / column
+        kill_group_when(lambda there=there, shards=shards: len(list(there.glob("*.json"))) >= shards, command)
+    done = dap("run", *options, "--run-dir", place)
+    assert done.returncode == 0, done.stderr
+    assert content_hashes(place) == content_hashes(calm)
 
 
 def test_every_column_has_shards_of_both_sources_and_all_is_as_it_should_be(dap_here, calm):
