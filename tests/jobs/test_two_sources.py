@@ -95,6 +95,17 @@ def test_every_column_has_shards_of_both_sources_and_all_is_as_it_should_be(dap_
     assert (done.returncode, json.loads(done.stdout)["problems"]) == (0, [])
 
 
+def test_a_run_is_verified_when_its_pictures_are_gone(dap_here, photos, tiny_model, tmp_path):
+    folder = Path(shutil.copytree(photos, tmp_path / "photos"))
+    settings = [f"photos={folder}", f"label.model={tiny_model}", "executor=in-process", "images.height=96"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    assert dap_here("run", "photos", "--run-dir", tmp_path / "run", *words).returncode == 0
+    shutil.rmtree(folder)
+    done = dap_here("verify", "--run-dir", tmp_path / "run")
+    assert (done.returncode, done.stdout.startswith("ok")) == (0, True), done.stdout + done.stderr
+    assert dap_here("status", "--run-dir", tmp_path / "run").returncode == 0
+
+
 def test_the_lineage_of_a_photograph_leads_to_its_file_and_to_what_it_taught(dap_here, calm):
     key = photo(calm)
     done = dap_here("lineage", "--run-dir", calm, key, "--json")

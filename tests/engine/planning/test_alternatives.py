@@ -17,6 +17,7 @@ from dap_engine.engine.planning.plan import Planner
 from dap_engine.engine.planning.recipe import RecipeError, load_recipe
 from dap_engine.engine.records.column import Column, ParquetColumn
 from dap_engine.engine.records.sample import Drop, Row, Sample
+from dap_engine.engine.rundir.retry_marks import RetryMark, mark_for_retry
 from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.steps.step import SourceStage, Stage
 from dap_engine.engine.verification.verify import verify_run
@@ -158,6 +159,10 @@ def test_what_is_dropped_of_one_column_takes_nothing_of_another_along(tmp_path):
     assert set(names(str(tmp_path))) == {"n000000", "n000001"}
     assert RunDir(str(tmp_path)).receipts("names").drops == {"unwanted": 4}
     assert verify_run(RunDir(str(tmp_path)), graph_of("first.drops=true")).problems == []
+    mark_for_retry(RunDir(str(tmp_path)), "names", "letters-0001", RetryMark.of("unwanted"))
+    plans = Planner(graph_of("first.drops=true"), RunDir(str(tmp_path))).plan(graph_of("first.drops=true").nodes)
+    assert {plan.node.name: plan.pending for plan in plans if not plan.done}["first"] == ("letters-0001",)
+    assert run(str(tmp_path), "first.drops=true").worked == 1
 
 
 def test_two_columns_with_a_shard_of_one_name_are_refused_before_any_work(tmp_path):
