@@ -6,6 +6,8 @@ from typing import Any
 KINDS = {
     "simulate": "dap_engine.stages.simulate:Simulate",
     "ingest": "dap_engine.stages.ingest:Ingest",
+    "images": "dap_engine.stages.images:Images",
+    "generate": "dap_engine.stages.generate:Generate",
     "film": "dap_engine.stages.film:Film",
     "plan": "dap_engine.stages.plan:Plan",
     "extract": "dap_engine.stages.extract:Extract",

@@ -31,15 +31,15 @@ from ..models.labelers.outputs import OutputSetting, check_metric
 from ..models.labelers.patches import Patches
 from ..models.ranking.consistency import agreement, estimate_views
 from ..models.ranking.views import Views
-from .batches.decoding import decode_image
 from .batches.model_failure import model_failures_end_the_run
+from .batches.panoramas import OverPanoramas
 
 _FIRST = 100
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass
-class Label(PipelinedStage):
+class Label(OverPanoramas, PipelinedStage):
     """Frames to depth maps of the same size: `labels-<round>`.
 
     With `views`, a label is the mean of what the model says of the frame turned and mirrored, and its JSON has the
@@ -59,6 +59,7 @@ class Label(PipelinedStage):
     nearer_mask: bool = False  # leave without label what the model's range mask puts beyond its 10, 20 or 50 m
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.patches and sees_whole_panoramas(self.model):
             raise ValueError(
                 f"label: patches are for models of perspective pictures, but {self.model} sees whole panoramas"
@@ -66,7 +67,7 @@ class Label(PipelinedStage):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return ("frames",)
+        return self.image_columns
 
     @property
     def writes(self) -> Column:
@@ -100,7 +101,7 @@ class Label(PipelinedStage):
         check_metric(self.model, self._labeler.output)
 
     def decode(self, sample: Sample) -> np.ndarray | Drop:
-        return decode_image(sample, "frames")
+        return self.decode_panorama(sample)
 
     def predict(self, decoded: list[np.ndarray]) -> list[list[Estimate]]:
         """Of each frame an estimate a view, or just one."""
