@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _WITHIN_S = 4.5  # from the signal to the end of the process
+
+os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # what a forked child is sent is not for us
 
 
 class Interruption:
@@ -28,10 +32,19 @@ class Interruption:
         for other in _SIGNALS:
             if signal.getsignal(other) == self.stop:
                 signal.signal(other, signal.SIG_DFL)
-        watchdog = threading.Timer(_WITHIN_S, self._end)
-        watchdog.daemon = True
-        watchdog.start()
         raise KeyboardInterrupt
+
+    def watch(self, signals: socket.socket) -> None:
+        """Ends the process some seconds after a signal, should it not end by itself; what it has started ends with it.
+
+        Python writes a signal's number to `signals` at once, though the main thread be in a call that nothing breaks
+        off, such as waiting for another rank.
+        """
+        while number := signals.recv(1):
+            if signal.Signals(number[0]) in _SIGNALS:
+                time.sleep(_WITHIN_S)
+                self.number = number[0]
+                os._exit(self.report())
 
     def report(self, then: str = "") -> int:
         """Says what happened, and what follows from it; returns the exit code, 128 + signal."""
@@ -40,10 +53,6 @@ class Interruption:
             self._reported = True
             print(f"dap {self._command}: {what}; {then or 'the same command resumes'}", file=sys.stderr, flush=True)
         return 128 + (self.number or signal.SIGINT)
-
-    def _end(self) -> None:
-        """Ends a process that has not come to its end by itself; what it has started ends with it."""
-        os._exit(self.report())
 
 
 @contextmanager
@@ -54,6 +63,10 @@ def interruptible(command: str) -> Iterator[Interruption]:
         yield interruption
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
+    signals, python = socket.socketpair()
+    python.setblocking(False)
+    threading.Thread(target=interruption.watch, args=(signals,), daemon=True).start()
+    writes_to = signal.set_wakeup_fd(python.fileno(), warn_on_full_buffer=False)
     try:
         for number, handler in before.items():
             if handler != signal.SIG_IGN:
@@ -62,3 +75,5 @@ def interruptible(command: str) -> Iterator[Interruption]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(writes_to)
+        python.close()

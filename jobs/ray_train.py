@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import threading
 import traceback
@@ -18,7 +17,10 @@ from ..engine.execution.ray_executor import connect, machines
 from ..engine.execution.ray_pipelines import RayExporter
 from ..engine.meters import export_to
 from ..engine.steps.barrier import BarrierError
+from ..engine.steps.outcome import cause_line
+from ..engine.storage.storage import StorageError
 from ..models.support.torchvision_ops import register_missing_operators
+from ..models.training.ranks import is_of_a_lost_peer
 from ..stages.training.settings import Log
 from ..stages.training.sharding import ShardedStrategy
 from ..stages.training.training import Task
@@ -26,39 +28,48 @@ from ..stages.training.training import Task
 register_missing_operators()  # before lightning, which imports torchvision where it is installed
 
 import ray  # noqa: E402
-from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context  # noqa: E402
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, get_context  # noqa: E402
 from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment  # noqa: E402
-from ray.train.torch import TorchTrainer, get_device  # noqa: E402
+from ray.train.torch import TorchConfig, TorchTrainer, get_device  # noqa: E402
 from ray.util.queue import Queue  # noqa: E402
-from torch.distributed import DistError  # noqa: E402
-
-_LOST_PEER = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket|barrier timeout", re.I)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 
 def train_on_ray(task: Task, folder: Path, log: Log) -> dict[str, float]:
     """Trains on `hardware.workers` workers and leaves the model in the local `folder`; returns the validation figures.
 
+    Between two numbers of workers, Ray begins anew with as many as there is room for when a node goes or comes.
+
     Raises:
         ResourceError: the cluster has no room for the workers.
         FloatingPointError: the loss became no number.
-        BarrierError: a rank raised an exception; the message is its traceback, whose last line says what it was.
+        BarrierError: a rank raised an exception; the message is its traceback, whose last line says what it was. Or
+            workers died, or their storage was away, more often than `max_failures`.
     """
     hardware = task.training.hardware
+    fewest, most = hardware.least_and_most_workers
     task.resume.storage.delete(_error_path(task))
     with _cluster(type(task.training)), tempfile.TemporaryDirectory() as own, _lines(log) as lines:
         check_room(task.training.model, hardware.pool, machines())
         trainer = TorchTrainer(
             _work,
             train_loop_config={"task": task, "lines": lines},
+            torch_config=TorchConfig(timeout_s=hardware.timeout_s),
             scaling_config=ScalingConfig(
-                num_workers=hardware.workers, use_gpu=hardware.num_gpus > 0, resources_per_worker=needed(hardware.pool)
+                num_workers=most if fewest == most else (fewest, most),
+                use_gpu=hardware.num_gpus > 0,
+                resources_per_worker=needed(hardware.pool),
             ),
             run_config=RunConfig(
                 storage_path=own,  # its own notes; our checkpoints are in the run's storage
                 failure_config=FailureConfig(max_failures=hardware.max_failures),
             ),
         )
-        figures = trainer.fit().return_value
+        try:
+            figures = trainer.fit().return_value
+        except TrainingFailedError as error:
+            times = f"the workers have failed {hardware.max_failures + 1} times, at last with"
+            raise BarrierError(f"{times} {cause_line(str(error))}; the same command resumes") from error
     if isinstance(figures, Exception):
         raise figures
     _take_model(task, folder)
@@ -68,8 +79,9 @@ def train_on_ray(task: Task, folder: Path, log: Log) -> dict[str, float]:
 def _work(config: dict[str, Any]) -> dict[str, float] | FloatingPointError | BarrierError:
     """One rank. Ray starts all ranks again when one ends early; they go on from the last checkpoint.
 
-    That is right for a killed worker. A loss that is no number is the same on all ranks, so all return it. Any other
-    exception is raised, so that no rank waits for this one, and is what the ranks return when they are started again.
+    That is right for a killed worker, and for a storage that is away or full. A loss that is no number is the same on
+    all ranks, so all return it. Any other exception is raised, so that no rank waits for this one, and is what the
+    ranks return when they are started again.
     """
     task, lines = config["task"], config["lines"]
     export_to(RayExporter())
@@ -79,7 +91,7 @@ def _work(config: dict[str, Any]) -> dict[str, float] | FloatingPointError | Bar
     distributed = {
         "accelerator": "gpu" if hardware.num_gpus else "cpu",
         "devices": "auto",  # what Ray has given to the worker
-        "strategy": _RayShardedStrategy(task.resume, hardware.workers)
+        "strategy": _RayShardedStrategy(task.resume, get_context().get_world_size(), hardware.timeout)
         if hardware.strategy == "fsdp"
         else RayDDPStrategy(find_unused_parameters=True),
         "plugins": [RayLightningEnvironment()],
@@ -90,7 +102,7 @@ def _work(config: dict[str, Any]) -> dict[str, float] | FloatingPointError | Bar
         except FloatingPointError as error:
             return error
         except Exception as error:
-            if not _is_of_a_lost_peer(error):
+            if not (isinstance(error, StorageError) or is_of_a_lost_peer(error)):
                 storage.write_bytes(_error_path(task), traceback.format_exc().encode())
             raise
         if get_context().get_world_rank() == 0:
@@ -104,11 +116,6 @@ class _RayShardedStrategy(ShardedStrategy):
     @property
     def root_device(self) -> torch.device:
         return get_device()
-
-
-def _is_of_a_lost_peer(error: BaseException) -> bool:
-    """Whether a rank fails because another one is gone: what gloo, NCCL and torch's store raise then."""
-    return isinstance(error, DistError | ConnectionError) or bool(_LOST_PEER.search(str(error)))
 
 
 def _error_path(task: Task) -> str:
@@ -145,8 +152,9 @@ def _cluster(training: type) -> Iterator[None]:
 
 @contextmanager
 def _lines(log: Log) -> Iterator[Queue]:
-    """A queue into which workers put lines of progress, said here."""
-    queue = Queue(actor_options={"num_cpus": 0})
+    """A queue into which workers put lines of progress, said here; it goes with no other node than this one."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
 
     def listen() -> None:
         while (line := queue.get()) is not None:

@@ -56,6 +56,10 @@ class TransientError(OSError):
     """A failure that may be gone at the next attempt: it is retried."""
 
 
+class ReplacedError(TransientError):
+    """An object that was replaced while it was read: what was read is part of neither."""
+
+
 class RetryPolicy:
     """Retries transient failures with exponential backoff and jitter, for half a minute.
 

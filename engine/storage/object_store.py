@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import IO
+from typing import IO, Any, Protocol
 from urllib.parse import parse_qsl, urlencode
 
 import fsspec
 import pyarrow as pa
 from pyarrow import fs
 
-from .faults import RetryPolicy, StorageError, TransientError
+from .faults import ReplacedError, RetryPolicy, StorageError
 from .place import OPTIONS, WEB, Place
 
 _CONNECT_S = 3.0
@@ -41,9 +42,14 @@ def open_store(place: Place) -> tuple[ObjectStore, str]:
     if place.scheme in ("gs", "gcs"):
         options.setdefault("retry_limit_seconds", "1")
     filesystem, root = fs.FileSystem.from_uri(f"{place.root}/?{urlencode(options)}")
-    if isinstance(filesystem, fs.S3FileSystem) and not _ONLY_IN_URIS & set(options):
-        filesystem = _with_one_attempt(filesystem)
-    return ObjectStore(filesystem), f"{root.rstrip('/')}/{place.path}".rstrip("/")
+    location = f"{root.rstrip('/')}/{place.path}".rstrip("/")
+    if not isinstance(filesystem, fs.S3FileSystem) or _ONLY_IN_URIS & set(options):
+        return ObjectStore(filesystem), location
+    from .s3_reads import S3Version, s3_client  # takes tenths of a second to import
+
+    _, (found,) = filesystem.__reduce__()  # what pickles is the only way to have the options of a URI as arguments
+    filesystem, client = _with_one_attempt(found), s3_client(found, _CONNECT_S, _SILENCE_S)
+    return ObjectStore(filesystem, lambda location: S3Version(client, location)), location
 
 
 def check_store(place: Place) -> None:
@@ -60,8 +66,7 @@ def check_key(key: str) -> None:
         raise ValueError(f"{key!r}: a key with an empty part (//), or with . or .. for one, cannot be read")
 
 
-def _with_one_attempt(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:
-    _, (options,) = filesystem.__reduce__()  # what pickles is the only way to have the options of a URI as arguments
+def _with_one_attempt(options: Mapping[str, Any]) -> fs.S3FileSystem:
     changes = {
         "connect_timeout": _CONNECT_S,
         "request_timeout": _SILENCE_S,
@@ -93,37 +98,39 @@ class ObjectStore:
 
     is_local = False
 
-    def __init__(self, filesystem: fs.FileSystem) -> None:
+    def __init__(self, filesystem: fs.FileSystem, look: Callable[[str], Version] | None = None) -> None:
+        """`look` begins to read the object of a location; pyarrow does, without it."""
         self.filesystem = filesystem
-        self._known: dict[str, Future[_Version]] = {}
+        self._look = look or (lambda location: _Version(filesystem, location))
+        self._known: dict[str, Future[Version]] = {}
         self._lock = Lock()
 
     def open(self, location: str, retry_policy: RetryPolicy, name: str) -> IO[bytes]:
         """A readable, seekable stream; raises StorageError when the object is replaced while it is read."""
-        return io.BufferedReader(ObjectFile(self.filesystem, location, retry_policy, name), _BUFFER_BYTES)
+        return io.BufferedReader(ObjectFile(lambda: self._look(location), retry_policy, name), _BUFFER_BYTES)
 
     def read(self, location: str) -> bytes:
         """All bytes of an object."""
-        return _Version(self.filesystem, location).read(0, None)
+        return self._look(location).read(0, None)
 
     def read_part(self, location: str, offset: int, size: int) -> bytes:
         """Bytes of an object; fewer where it ends."""
-        return _Version(self.filesystem, location).read(offset, size)
+        return self._look(location).read(offset, size)
 
     def peek(self, location: str, offset: int, size: int | None) -> bytes:
         """Bytes of an object, in one request once it is known; whether it is still the same is not looked after."""
         return self._version(location).peek(offset, size)
 
-    def _version(self, location: str) -> _Version:
+    def _version(self, location: str) -> Version:
         """An object as it was when it was first asked for here; of several threads one asks."""
         with self._lock:
             if len(self._known) >= _KNOWN_OBJECTS:
                 self._known.clear()
-            version = Future[_Version]()
+            version = Future[Version]()
             known = self._known.setdefault(location, version)
         if known is version:
             try:
-                version.set_result(_Version(self.filesystem, location))
+                version.set_result(self._look(location))
             except BaseException as error:  # noqa: BLE001 - all who wait are told
                 with self._lock:
                     self._known.pop(location, None)
@@ -150,11 +157,11 @@ class ObjectStore:
 class ObjectFile(io.RawIOBase):
     """An object as a file: read ahead in growing ranges as long as it is read in order, with retries."""
 
-    def __init__(self, filesystem: fs.FileSystem, location: str, retry_policy: RetryPolicy, name: str) -> None:
+    def __init__(self, look: Callable[[], Version], retry_policy: RetryPolicy, name: str) -> None:
         self._retry_policy, self._name = retry_policy, name
-        self._version = retry_policy.run(lambda: _Version(filesystem, location), name)
-        self._position, self._start, self._block = 0, 0, b""
-        self._ahead = _FIRST_READ_BYTES
+        self._version = retry_policy.run(look, name)
+        self._position, self._start, self._ahead = 0, 0, _FIRST_READ_BYTES
+        self._block = self._fetch(0, _FIRST_READ_BYTES)
 
     def readable(self) -> bool:
         return True
@@ -173,18 +180,24 @@ class ObjectFile(io.RawIOBase):
         return position
 
     def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if not self._start <= self._position < self._start + len(self._block):
+        if not self._ahead_of_here() and self._position < self._version.size:
             self._read_ahead(len(buffer))
-        begin = self._position - self._start
-        data = self._block[begin : begin + len(buffer)]
+        data = self._ahead_of_here()[: len(buffer)]
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
 
     def readall(self) -> bytes:
-        data = self._fetch(self._position, None)
+        data = bytes(self._ahead_of_here())
+        if self._position + len(data) < self._version.size:
+            data += self._fetch(self._position + len(data), None)
         self._position += len(data)
         return data
+
+    def _ahead_of_here(self) -> memoryview:
+        """What is here of the object from the position on."""
+        begin = self._position - self._start
+        return memoryview(self._block)[begin:] if begin >= 0 else memoryview(b"")
 
     def _read_ahead(self, wanted: int) -> None:
         in_order = self._block and self._position == self._start + len(self._block)
@@ -201,12 +214,23 @@ class ObjectFile(io.RawIOBase):
         return self._retry_policy.run(fetch, self._name)
 
 
-class ReplacedError(TransientError):
-    """An object that was replaced while it was read: what was read is part of neither."""
+class Version(Protocol):
+    """One version of an object."""
+
+    size: int
+    """In bytes, once something of it was read."""
+
+    def read(self, offset: int, size: int | None) -> bytes:
+        """Bytes from `offset` on: so many, or up to the end of the object; ReplacedError if it is another by now."""
+        ...
+
+    def peek(self, offset: int, size: int | None) -> bytes:
+        """The same, without a look whether it still is that version."""
+        ...
 
 
 class _Version:
-    """One version of an object.
+    """One version of an object of a store that only pyarrow reads.
 
     pyarrow asks for the size of an object once, when it is opened; where a range comes back shorter, because the
     object was replaced, it fills up with whatever lay in memory. So each range is read, then looked after.
@@ -219,7 +243,6 @@ class _Version:
         self.size = self._file.size()
 
     def read(self, offset: int, size: int | None) -> bytes:
-        """Bytes from `offset` on: so many, or up to the end of the object."""
         try:
             data = self.peek(offset, size)
         except OSError as error:
@@ -231,7 +254,6 @@ class _Version:
         return data
 
     def peek(self, offset: int, size: int | None) -> bytes:
-        """The same, without a look afterwards."""
         left = max(self.size - offset, 0)
         size = left if size is None else min(size, left)
         return self._file.read_at(size, offset) if size else b""

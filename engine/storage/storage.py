@@ -193,9 +193,9 @@ class Storage:
         return data
 
     def peek(self, path: str, offset: int = 0, size: int | None = None) -> bytes:
-        """Bytes of an object, fewer where it ends: in one request, after one that an object costs a process once.
+        """Bytes of an object, fewer where it ends, whatever version is there now: for what shows that by its content.
 
-        Meanwhile the object may have been replaced: for what never is, or whose content shows it.
+        In one request, but for the first one of a process from a store that is not S3.
         """
         location = self.locate(path)
         return self._try(path, lambda: self._store.peek(location, offset, size))

@@ -263,7 +263,7 @@ class _Estimate:
 
     def _training(self, node: Node, step: Training) -> Cost:
         operations, hardware = self.operations.of_step(node), step.hardware
-        samples, ranks = step.total_steps * step.batches.batch_size, max(1, hardware.workers)
+        samples, ranks = step.total_steps * step.batches.batch_size, hardware.pool.max_workers or 1
         if operations is None:
             return Cost(node.name, "unknown", "its network is not known: its time is not in the sums", 1, samples)
         cards = hardware.num_gpus * ranks if hardware.workers else min(1.0, self.nodes.gpus)

@@ -29,13 +29,15 @@ _BATCHES_AHEAD = 2
 class Decoded:
     """A batch as it is decoded: rgb (B, H, W, 3) uint8; depth (B, H, W) in units of the PNG, whose bits int16 holds.
 
-    `drawn` is what its augmentation is to be, (B,) of `AUGMENTATION`, or None for none. `damaged` says what is wrong
-    with samples that could not be decoded: they are empty. With CutMix, `rgb`, `units` and `drawn` go on with images to
-    paste, and `pasted` (B,) is the place of the one for an image, or −1. The pixels lie in memory that is written to
-    again: they stand until the next batch is asked for.
+    `present` (B,) is false where there is no image: in a place that stays empty, or of a sample that could not be
+    decoded; `damaged` says what is wrong with those. `drawn` is what the augmentation is to be, (B,) of `AUGMENTATION`,
+    or None for none. With CutMix, `rgb`, `units` and `drawn` go on with images to paste, and `pasted` (B,) is the place
+    of the one for an image, or −1. The pixels lie in memory that is written to again: they stand until the next batch
+    is asked for.
     """
 
     facts: list[Facts]
+    present: list[bool]
     damaged: list[str]
     rgb: Tensor
     units: Tensor
@@ -149,13 +151,13 @@ def decoded_batches(
         generator=torch.Generator().manual_seed(0),  # else the loader would draw from the global one
     )
     with places.pinned() if pinned else nullcontext():
-        for place, images, drawn, pasted, facts, damaged in loader:
+        for place, images, drawn, pasted, facts, present, damaged in loader:
             rgb, units = places.rgb[place, :images], places.units[place, :images]
-            yield Decoded(facts, damaged, rgb, units, drawn, pasted)
+            yield Decoded(facts, present, damaged, rgb, units, drawn, pasted)
 
 
-_Batch = tuple[int, int, np.ndarray | None, np.ndarray | None, list[Facts], list[str]]
-"""Its place and number of images, what its augmentation is to be, what is pasted, what is known, what is damaged."""
+_Batch = tuple[int, int, np.ndarray | None, np.ndarray | None, list[Facts], list[bool], list[str]]
+"""Its place and number of images, then drawn, pasted, facts, present and damaged of `Decoded`."""
 
 
 @dataclass
@@ -181,25 +183,27 @@ class _Batches(IterableDataset[_Batch]):
 
     def _decode(self, place: int, epoch: int, stored: list[Stored]) -> _Batch:
         rgb, units = self.places.rgb[place].numpy(), self.places.units[place].numpy().view(np.uint16)
-        damaged, pasted = [], None
+        present, damaged, pasted = [], [], None
         if self.recipe.cutmix:
             size = len(stored) // 2
             at = np.array([sample is not NOTHING for sample in stored[size:]])
             pasted = np.where(at, size - 1 + at.cumsum(), -1)
             stored = [*stored[:size], *(sample for sample in stored[size:] if sample is not NOTHING)]
         for at, sample in enumerate(stored):
+            present.append(sample is not NOTHING)
             try:
-                if sample is not NOTHING:
+                if present[at]:
                     decode_into(sample, rgb[at], units[at])
-                    continue
             except ValueError as error:
+                present[at] = False
                 damaged.append(str(error))
-            rgb[at], units[at] = 0, MISSING  # without any known pixel it has no part in a loss or a figure
+            if not present[at]:
+                rgb[at], units[at] = 0, MISSING
         drawn = None
         if self.recipe.strength > 0 or self.recipe.by_source:
             drawn = np.array([self.recipe.drawn(epoch, sample.number, sample.source) for sample in stored])
-        own = stored if pasted is None else stored[: len(pasted)]
-        return place, len(stored), drawn, pasted, [sample.facts for sample in own], damaged
+        size = len(stored) if pasted is None else len(pasted)
+        return place, len(stored), drawn, pasted, [sample.facts for sample in stored[:size]], present[:size], damaged
 
 
 def _as_it_is(item: Any) -> Any:

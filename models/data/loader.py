@@ -26,9 +26,9 @@ from .shards import Facts  # noqa: E402
 def finish(batch: Decoded, device: torch.device) -> dict[str, Any]:
     """Moves a batch to a device, and augments and normalises it there.
 
-    pixel_values (B, 3, H, W); depth_m, valid, beyond_range (B, H, W); lists key, source, scene, spread, as `Stored`
-    has them; the list damaged: what is wrong with samples that could not be decoded, which have no truth. `depth_m` is
-    0 where it is not `valid`. With CutMix, cut (B, H, W): where another image was pasted, with its truth.
+    pixel_values (B, 3, H, W); depth_m, valid, beyond_range (B, H, W); present (B,), and the list damaged, as `Decoded`
+    has them: what is not present is black and has no truth; lists key, source, scene, spread, as `Stored` has them.
+    `depth_m` is 0 where it is not `valid`. With CutMix, cut (B, H, W): where another image was pasted, with its truth.
     """
     rgb, units = _moved(batch.rgb, device), _moved(batch.units, device)
     if batch.drawn is not None:
@@ -50,6 +50,7 @@ def finish(batch: Decoded, device: torch.device) -> dict[str, Any]:
         "valid": valid,
         "beyond_range": beyond_range,
         **{name: [getattr(facts, name) for facts in batch.facts] for name in Facts._fields},
+        "present": torch.tensor(batch.present, device=device),
         "damaged": batch.damaged,
         **cut,
     }
@@ -125,9 +126,9 @@ class PanoramaLoader:
 class PanoramaDataModule(LightningDataModule):
     """Training and validation loaders over packed shards, for the rank, world and device of the trainer.
 
-    `augment` is the strength of the photometric augmentation; 0 is no augmentation at all, not even turns. `mixture`
-    gives each source of the training samples its weight in every batch; without it, they come as they are. Sources may
-    have an augmentation of their own.
+    `batch_size` is that of all ranks together. `augment` is the strength of the photometric augmentation; 0 is no
+    augmentation at all, not even turns. `mixture` gives each source of the training samples its weight in every batch;
+    without it, they come as they are. Sources may have an augmentation of their own.
     """
 
     def __init__(

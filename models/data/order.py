@@ -1,7 +1,8 @@
 """Which sample is seen when: an order that depends on nothing but (seed, epoch) and the size of the global batch.
 
-Global batch k of an epoch is the same set of samples for any number of ranks and workers; rank r takes its r-th part.
-So every rank has equally many batches of equal size, and a place in the epoch is one number for all ranks.
+Batch k of an epoch is the same samples for any number of ranks and workers; rank r takes its r-th part. So every rank
+has equally many batches of equal size, and a place in the epoch is one number for all ranks. Where ranks cannot share
+a batch evenly, the last places of it stay empty.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ WINDOW = 16
 """Shards whose samples are mixed with each other; packed shards are shuffled globally before."""
 
 PADDING = -1
-"""Number of a sample that only fills up a batch."""
+"""Number of a sample that only fills a place: it counts for nothing."""
 
 
 def shuffled(shard_sizes: Sequence[int], seed: int, epoch: int, again: int = 0) -> np.ndarray:
@@ -60,12 +61,12 @@ class Mixture:
 
 
 class BatchOrder(Sampler[list[int]]):
-    """The batches of one rank, from a cursor (epoch, batch) on.
+    """One rank's part of batches of `batch_size` samples of all ranks together, from a cursor (epoch, batch) on.
 
-    In training the order is shuffled anew every epoch, and what does not fill a global batch is left out. With a
-    mixture, an epoch is as long as without, and sources come as often as their shares say. In validation every
-    sample comes exactly once, in order, and the last batches are filled with `PADDING`; with a `limit`, only so many
-    samples do, at equal distances.
+    In training the order is shuffled anew every epoch, and what does not fill a batch is left out. With a mixture, an
+    epoch is as long as without, and sources come as often as their shares say. In validation every sample comes
+    exactly once, in order, and the last batch is filled with `PADDING`; with a `limit`, only so many samples do, at
+    equal distances.
     """
 
     def __init__(
@@ -87,35 +88,32 @@ class BatchOrder(Sampler[list[int]]):
         self.mixture, self.limit = mixture, limit
         self.epoch = self.batch = 0
         if len(self) == 0:
-            raise ValueError(f"{self.samples} samples do not fill one batch of {batch_size} on {world_size} ranks")
+            raise ValueError(f"{self.samples} samples do not fill one batch of {batch_size}")
 
     @property
     def samples(self) -> int:
         return sum(self.shard_sizes)
 
-    @property
-    def global_batch_size(self) -> int:
-        return self.batch_size * self.world_size
-
     def __len__(self) -> int:
         """Batches of a whole epoch, wherever the cursor stands; equal on all ranks."""
-        whole = self.samples // self.global_batch_size
-        return whole if self.training else -(-len(self._picked()) // self.global_batch_size)
+        return self.samples // self.batch_size if self.training else -(-len(self._picked()) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.numbers().tolist())
 
     def numbers(self) -> np.ndarray:
-        """The samples (batches, batch_size) of this rank that are left of the epoch."""
-        whole = self._order()[: len(self) * self.global_batch_size]
-        return whole.reshape(len(self), self.world_size, self.batch_size)[self.batch :, self.rank]
+        """The samples (batches, ⌈batch_size / ranks⌉) of this rank that are left of the epoch."""
+        batches = self._order()[: len(self) * self.batch_size].reshape(len(self), self.batch_size)
+        empty = np.full((len(self), -self.batch_size % self.world_size), PADDING)
+        places = np.concatenate([batches, empty], axis=1)
+        return places.reshape(len(self), self.world_size, -1)[self.batch :, self.rank]
 
     def _order(self) -> np.ndarray:
         if self.training and self.mixture:
             return self.mixture.order(self.samples, self.shard_sizes, self.seed, self.epoch)
         if self.training:
             return shuffled(self.shard_sizes, self.seed, self.epoch)
-        padding = np.full(len(self) * self.global_batch_size - len(self._picked()), PADDING)
+        padding = np.full(len(self) * self.batch_size - len(self._picked()), PADDING)
         return np.concatenate([self._picked(), padding])
 
     def _picked(self) -> np.ndarray:
@@ -138,5 +136,5 @@ class BatchOrder(Sampler[list[int]]):
         self.epoch, self.batch = state["epoch"], state["batch"]
 
     def _identity(self) -> dict[str, Any]:
-        identity = {"seed": self.seed, "samples": self.samples, "global_batch_size": self.global_batch_size}
+        identity = {"seed": self.seed, "samples": self.samples, "global_batch_size": self.batch_size}
         return identity | ({"mixture": list(self.mixture.shares)} if self.mixture else {})

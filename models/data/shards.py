@@ -86,7 +86,7 @@ class Stored:
     source: str
     jpg: bytes | None
     depth_png: bytes | None
-    number: int = PADDING  # what its augmentation is drawn from
+    number: int  # what its augmentation is drawn from
     scene: str = ""  # empty where none is known
     spread: float | None = None  # of the predictions that its label is the mean of; inf: a label without any distance
 
@@ -96,8 +96,8 @@ class Stored:
         return Facts(self.key, self.source, self.scene, self.spread)
 
 
-NOTHING = Stored("", "", None, None)
-"""What fills up a last batch: without any pixel of known depth, so that it counts for nothing."""
+NOTHING = Stored("", "", None, None, 0)
+"""What is in a place that stays empty."""
 
 
 def scan_shard(stream: IO[bytes], name: str) -> pa.Table:

@@ -56,10 +56,16 @@ class ShardStream:
         return np.full_like(numbers, PADDING)
 
     def stored(self, order: BatchOrder, numbers: np.ndarray, worker: int, workers: int) -> Iterator[Stored]:
-        """In training, endlessly; in validation, exactly the samples of `numbers`."""
+        """In training, as many as `numbers` has of them; in validation, exactly those."""
+        mine = numbers[worker::workers].ravel()
         if not order.training:
-            yield from self._picked(numbers[worker::workers].ravel())
+            yield from self._picked(mine)
             return
+        stream = self._endless(order, worker)
+        for number in mine:
+            yield NOTHING if number == PADDING else next(stream)
+
+    def _endless(self, order: BatchOrder, worker: int) -> Iterator[Stored]:
         begin = f"{order.seed}/{order.epoch}/{order.batch}"
         buffer = random.Random(f"{begin}/{order.rank}/{worker}")
         urls = [shard.url for shard in self.shards]

@@ -205,9 +205,11 @@ def _known(probability: Tensor, truth: Tensor, weight: Tensor) -> tuple[Tensor, 
     return probability.to(dtype).where(known, 0.5), truth.to(dtype).where(known, 0.0), weight * known
 
 
-def hinge_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Loss of a discriminator (arXiv 1705.02894): mean max(0, 1 − D(real)) + mean max(0, 1 + D(fake)).
+def hinge_loss(real_logits: Tensor, fake_logits: Tensor, weight: Tensor, pool: Pool = alone) -> Tensor:
+    """Loss of a discriminator (arXiv 1705.02894), a scalar:  L = wmean( max(0, 1 − D(real)) + max(0, 1 + D(fake)) ).
 
-    Its margin keeps the scores of samples apart, where cross entropy would press all of a beaten kind together.
+    Logits are (B, …), `weight` is that of each image, (B,). The margin keeps the scores of samples apart, where cross
+    entropy would press all of a beaten kind together.
     """
-    return (1 - real_logits).relu().mean() + (1 + fake_logits).relu().mean()
+    errors = (1 - real_logits).relu() + (1 + fake_logits).relu()
+    return weighted_mean(errors.reshape(len(errors), -1).mean(dim=1), weight, dims=(0,), pool=pool)

@@ -17,7 +17,7 @@ register_missing_operators()  # before lightning, which imports torchvision wher
 from lightning.pytorch import LightningModule  # noqa: E402
 
 from ..data.depth_png import UNITS_PER_METRE  # noqa: E402
-from ..losses.losses import hinge_loss  # noqa: E402
+from ..losses.losses import hinge_loss, weighted_mean  # noqa: E402
 from ..metrics.alignment import BEYOND_RANGE_M  # noqa: E402
 from ..network.dap import DapModel  # noqa: E402
 from ..network.discriminator import ERROR_FLOOR, Discriminator  # noqa: E402
@@ -75,12 +75,12 @@ class DiscriminatorTraining(LightningModule):
         fake_m = torch.where(known, as_stored_m(masked_depth_m(self.labeler[0], batch["pixel_values"])), 0.0)
         real_logits = self.discriminator(batch["pixel_values"], real_m)
         fake_logits = self.discriminator(batch["pixel_values"], fake_m)
-        loss = hinge_loss(real_logits, fake_logits)  # a mean; batches are of one size on all ranks
-        told_apart = (real_logits.mean(dim=(1, 2)) > fake_logits.mean(dim=(1, 2))).float().mean()
-        figures = {"train/hinge": loss.detach(), "train/accuracy": told_apart}
-        means = {name: sum_over_ranks(value) / world_size() for name, value in figures.items()}
-        self.log_dict(means, batch_size=len(real_m))
-        return loss
+        present = batch["present"].to(real_logits.dtype)
+        loss = hinge_loss(real_logits, fake_logits, present, sum_over_ranks)
+        told_apart = real_logits.mean(dim=(1, 2)) > fake_logits.mean(dim=(1, 2))
+        accuracy = weighted_mean(told_apart, present, dims=(0,), pool=sum_over_ranks)
+        self.log_dict({"train/hinge": loss.detach(), "train/accuracy": accuracy}, batch_size=len(real_m))
+        return loss * world_size()
 
     def configure_optimizers(self) -> Any:
         return AdamW(self.discriminator.parameters(), lr=self.lr, betas=(0.5, 0.999))

@@ -185,7 +185,7 @@ class DapTraining(LightningModule):
             pool=sum_over_ranks,
         )
         for backbone in self.frozen:
-            alignment = self._alignment(backbone, batch["pixel_values"], features[0], batch["source"])
+            alignment = self._alignment(backbone, batch, features[0])
             terms |= {"features": alignment, "total": terms["total"] + self.settings.feature_alignment * alignment}
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["key"]))
         if terms["total"].isfinite():
@@ -194,7 +194,8 @@ class DapTraining(LightningModule):
         return torch.stack([(maps.nan_to_num() * 0).sum() for maps in outputs]).sum()
 
     def _note_no_number(self, batch: dict[str, Any], terms: dict[str, float]) -> None:
-        keys, sources = of_all_ranks(batch["key"]), of_all_ranks(batch["source"])
+        there = [pair for pair in of_all_ranks([*zip(batch["key"], batch["source"], strict=True)]) if pair[0]]
+        keys, sources = ([*column] for column in zip(*there, strict=True))
         self.no_number = {"step": self.global_step, "terms": terms, "keys": keys, "sources": sources}
         self.skipped += 1
         if self.skipped > self.settings.max_skipped:
@@ -215,14 +216,14 @@ class DapTraining(LightningModule):
         threshold_m = self.model.config.range_threshold_m or self.model.config.max_depth_m
         return batch["beyond_range"] | (batch["valid"] & (batch["depth_m"] > threshold_m))
 
-    def _alignment(self, backbone: nn.Module, pixel_values: Tensor, features: Tensor, sources: Sequence[str]) -> Tensor:
+    def _alignment(self, backbone: nn.Module, batch: dict[str, Any], features: Tensor) -> Tensor:
         with torch.no_grad():
-            frozen = backbone(pixel_values).feature_maps[-1]
+            frozen = backbone(batch["pixel_values"]).feature_maps[-1]
             if frozen.shape[-2:] != features.shape[-2:]:  # its patches are of another size
                 frozen = resize(frozen, *features.shape[-2:])
         aligned = self.settings.aligned_sources
-        images = features.new_tensor([not aligned or source in aligned for source in sources])
-        weight = distortion_map(features) * images[:, None, None]
+        images = features.new_tensor([not aligned or source in aligned for source in batch["source"]])
+        weight = distortion_map(features) * (images * batch["present"])[:, None, None]
         margin = self.settings.feature_margin
         return feature_alignment_loss(features, frozen, margin=margin, weight=weight, pool=sum_over_ranks)
 

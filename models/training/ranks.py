@@ -1,8 +1,11 @@
 """What ranks that train together know of each other; one process is one rank."""
 
+import re
 from typing import Any
 
 from torch import Tensor, distributed
+
+_LOST_PEER = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket|barrier timeout", re.I)
 
 
 def world_size() -> int:
@@ -30,3 +33,8 @@ def of_all_ranks(items: list[Any]) -> list[Any]:
     gathered: list[Any] = [None] * world_size()
     distributed.all_gather_object(gathered, items)
     return [item for of_rank in gathered for item in of_rank]
+
+
+def is_of_a_lost_peer(error: BaseException) -> bool:
+    """Whether a rank fails because another one is gone or silent: what gloo, NCCL and torch's store raise then."""
+    return isinstance(error, distributed.DistError | ConnectionError) or bool(_LOST_PEER.search(str(error)))

@@ -20,6 +20,7 @@ register_missing_operators()  # before lightning, which imports torchvision wher
 
 import lightning.pytorch as pl  # noqa: E402
 from lightning.pytorch.plugins import DoublePrecision  # noqa: E402
+from lightning.pytorch.strategies import DDPStrategy  # noqa: E402
 from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
 
 from ...models.data.loader import PanoramaDataModule  # noqa: E402
@@ -85,10 +86,12 @@ def fit(
 
 def _local_settings(hardware: Hardware, resume: Resume) -> dict[str, Any]:
     """Backbones have weights that no depth depends on, such as a mask token: plain DDP waits for their gradients."""
-    strategy = "auto" if hardware.ranks == 1 else "ddp_find_unused_parameters_true"
+    placed = torchrun_settings()
+    ranks = placed["devices"] * placed["num_nodes"]
+    strategy = DDPStrategy(find_unused_parameters=True, timeout=hardware.timeout) if ranks > 1 else "auto"
     if hardware.strategy == "fsdp":
-        strategy = ShardedStrategy(resume, hardware.ranks)
-    return {"strategy": strategy, **torchrun_settings()}
+        strategy = ShardedStrategy(resume, ranks, hardware.timeout)
+    return {"strategy": strategy, **placed}
 
 
 class _Seed(pl.Callback):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...engine.storage.storage import Storage
 
 CHECKPOINTS = "checkpoints"
+_CHUNK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,14 @@ class Resume:
     live: str = ""
 
     def fetch(self, folder: Path) -> str | None:
-        """A local copy of the last checkpoint, if there is one."""
+        """The last checkpoint as a local file, fetched into the folder from an object store; None if there is none."""
         if self.storage.size(self.path) is None:
             return None
+        if self.storage.is_local:
+            return self.storage.locate(self.path)
         local = folder / "resume.ckpt"
-        local.write_bytes(self.storage.read_bytes(self.path))
+        with self.storage.open(self.path) as source, local.open("wb") as sink:
+            shutil.copyfileobj(source, sink, _CHUNK_BYTES)
         return str(local)
 
     @property

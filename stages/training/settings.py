@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,16 +25,27 @@ Data = str | list[str] | dict[str, float]
 
 
 @dataclass(frozen=True)
+class Between:
+    """As many workers as the cluster has room for."""
+
+    min: int
+    max: int
+
+
+@dataclass(frozen=True)
 class Hardware:
     """Where a training runs: `workers` processes of a Ray cluster, each with its CPUs and GPUs.
 
     Without workers it runs in this process, or in each of those that torchrun has started.
     """
 
-    workers: int = 0  # processes of a Ray cluster; 0: this process, or those of torchrun
+    workers: int | Between = 0
+    """Processes of a Ray cluster; 0: this process, or those of torchrun. {min: 4, max: 16}: as many as there is room
+    for, fewer when a node goes, more when one comes."""
     num_cpus: float = 1.0  # of each worker
     num_gpus: int = 0  # of each worker
     max_failures: int = 3  # how often Ray starts the workers again when one has died
+    timeout_s: int = 600  # a rank that waits for another for so long ends the training
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"  # without a Ray cluster
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """Every rank holds the whole network, or a part of it (FSDP2), for large ones: not with 16-mixed. A training that
@@ -47,8 +59,13 @@ class Hardware:
     compile_backend: str = "inductor"  # torch.compile's
 
     def __post_init__(self) -> None:
-        if min(self.workers, self.num_cpus, self.num_gpus, self.max_failures, self.micro_batch_size) < 0:
+        fewest, most = self.least_and_most_workers
+        if min(fewest, self.num_cpus, self.num_gpus, self.max_failures, self.micro_batch_size) < 0:
             raise ValueError("workers, num_cpus, num_gpus, max_failures and micro_batch_size cannot be negative")
+        if most < fewest or (isinstance(self.workers, Between) and fewest == 0):
+            raise ValueError("workers: min must be at least 1, and max not below it")
+        if self.timeout_s < 1:
+            raise ValueError("timeout_s must be at least 1")
         if self.strategy == "fsdp" and self.precision == "16-mixed":
             raise ValueError("strategy fsdp does not scale gradients as precision 16-mixed does: use bf16-mixed")
         if self.num_cpus == 0:
@@ -57,12 +74,25 @@ class Hardware:
     @property
     def pool(self) -> Pool:
         """The workers as the cluster sees them."""
-        return Pool(self.num_cpus, self.num_gpus, min_workers=max(self.workers, 1))
+        fewest, most = self.least_and_most_workers
+        return Pool(self.num_cpus, self.num_gpus, min_workers=max(fewest, 1), max_workers=max(most, 1))
 
     @property
-    def ranks(self) -> int:
-        """The number of processes that train together."""
-        return self.workers or torchrun_settings()["devices"] * torchrun_settings()["num_nodes"]
+    def least_and_most_workers(self) -> tuple[int, int]:
+        """How many processes of a Ray cluster there may be."""
+        if isinstance(self.workers, Between):
+            return self.workers.min, self.workers.max
+        return self.workers, self.workers
+
+    @property
+    def most_ranks(self) -> int:
+        """How many processes may train together."""
+        return self.least_and_most_workers[1] or torchrun_settings()["devices"] * torchrun_settings()["num_nodes"]
+
+    @property
+    def timeout(self) -> timedelta:
+        """`timeout_s`."""
+        return timedelta(seconds=self.timeout_s)
 
 
 @dataclass(frozen=True)
@@ -70,7 +100,7 @@ class DataConfig:
     """How batches are made from packed shards; one is of all ranks together, so that weights do not depend on them."""
 
     image_height: int = 512  # pixels; the width is twice that
-    batch_size: int = 4  # images of a step, on all ranks together
+    batch_size: int = 4  # images of a step, on all ranks together; places that they cannot share evenly stay empty
     num_workers: int = 2  # processes that read and decode, per rank
     augment: float = 1.0  # strength of the augmentation, 0 for none
     augment_by_source: dict[str, SourceAugment] = field(default_factory=dict)
@@ -80,11 +110,10 @@ class DataConfig:
     reader: Literal["indexed", "webdataset"] = "indexed"
     """Random access, or shards streamed from front to back, which does not resume exactly within an epoch."""
 
-    def per_rank(self, ranks: int) -> int:
-        """A rank's part of a batch; raises ValueError if the ranks cannot share it evenly."""
-        if self.batch_size < 1 or self.batch_size % ranks:
-            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {ranks} ranks")
-        return self.batch_size // ranks
+    def check(self, ranks: int) -> None:
+        """Raises ValueError if a batch does not hold an image for each of so many ranks."""
+        if self.batch_size < ranks:
+            raise ValueError(f"batch_size {self.batch_size} is less than an image for each of {ranks} ranks")
 
     def module(self, storage: Storage, data: Data, ranks: int = 1) -> "PanoramaDataModule":
         """The loaders over packed columns; raises ValueError if one is not packed, or if they cannot be mixed."""
@@ -113,7 +142,7 @@ class DataConfig:
             train,
             validation,
             image_height=self.image_height,
-            batch_size=self.per_rank(ranks),
+            batch_size=self.batch_size,
             num_workers=self.num_workers,
             seed=self.seed,
             augment=self.augment,

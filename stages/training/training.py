@@ -86,11 +86,11 @@ class Training(Barrier):
         self.watching.check()
         if self.total_steps < 1 or self.checkpoint_every < 1:
             raise ValueError("steps and checkpoint_every must be at least 1")
-        self.batches.per_rank(self.hardware.ranks)
+        self.batches.check(self.hardware.most_ranks)
 
     def check_data(self, storage: Storage) -> None:
         """ValueError if a packed column is not there, or cannot be mixed or streamed as the settings say."""
-        self.batches.module(storage, self.data, self.hardware.ranks)
+        self.batches.module(storage, self.data, self.hardware.most_ranks)
 
     def shards(self, context: BarrierContext) -> Sequence[str]:
         return [self.model]
@@ -148,7 +148,7 @@ class Task:
         training, cache = self.training, AssetCache(self.run)
         try:
             module, network = training.build({name: cache.local(asset) for name, asset in self.assets.items()})
-            data = training.batches.module(self.run.storage, training.data, training.hardware.ranks)
+            data = training.batches.module(self.run.storage, training.data)
             steps, hardware = training.total_steps, training.hardware
             show = {"watching": training.watching, "config": training.all_settings()}
             figures = fit(module, data, steps, hardware, self.resume, log, distributed, **show)
@@ -162,16 +162,21 @@ def train(task: Task, folder: Path, log: Log, launch_ranks: Launcher) -> dict[st
     """Trains where the settings log, leaves the model in the local `folder`, and returns the validation figures.
 
     Raises:
-        BarrierError: the loss became no number.
+        BarrierError: the loss became no number, or another rank is gone.
     """
+    from ...models.training.ranks import is_of_a_lost_peer
     from .fit import rank_zero_only
 
     task.check_resume()
     try:
-        on_cluster = task.training.hardware.workers > 0
-        figures = launch_ranks(task, folder, log) if on_cluster else task.work(folder, log)
+        figures = launch_ranks(task, folder, log) if task.training.workers() else task.work(folder, log)
     except FloatingPointError as error:
         raise BarrierError(str(error)) from error
+    except RuntimeError as error:
+        if not is_of_a_lost_peer(error):
+            raise
+        silent = f"was silent for {task.training.hardware.timeout_s} s"
+        raise BarrierError(f"another rank has ended, or {silent}; the same command resumes") from error
     rank_zero_only(log)(", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "trained")
     return figures
 

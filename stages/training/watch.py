@@ -21,7 +21,7 @@ from ...models.data.loader import PanoramaDataModule
 from ...models.data.pixel_values import IMAGENET_MEAN, IMAGENET_STD
 from ...models.drawing.training import training_jpeg
 from ...models.support.torchvision_ops import register_missing_operators
-from ...models.training.ranks import sum_over_ranks
+from ...models.training.ranks import of_all_ranks, sum_over_ranks
 from ...models.training.sharded import whole
 from .cards import FORWARDS, PEAK_FLOPS
 from .live import LiveFolder
@@ -63,10 +63,15 @@ class Watch(pl.Callback):
         self.figures: dict[str, float] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        step = trainer.global_step
+        step, batch_size, ranks = trainer.global_step, self._data.batch_size, trainer.world_size
+        if len(set(of_all_ranks([step]))) > 1:
+            raise ConnectionError("the ranks have read different checkpoints: another training writes there")
         self._mark_s, self._since = time.perf_counter(), (step, 0.0, time.perf_counter())
         if not trainer.is_global_zero:
             return
+        if empty := -batch_size % ranks:
+            places = f"{empty} of {batch_size + empty} places stay empty"
+            self._log(f"{ranks} ranks share batches of {batch_size} unevenly: {places}")
         if self._resume.live:
             self._live = LiveFolder(self._resume.storage, self._resume.live, step)
             self._live.write("config.yaml", yaml.safe_dump(dict(self._config), sort_keys=False).encode())
@@ -122,7 +127,7 @@ class Watch(pl.Callback):
     def _rates(self, trainer: pl.Trainer, step: int, now_s: float) -> dict[str, float]:
         """Speeds since the last line, and memory."""
         steps, elapsed_s = step - self._since[0], max(now_s - self._since[2], 1e-9)
-        samples_per_s = steps * self._data.batch_size * trainer.world_size / elapsed_s
+        samples_per_s = steps * self._data.batch_size / elapsed_s
         rates = {"samples_per_s": samples_per_s, "waiting": (self._waited_s - self._since[1]) / elapsed_s}
         if self._flops:
             rates["mfu"] = self._flops * steps / elapsed_s / _peak_flops(trainer)
@@ -157,12 +162,13 @@ class Watch(pl.Callback):
             self._log(f"{what}; an empty picture takes its place, which counts for nothing")
 
     def _note_damaged(self, batch: Mapping[str, Any]) -> float:
-        """Says what could not be decoded, and counts it over all ranks; ValueError where nothing of a batch could."""
-        damaged = batch["damaged"]
-        self._say_damaged(damaged)
-        if len(damaged) == len(batch["key"]):
-            raise FloatingPointError(f"no sample of a batch could be decoded: {damaged[0]}")
-        self._damaged += float(sum_over_ranks(torch.tensor(float(len(damaged)), device=batch["depth_m"].device)))
+        """Says what could not be decoded, and counts it over all ranks; FloatingPointError if nothing could be."""
+        self._say_damaged(batch["damaged"])
+        counts = torch.stack([torch.tensor(len(batch["damaged"])).to(batch["present"].device), batch["present"].sum()])
+        damaged, present = sum_over_ranks(counts).tolist()
+        if not present:
+            raise FloatingPointError(f"no sample of a batch could be decoded: {' '.join(batch['damaged'][:1])}")
+        self._damaged += damaged
         return self._damaged
 
     def _add(self, figures: Mapping[str, float], step: int) -> None:

@@ -128,6 +128,7 @@ def _decoded(bench: Bench, size: int) -> Decoded:
     units = torch.from_numpy(np.stack([decode_units(room.depth_png) for room in rooms]).view(np.int16))
     return Decoded(
         facts=[Facts(f"room-{number}", "labelled", "indoor", None) for number in range(size)],
+        present=[True] * size,
         damaged=[],
         rgb=rgb,
         units=units,

@@ -62,6 +62,38 @@ def test_a_run_in_process_ends_in_order_and_resumes(tmp_path, number, what):
     assert done.items() <= {file: file.stat().st_mtime_ns for file in out.glob("receipts/*/*.json")}.items()
 
 
+BLOCKED = """
+import ctypes, os, signal, sys, time
+from dap_engine.jobs.interruption import interruptible
+with interruptible("train"):
+    if not (child := os.fork()):
+        time.sleep(600)
+    time.sleep(0.5)
+    os.kill(child, signal.SIGHUP)  # what a child is sent does not end its parent
+    time.sleep(5.5)
+    print("blocked", flush=True)
+    lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
+    lock(mutex)
+    lock(mutex)
+"""
+
+
+@pytest.mark.slow
+def test_a_call_that_nothing_breaks_off_ends_as_soon():
+    """Such as waiting for another rank of a training, in a library."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", BLOCKED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "blocked\n"
+    began_s = time.monotonic()
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - began_s < WITHIN_S
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.splitlines()[-1] == "dap train: stopped by SIGTERM; the same command resumes"
+
+
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once(tmp_path):
     code, seconds, _ = stopped(simulate(tmp_path / "out", "ray"), tmp_path / "out", signal.SIGINT, signal.SIGINT)

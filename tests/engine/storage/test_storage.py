@@ -254,3 +254,16 @@ def test_the_roomiest_folder_may_be_written_to(tmp_path, monkeypatch):
     assert scratch.roomiest(folders) == folders[2]
     monkeypatch.setattr(scratch.os, "access", lambda *_: False)
     assert scratch.roomiest(folders) == folders[0]
+
+
+def test_endpoint_and_profile_of_s3_are_those_of_the_environment(s3_endpoint, s3_uri, tmp_path):
+    Storage(s3_uri).write_bytes("x", b"found")
+    (tmp_path / "credentials").write_text("[mine]\naws_access_key_id = test\naws_secret_access_key = test\n")
+    usual = {"AWS_PROFILE": "mine", "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}
+    usual |= {"AWS_ENDPOINT_URL": f"http://{s3_endpoint}", "AWS_DEFAULT_REGION": "us-east-1"}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    code = "import sys; from dap_engine.engine.storage.storage import Storage; s = Storage(sys.argv[1])\n"
+    code += "s.write_bytes('y', s.read_bytes('x')); print(s.peek('y'), *s.list(''))"
+    command = [sys.executable, "-c", code, s3_uri.partition("?")[0]]
+    said = subprocess.run(command, env=others | usual, capture_output=True, text=True, check=True)
+    assert said.stdout == "b'found' x y\n"

@@ -124,6 +124,27 @@ def test_what_lasts_is_one_line_that_names_the_object_and_the_cause(faulty, prox
         error.match(f"({words}).*given up after [0-9]+ attempts")
 
 
+def test_a_part_read_is_one_request(faulty, proxy):
+    faulty.write_bytes("big", BIG)
+    faulty.write_bytes("empty", b"")
+    with faulty.open("x") as stream, faulty.open("big") as longer:
+        for read, requests in [
+            (lambda: faulty.read_bytes("x"), 1),
+            (lambda: faulty.read_range("x", 1000, 50), 1),
+            (lambda: faulty.peek("x", 1000, 50), 1),
+            (lambda: faulty.open("x"), 1),
+            (lambda: stream.read(1000), 0),
+            (lambda: (stream.read(), stream.read(1)), 1),
+            (lambda: (longer.seek(-100, os.SEEK_END), longer.read()), 1),
+            (lambda: faulty.open("empty").read(), 1),
+        ]:
+            before = proxy.requests
+            read()
+            assert proxy.requests - before == requests
+    assert faulty.peek("x", len(DATA), 50) == b""
+    assert faulty.peek("x", len(DATA) - 5, 50) == DATA[-5:]
+
+
 def test_waiting_ends_and_is_not_done_again_until_something_succeeds(faulty, proxy, monkeypatch):
     pauses = []
     monkeypatch.setattr(faults.time, "sleep", lambda pause_s: pauses.append(pause_s))

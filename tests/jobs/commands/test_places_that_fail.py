@@ -4,15 +4,37 @@ import re
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from dap_engine.engine.storage import faults
+from dap_engine.engine.storage.place import Place
+from dap_engine.engine.storage.storage import Storage
+from dap_engine.jobs.commands import train
+from tests.conftest import REPOSITORY
+from tests.engine.storage.faulty_s3 import FaultyS3
 from tests.jobs.packed import HEIGHT, TINY, pack_rooms
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a run waits a minute for room
+
+
+@pytest.fixture
+def launched(dap) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `dap …` on so many ranks."""
+
+    def run(ranks: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+        if ranks == 1:
+            return dap(*arguments)
+        torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "-m", "dap_engine.jobs"]
+        command = [sys.executable, *torchrun, *map(str, arguments)]
+        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=580, check=False)
+
+    return run
+
 
 RECIPE = """
 name: small
@@ -67,25 +89,60 @@ def test_a_run(dap, small_disk, tmp_path):
     assert dap("verify", "--run-dir", run).returncode == 0
 
 
-def test_a_training(dap, small_disk, tmp_path):
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_training(launched, small_disk, tmp_path, ranks):
+    """Two ranks write a part of a checkpoint each."""
     data = tmp_path / pack_rooms(tmp_path, {"train-000000": 8, "val-000000": 4})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(TRAINING))
     room_kib = 60_000
     out = small_disk(room_kib) / "model"
-    command = ["train", tmp_path / "config.yaml", "--data", data, "--out", out]
-    assert dap(*command, "--set", "training.steps=3").returncode == 0
+    strategy = ["--set", f"hardware.strategy={'ddp' if ranks == 1 else 'fsdp'}"]
+    command = ["train", tmp_path / "config.yaml", "--data", data, "--out", out, *strategy]
+    assert launched(ranks, *command, "--set", "training.steps=3").returncode == 0
     needed_kib = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) // 1024
     subprocess.run(["rm", "-r", str(out)], check=True)
     small_disk(needed_kib + 40)
-    full = dap(*command)
+    full = launched(ranks, *command)
     assert full.returncode not in (0, None)
-    assert "Traceback" not in full.stderr
-    last = full.stderr.splitlines()[-1]
-    assert re.search(r"a checkpoint cannot be written, with 0.\d MB free|No space left|disk full", last), full.stderr
+    said = [line for line in full.stderr.splitlines() if line.startswith("dap train: ")]
+    assert len(said) in range(1, ranks + 1), full.stderr
+    assert re.search(r"a checkpoint cannot be written, with 0.\d MB free|No space left|disk full", said[-1])
+    assert ranks > 1 or "Traceback" not in full.stderr  # torchrun's own
     small_disk(room_kib)
-    resumed = dap(*command)
+    resumed = launched(ranks, *command)
     assert resumed.returncode == 0, resumed.stderr
     assert (out / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("asked_for", ["data", "checkpoints"])
+def test_a_store_that_goes_away_in_a_training(dap_here, s3_endpoint, s3_uri, tmp_path, monkeypatch, asked_for):
+    monkeypatch.setattr(faults, "RETRY_FOR_S", 2.0)
+    proxy, local = FaultyS3(s3_endpoint), pack_rooms(tmp_path, {"train-000000": 8, "val-000000": 4})
+    behind = s3_uri.replace(urllib.parse.quote(s3_endpoint, safe=""), urllib.parse.quote(proxy.endpoint, safe=""))
+    data, out = tmp_path / local, str(tmp_path / "model")
+    if asked_for == "data":
+        for file in data.iterdir():
+            Storage(s3_uri).write_bytes(f"{local}/{file.name}", file.read_bytes())
+        data = str(Place.parse(behind).below(local))
+    else:
+        out = str(Place.parse(behind).below("model"))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**TRAINING, "data": str(data)}))
+    command = ["train", tmp_path / "config.yaml", "--out", out]
+    say = train._log
+    monkeypatch.setattr(train, "_log", lambda line: proxy.go_away() if line.startswith("step 3/") else say(line))
+    began_s = time.monotonic()
+    away = dap_here(*command)
+    assert away.returncode == 1
+    assert "s3://" in away.stderr.splitlines()[-1]
+    assert "Traceback" not in away.stderr
+    assert time.monotonic() - began_s < 60
+    proxy.come_back()
+    monkeypatch.setattr(train, "_log", say)
+    resumed = dap_here(*command, "--take-over")  # from this very process, whose claim stands
+    assert resumed.returncode == 0, resumed.stderr
+    assert "step 1/" not in resumed.stderr
+    assert "step 8/8" in resumed.stderr
+    proxy.go_away()
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -101,6 +101,7 @@ def test_padding_of_validation_has_nothing_to_measure(shards: list[ShardRef]) ->
     assert last["key"][-3:] == ["", "", ""]
     assert not last["valid"][-3:].any()
     assert not last["beyond_range"][-3:].any()
+    assert last["present"].tolist() == [True] * 7 + [False] * 3
 
 
 def test_larger_samples_come_at_the_size_asked_for(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_larger_samples_come_at_the_size_asked_for(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_sample_is_named(change: dict[str, Any], message: str) -> None:
-    sample = Stored("k", "labelled", JPEG, encode_depth_png(np.ones((8, 16), np.float32)))
+    sample = Stored("k", "labelled", JPEG, encode_depth_png(np.ones((8, 16), np.float32)), 0)
     rgb, units = np.empty((8, 16, 3), np.uint8), np.empty((8, 16), np.uint16)
     decode_into(sample, rgb, units)
     with pytest.raises(ValueError, match=message):
@@ -158,8 +159,9 @@ def test_a_bad_sample_is_named_and_an_empty_one_takes_its_place(tmp_path: Path) 
     Path(shard.url).write_bytes(data[:at] + bytes(100) + data[at + 100 :])
     first, second, _ = _module([shard], num_workers=1, batch_size=1).loader(training=False)
     assert first["damaged"][0].startswith("sample s-000: ")
-    assert not (first["valid"] | first["beyond_range"]).any()
+    assert not (first["valid"] | first["beyond_range"] | first["present"]).any()
     assert second["damaged"] == []
+    assert second["present"].all()
     assert second["valid"].any()
 
 
@@ -197,15 +199,16 @@ def test_cutmix_pastes_images_of_the_same_source_with_their_truth(tmp_path: Path
 
 
 def test_what_cutmix_pastes_depends_on_no_batch_rank_or_worker(tmp_path: Path) -> None:
-    """Bit for bit, and a loader that goes on makes the same of it."""
+    """Bit for bit, also where ranks share batches unevenly; and a loader that goes on makes the same of it."""
     shards = _two_sources(tmp_path, 8)
     seen: dict[str, list[torch.Tensor]] = {}
-    for batch_size, world_size, num_workers in ((1, 1, 0), (4, 1, 2), (4, 2, 1), (2, 4, 0)):
+    for batch_size, world_size, num_workers in ((1, 1, 0), (4, 1, 2), (4, 2, 1), (4, 3, 0)):
         for rank in range(world_size):
             module = _module(shards, batch_size=batch_size, num_workers=num_workers, augment_by_source=MIXED)
             for batch in module.loader(training=True, rank=rank, world_size=world_size):
                 for key, *maps in zip(*(batch[n] for n in ("key", "pixel_values", "depth_m", "cut")), strict=True):
                     seen.setdefault(key, []).append(torch.cat([maps[0], maps[1][None], maps[2][None]]))
+    assert len(seen.pop("")) == 4 * 2  # places that stay empty
     assert {len(made) for made in seen.values()} == {4}
     assert all(torch.equal(one, made[0]) for made in seen.values() for one in made)
     loader, resumed = (_module(shards, batch_size=4, augment_by_source=MIXED).loader(training=True) for _ in range(2))

@@ -37,12 +37,19 @@ def test_ranks_have_equally_many_batches_of_shards_of_their_own(
     loaders = [module.loader(training=True, rank=rank, world_size=world_size) for rank in range(world_size)]
     for _ in range(2):
         seen = [_keys(loader) for loader in loaders]
-        assert {len(keys) for keys in seen} == {18 // (2 * world_size) * 2}
+        assert {len(keys) for keys in seen} == {18 // 2 * -(-2 // world_size)}
         of_ranks = [{key.partition("-")[0] for key in keys} for keys in seen]
         assert len(of_ranks) == 1 or of_ranks[0].isdisjoint(of_ranks[1])
     assert world_size > 1 or Counter(seen[0]).keys() == {
         f"s{s}-{n:03d}" for s, size in enumerate(SIZES) for n in range(size)
     }
+
+
+def test_of_a_batch_that_ranks_cannot_share_evenly_places_stay_empty(shards: tuple[ShardRef, ...]) -> None:
+    module = _module(shards, batch_size=5)
+    first, second = (_keys(module.loader(training=True, rank=rank, world_size=2)) for rank in range(2))
+    assert all(first)
+    assert [bool(key) for key in second] == [True, True, False] * 3
 
 
 def test_epochs_differ_and_repeat(shards: tuple[ShardRef, ...]) -> None:

@@ -348,5 +348,6 @@ def test_what_is_not_known_to_be_in_range_has_no_part(loss, odd: float) -> None:
 
 
 def test_hinge_is_0_beyond_the_margin_alone() -> None:
-    assert hinge_loss(torch.tensor([1.5, 2.0]), torch.tensor([-1.0, -3.0])) == 0
-    assert hinge_loss(torch.tensor([0.5]), torch.tensor([0.25])).item() == pytest.approx(0.5 + 1.25)
+    assert hinge_loss(torch.tensor([1.5, 2.0]), torch.tensor([-1.0, -3.0]), torch.ones(2)) == 0
+    logits = torch.tensor([[0.5], [-9.0]]), torch.tensor([[0.25], [9.0]])
+    assert hinge_loss(*logits, torch.tensor([1.0, 0.0])).item() == pytest.approx(0.5 + 1.25)

@@ -141,6 +141,27 @@ def test_a_label_whose_views_disagree_counts_less(data: PanoramaDataModule) -> N
         module._image_weight(batch)
 
 
+def test_empty_places_of_a_batch_count_for_nothing(data: PanoramaDataModule) -> None:
+    """Neither for a value nor for a gradient: the second of two ranks has one image, and a place for another."""
+    padded = next(iter(data.loader(training=True, rank=1, world_size=2)))
+    assert padded["present"].tolist() == [True, False]
+    alone = {name: value[:1] for name, value in padded.items()}
+    settings = replace(SETTINGS, losses=replace(PUBLISHED, affine_invariant=1.0, gradient_matching=1.0))
+    settings = replace(settings, range_mask_kind="bce", feature_alignment=3.0, feature_margin=1.0, noisy_share=0.1)
+    found = []
+    for batch in (padded, alone):
+        module = DapTraining(small().double(), settings)
+        module.frozen[0].double()
+        for parameter in module.model.backbone.parameters():
+            parameter.data *= 1.1
+        module.log_dict = lambda *_, **__: None  # no trainer is attached
+        module.training_step(batch | {"pixel_values": batch["pixel_values"].double()}, 0).backward()
+        found.append([parameter.grad for parameter in module.model.parameters() if parameter.grad is not None])
+    assert len(found[0]) == len(found[1])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
 def test_the_losses_of_the_settings_are_the_ones_trained_for(data: PanoramaDataModule, tmp_path: Path) -> None:
     settings = replace(SETTINGS, losses=PUBLISHED, range_mask_kind="squared")
     module = DapTraining(small(), settings)

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 from dap_engine.engine.storage.storage import Storage
 from dap_engine.jobs.__main__ import main
@@ -50,7 +51,33 @@ from dap_engine.jobs.commands import train
 train._log = lambda line: os.kill(os.getpid(), signal.SIGKILL) if line.startswith("step 5/") else None
 sys.exit(command.main(sys.argv[1:]))
 """
+LEAVING = """
+import os, signal, sys
+from dap_engine.jobs.__main__ import main
+from dap_engine.models.training.modules import DapTraining
+begin = DapTraining.on_train_batch_start
+def leaving(module, *rest):
+    if module.global_step == 4 and (os.environ["RANK"], os.environ["WORLD_SIZE"]) == ("2", "3"):
+        for process in (os.getppid(), os.getpid()):
+            os.kill(process, signal.SIGKILL)
+    begin(module, *rest)
+DapTraining.on_train_batch_start = leaving
+sys.exit(main(sys.argv[1:]))
+"""
+REFUSING = """
+import os, sys
+from dap_engine.engine.storage.storage import Storage, StorageError
+from dap_engine.jobs.__main__ import main
+publish = Storage.publish
+def refusing(storage, local, path, *rest):
+    if path.endswith(".distcp") and int(os.environ["RANK"]) == {rank}:
+        raise StorageError("no room for a part")
+    return publish(storage, local, path, *rest)
+Storage.publish = refusing
+sys.exit(main(sys.argv[1:]))
+"""
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +115,8 @@ def as_words(settings: list[str]) -> list[str]:
 
 def run(ranks: int, arguments: list[str], *, killed: bool = False) -> int:
     script = [str(Path(arguments[1]).with_name("killing.py"))] if killed else ["-m", "dap_engine.jobs"]
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-    command = [sys.executable, *launcher, *script, *arguments]
+    launcher = [*TORCHRUN, "--nproc-per-node", str(ranks)] if ranks > 1 else [sys.executable]
+    command = [*launcher, *script, *arguments]
     return subprocess.run(command, cwd=REPOSITORY, env=ENVIRONMENT, check=False, capture_output=True).returncode
 
 
@@ -106,6 +133,74 @@ def test_a_killed_training_ends_with_the_same_weights_on_another_number_of_ranks
     assert largest_difference(undisturbed, weights(tmp_path / "out")) < 1e-9
     rows = list(csv.DictReader((tmp_path / "out" / "training" / "metrics.csv").open()))
     assert [int(row["step"]) for row in rows] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_node_that_goes_for_good_costs_the_steps_since_the_last_checkpoint(words, undisturbed, tmp_path):
+    """Three nodes of torchrun, which cannot share a batch of 4 evenly; one is killed, and two go on by themselves."""
+    store, out = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False), tmp_path / "out"
+    script = tmp_path / "leaving.py"
+    script.write_text(LEAVING)
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{store.port}", "--local-addr", "127.0.0.1"]
+    meeting += ["--rdzv-conf", "is_host=0,last_call_timeout=5,join_timeout=300"]
+    command = [*TORCHRUN, "--nnodes", "2:3", "--max-restarts", "3", *meeting, str(script), *words, "--out", str(out)]
+    logs = [(tmp_path / f"{node}.log").open("w+") for node in range(3)]
+    environment = {**ENVIRONMENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # else ranks read addresses of dead ones
+    nodes = [subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=log) for log in logs]
+    try:
+        codes = sorted(node.wait(timeout=400) for node in nodes)
+    finally:
+        for node in nodes:
+            node.kill()
+    said = "".join(Path(log.name).read_text() for log in logs)
+    assert codes == [-9, 0, 0], said
+    assert "3 ranks share batches of 4 unevenly: 2 of 6 places stay empty" in said
+    assert largest_difference(undisturbed, weights(out)) < 1e-9
+    rows = list(csv.DictReader((out / "training" / "metrics.csv").open()))
+    assert [int(row["step"]) for row in rows] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_rank_that_hangs_ends_the_training(words, tmp_path, strategy):
+    settings = as_words(["training.steps=100000", "hardware.timeout_s=8", f"hardware.strategy={strategy}"])
+    command = [*TORCHRUN, "--nproc-per-node", "2", "-m", "dap_engine.jobs", *words, *settings]
+    launcher = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "out")], cwd=REPOSITORY, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_until(lambda: list((tmp_path / "out").glob("unfinished-*.ckpt*")))
+        ranks = psutil.Process(launcher.pid).children()
+        ranks[0].suspend()
+        said = launcher.communicate(timeout=120)[1]
+    finally:
+        launcher.kill()
+    assert launcher.returncode == 1
+    (line,) = [line for line in said.splitlines() if line.startswith("dap train: ")]
+    assert line == "dap train: another rank has ended, or was silent for 8 s; the same command resumes"
+    assert not any(rank.is_running() for rank in ranks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_part_of_a_checkpoint_that_cannot_be_written_ends_all_ranks(words, tmp_path, rank):
+    script = tmp_path / "refusing.py"
+    script.write_text(REFUSING.format(rank=rank))
+    command = [*TORCHRUN, "--nproc-per-node", "2", str(script), *words, "--set", "hardware.strategy=fsdp"]
+    ended = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")],
+        cwd=REPOSITORY,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 1
+    lines = {line for line in ended.stderr.splitlines() if line.startswith("dap train: ")}
+    assert lines == {"dap train: no room for a part"}, ended.stderr
+    assert not list((tmp_path / "out").glob("*.metadata"))
 
 
 @pytest.mark.slow
@@ -142,8 +237,8 @@ def test_what_makes_a_training_fast_or_small_changes_no_weights(words, undisturb
 @pytest.mark.slow
 def test_ranks_end_with_a_launcher_that_is_killed(words, tmp_path):
     endless = ["--set", "training.steps=100000", "--set", "checkpoint_every=5"]
-    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "dap_engine.jobs", *words, *endless]
-    launcher = subprocess.Popen([sys.executable, *command, "--out", str(tmp_path / "out")], cwd=REPOSITORY)
+    command = [*TORCHRUN, "--nproc-per-node", "2", "-m", "dap_engine.jobs", *words, *endless]
+    launcher = subprocess.Popen([*command, "--out", str(tmp_path / "out")], cwd=REPOSITORY)
     try:
         wait_until(lambda: list((tmp_path / "out").glob("unfinished-*.ckpt")))
         ranks = psutil.Process(launcher.pid).children()
