@@ -56,7 +56,7 @@ class Extract(ChecksPanoramas, Stage):
     fetch: Fetch = field(default_factory=Fetch)
 
     name: ClassVar[str] = "extract"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     sample_limit_s: ClassVar[float] = 6 * 3600.0  # a sample is a whole video; the decoder watches over each frame
 
     def __post_init__(self) -> None:
