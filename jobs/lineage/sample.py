@@ -103,6 +103,8 @@ class SampleLineage:
         else:
             holder = self._holder(key)
         if holder is None and not taught["training"]:
+            if drops := self._drops(self.run.receipts("plan").values(), lambda dropped: dropped == key):
+                return {"key": key, "kind": "video", "drops": drops, **taught}  # a video that was never planned
             raise UsageError(f"no sample {key!r} in {self.run.uri}: no video of the plan has it, and no other column")
         if holder and not holder.column.startswith(_LABELLED):
             return self._of_frame(key, None, holder.column, list(followers(self.run, holder).values()))
