@@ -29,7 +29,7 @@ from ..inference.precision import Precision
 from .function import source_hash
 from .outputs import METRIC, Output, OutputSetting, check_output
 from .patches import Patches
-from .published import HUB_ID, PUBLISHED, ImageDepth, check_published, load_published
+from .published import HUB_ID, PUBLISHED, ImageDepth, ShotDepth, check_published, load_published
 
 SCHEMES = ("hf", "diffusers", "python", *PUBLISHED)
 
@@ -66,6 +66,10 @@ class Labeler(ABC):
     @abstractmethod
     def estimate(self, rgbs: list[np.ndarray]) -> list[Estimate]:
         """Maps of panoramas (H, W, 3) uint8 of any sizes, in order."""
+
+    def estimate_shot(self, rgbs: list[np.ndarray]) -> list[Estimate]:
+        """Maps of the frames of one shot, (H, W, 3) uint8 of one size, in order; most models see them one by one."""
+        return self.estimate(rgbs)
 
 
 class DapLabeler(Labeler):
@@ -105,6 +109,11 @@ class ForeignLabeler(Labeler):
         if self._patches is None:
             return [Estimate(values) for values in self._depth_of(rgbs)]
         return [self._on_views(rgb, self._patches) for rgb in rgbs]
+
+    def estimate_shot(self, rgbs: list[np.ndarray]) -> list[Estimate]:
+        if isinstance(self._depth_of, ShotDepth):
+            return [Estimate(values) for values in self._depth_of.shot(rgbs)]
+        return self.estimate(rgbs)
 
     def _on_views(self, rgb: np.ndarray, patches: Patches) -> Estimate:
         from .fusion import fuse_on_sphere, views_of

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,18 @@ from .patches import Patches
 
 ImageDepth = Callable[[list[np.ndarray]], list[np.ndarray]]
 """Images (H, W, 3) uint8 of any sizes to maps (H, W) float32 of theirs."""
+
+
+@runtime_checkable
+class ShotDepth(Protocol):
+    """A model of shots of video, which sees all frames of one together."""
+
+    def __call__(self, rgbs: list[np.ndarray]) -> list[np.ndarray]: ...
+
+    def shot(self, rgbs: list[np.ndarray]) -> list[np.ndarray]:
+        """Maps (H, W) float32 of the frames (H, W, 3) uint8 of one shot, in order."""
+        ...
+
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
