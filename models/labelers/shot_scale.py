@@ -10,7 +10,7 @@ What it does, on 8 simulated films of 24 frames at 2 a second, with the embedded
     indoor        0.328 → 0.306     0.552 → 0.511     0.123 → 0.102     0.078 → 0.030
     outdoor       0.393 → 0.394     0.464 → 0.453     0.104 → 0.099     0.033 → 0.034
 
-Frames agree better, and large errors of scale shrink; frames whose scale was right by chance lose it to their neighbours.
+Frames agree better, and large errors of scale shrink; frames whose scale was right by chance lose it to others.
 """
 
 from collections.abc import Sequence
