@@ -17,6 +17,7 @@ import torch
 
 from ..data.pixel_values import pixel_values_on
 from ..inference.device import choose_device, in_precision
+from ..network.layout import read_weights
 from ..support.model_checks import check_numbers
 
 _HEIGHT = 512  # of what its networks see, as its evaluation on panoramas has it
@@ -44,9 +45,7 @@ class DacDepth:
         self._name, self._device = f"dac:{folder}", choose_device(device)
         self._scale, self._is_erp = _HEIGHT / config["cano_sz"][0], kind == "IDiscERP"
         self._model = getattr(import_module(f"dac.models.{_CLASSES[kind]}"), kind).build(config)
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        state = state.get("model", state)
-        self._model.load_state_dict({name.removeprefix("module."): values for name, values in state.items()})
+        self._model.load_state_dict(read_weights(checkpoint))
         self._model.to(self._device).eval()
 
     def __call__(self, rgbs: list[np.ndarray]) -> list[np.ndarray]:

@@ -206,9 +206,9 @@ def make_labeler(
         given = check_published(scheme, rest, output)
         if patches and sees_whole_panoramas(model):
             raise ValueError(f"{model}: it sees whole panoramas: patches are not for it")
-        seen_in = (patches or Patches()) if PUBLISHED[scheme].on_views else None
-        depth_of = load_published(scheme, rest, device, batch_size, given, seen_in)
-        return ForeignLabeler(depth_of, given, seen_in, precision=None)
+        views = patches or Patches()
+        depth_of = load_published(scheme, rest, device, batch_size, given, views.fov_deg)
+        return ForeignLabeler(depth_of, given, views if PUBLISHED[scheme].on_views else None, precision=None)
     network = TransformersDepth(rest, device, batch_size, output)
     return ForeignLabeler(network, network.output, patches)
 

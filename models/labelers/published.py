@@ -23,7 +23,6 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 
 from .outputs import METRIC, Output, OutputSetting, check_output
-from .patches import Patches
 
 ImageDepth = Callable[[list[np.ndarray]], list[np.ndarray]]
 """Images (H, W, 3) uint8 of any sizes to maps (H, W) float32 of theirs."""
@@ -110,9 +109,12 @@ def _is_installed(module: str) -> bool:
 
 
 def load_published(
-    scheme: str, weights: str, device: str, batch_size: int, output: Output, patches: Patches | None
+    scheme: str, weights: str, device: str, batch_size: int, output: Output, fov_deg: float
 ) -> ImageDepth:
-    """A model that `check_published` has passed; ValueError in one line if its package cannot load it."""
+    """A model that `check_published` has passed; ValueError in one line if its package cannot load it.
+
+    `fov_deg` is that of the views, for those that see views.
+    """
     from ..support.torchvision_ops import register_missing_operators
 
     register_missing_operators()  # most of the packages import torchvision
@@ -133,7 +135,6 @@ def load_published(
             from .depthcrafter import DepthCrafterDepth
 
             return DepthCrafterDepth(weights, device)
-        fov_deg = (patches or Patches()).fov_deg
         if scheme == "moge":
             from .moge import MogeDepth
 
