@@ -7,25 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Generic
 
 from ..engine.storage.place import Place
 from ..engine.storage.storage import Entry as Stored
 from ..engine.storage.storage import Storage
-from ..models.datasets.base import DatasetError, Entry, Labelled
+from ..models.datasets.base import DataSet, DatasetError, Entry, Item
 from ..models.datasets.catalogue import open_dataset
 
 
-class DatasetRoot:
-    """The panoramas of a data set, by its name, below a folder or a URI. Pickles as these two.
+class DatasetRoot(Generic[Item]):
+    """The items of a data set, panoramas of one by its name, below a folder or a URI. Pickles as these two.
 
     Of a store, the names are laid out in a temporary folder as empty files, in which the data set finds its panoramas.
     The files of one are fetched when it is read, and removed when another is. What a data set looks into to find its
     panoramas, shards, is fetched then, and stays.
     """
 
-    def __init__(self, dataset: str, uri: str) -> None:
-        self._name, self._uri, self._set = dataset, uri, open_dataset(dataset)
+    def __init__(self, dataset: str | DataSet[Item], uri: str) -> None:
+        self._dataset, self._uri = dataset, uri
+        self._set: DataSet[Any] = open_dataset(dataset) if isinstance(dataset, str) else dataset
         place = Place.parse(uri)
         self._public = str(place.path if place.is_local else place.public)
         self._store = None if place.is_local else Storage(uri)
@@ -35,13 +36,13 @@ class DatasetRoot:
         self._staying, self._fetched = set[str](), set[str]()
 
     def __reduce__(self) -> Any:
-        return DatasetRoot, (self._name, self._uri)
+        return DatasetRoot, (self._dataset, self._uri)
 
     def __str__(self) -> str:
         return self._public
 
     def find(self, split: str | None = None) -> list[Entry]:
-        """All panoramas, or those of a split, in a fixed order; DatasetError if there is none."""
+        """All items, or those of a split, in a fixed order; DatasetError if there is none."""
         self._listed = self._store.entries("") if self._store else {}
         for name in self._listed:
             if ".." not in name.split("/"):
@@ -54,7 +55,7 @@ class DatasetRoot:
         with self._naming_the_root():
             return self._set.find(self._folder, split)
 
-    def read(self, entry: Entry) -> Labelled:
+    def read(self, entry: Entry) -> Item:
         """Reads one; DatasetError if a file of it is missing, damaged, or not what it should be."""
         if self._store:
             wanted = set(self._set.files(entry)) - self._staying

@@ -6,20 +6,18 @@ import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import simplejpeg
 
 from ..engine.records.column import Column, TarColumn
 from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.step import Stage, StageContext
-from ..models.frames.yaw_hash import HASH_BITS, hash_text
-from ..models.horizon import EMBEDDED_WEIGHTS
+from ..models.frames.yaw_hash import HASH_BITS
 from ..models.video.decoder import Decoder
 from ..models.video.file import VideoError
 from ..models.video.frames import Eye, Library, OnMissing, spread
+from .batches.checks import ChecksPanoramas, measured
 from .batches.model_failure import model_failures_end_the_run
 from .footage.fetch import local_copy
 from .footage.web import Fetch
@@ -35,30 +33,22 @@ RETRYABLE = frozenset(
 
 
 @dataclass
-class Extract(Stage):
+class Extract(ChecksPanoramas, Stage):
     """Reads the plan, writes `frames`: JPEGs of (height, 2 * height) with their origin and measurements.
 
     every_s: seconds between frames. snap_to_keyframes: take the nearest key frames, which decodes nothing else.
-    max_frames: of a video at most, spread over all of it. min_sharpness: below, a frame is `blurred` (0: none is).
-    max_flat_share: of the sphere in one colour; above, a frame is a `title_card` (1: none is). near_duplicate_bits:
-    of 255; frames whose yaw-invariant hashes differ by no more are `near_duplicate`, still ones `frozen` (None: none
-    is). stereo: `left_eye` keeps the left eye of stereo panoramas. max_tilt_deg: of the camera against the horizon
-    (None: the tilt is not looked at). level: turn tilted panoramas upright instead of dropping them. timeout_s,
-    memory_gb: of the decoder, without a frame and in all. threads: of the decoder. decoder: `decord` reads by decord2,
-    which gives the same frames or none of a video. fetch: of videos on web servers.
+    max_frames: of a video at most, spread over all of it. near_duplicate_bits: of 255; frames whose yaw-invariant
+    hashes differ by no more are `near_duplicate`, still ones `frozen` (None: none is). stereo: `left_eye` keeps the
+    left eye of stereo panoramas. timeout_s, memory_gb: of the decoder, without a frame and in all. threads: of the
+    decoder. decoder: `decord` reads by decord2, which gives the same frames or none of a video. fetch: of videos on web
+    servers.
     """
 
     every_s: float = 2.0
     snap_to_keyframes: bool = False
-    height: int = 512
     max_frames: int | None = None
-    min_sharpness: float = 0.25
-    max_flat_share: float = 0.85
     near_duplicate_bits: int | None = 16
     stereo: Literal["drop", "left_eye"] = "drop"
-    max_tilt_deg: float | None = None
-    level: bool = False
-    jpeg_quality: int = 95
     timeout_s: float = 120.0
     memory_gb: float = 6.0
     threads: int = 1
@@ -66,24 +56,19 @@ class Extract(Stage):
     fetch: Fetch = field(default_factory=Fetch)
 
     name: ClassVar[str] = "extract"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     sample_limit_s: ClassVar[float] = 6 * 3600.0  # a sample is a whole video; the decoder watches over each frame
 
     def __post_init__(self) -> None:
-        if self.every_s <= 0 or self.height < 32 or not 1 <= self.jpeg_quality <= 100:
-            raise ValueError("extract: every_s must be positive, height at least 32, jpeg_quality 1 to 100")
+        super().__post_init__()
+        if self.every_s <= 0:
+            raise ValueError("extract: every_s must be positive")
         if self.timeout_s <= 0 or self.memory_gb <= 0 or self.threads < 1:
             raise ValueError("extract: timeout_s and memory_gb must be positive, threads at least 1")
         if self.max_frames is not None and self.max_frames < 1:
             raise ValueError("extract: max_frames must be at least 1")
-        if self.min_sharpness < 0 or not 0 < self.max_flat_share <= 1:
-            raise ValueError("extract: min_sharpness must be at least 0, max_flat_share above 0 and at most 1")
         if self.near_duplicate_bits is not None and not 0 <= self.near_duplicate_bits < HASH_BITS:
             raise ValueError(f"extract: near_duplicate_bits must be at least 0 and below {HASH_BITS}")
-        if self.max_tilt_deg is not None and not 0 < self.max_tilt_deg <= 180:
-            raise ValueError("extract: max_tilt_deg must be above 0 and at most 180")
-        if self.level and self.max_tilt_deg is None:
-            raise ValueError("extract: level needs max_tilt_deg, beyond which a panorama is turned upright")
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -97,13 +82,7 @@ class Extract(Stage):
         left_out = {"fetch"} | ({"decoder"} if self.decoder == "pyav" else set())
         return {name: value for name, value in super().settings().items() if name not in left_out}
 
-    def assets(self) -> dict[str, str]:
-        return {"tilt": str(EMBEDDED_WEIGHTS)} if self.max_tilt_deg else {}
-
     def setup(self, context: StageContext) -> None:
-        from ..models.horizon.check import PanoramaCheck
-        from ..models.horizon.tilt import TiltEstimator
-
         self._run_uri = context.storage.address("")  # videos may have been made by the run itself
         self._decoder = Decoder(
             timeout_s=self.timeout_s,
@@ -112,8 +91,7 @@ class Extract(Stage):
             library=self.decoder,
         )
         self._decoder.start()
-        estimator = TiltEstimator(Path(context.assets["tilt"])) if self.max_tilt_deg else None
-        self._horizon = PanoramaCheck(self.max_tilt_deg, estimator) if estimator else None
+        self.start_checks(context.assets)
 
     def teardown(self) -> None:
         if decoder := getattr(self, "_decoder", None):
@@ -167,10 +145,9 @@ class Extract(Stage):
     def _frames(
         self, path: str, eye: Eye, plan_row: Mapping[str, Any], on_missing: OnMissing
     ) -> Generator[SelectedFrame]:
-        from ..models.frames.analyzer import FrameAnalyzer
         from ..models.frames.selection import FrameSelector
 
-        analyzer = FrameAnalyzer(self._horizon, self.level, self.min_sharpness, self.max_flat_share, eye)
+        analyzer = self.analyzer(eye)
         most = CANDIDATES * self.max_frames if self.max_frames else None
         decoding = self._decoder.sample_frames(
             path,
@@ -189,14 +166,11 @@ class Extract(Stage):
     def _outcome(
         self, selected: SelectedFrame, video_id: str, plan_row: Mapping[str, Any], scratch: IO[bytes]
     ) -> _Kept | Drop:
-        from ..models.horizon.tilt import levelled
-
         analyzed = selected.analyzed
         key = _key(video_id, analyzed.frame.frame_index)
         if selected.code:
             return Drop(key, selected.code, selected.detail)
-        rgb = levelled(analyzed.frame.rgb, analyzed.upright) if analyzed.upright else analyzed.frame.rgb
-        jpg = simplejpeg.encode_jpeg(rgb, quality=self.jpeg_quality, colorspace="RGB", colorsubsampling="420")
+        jpg = self.encode_kept(analyzed)
         offset = scratch.seek(0, 2)
         scratch.write(jpg)
         return _Kept(key, offset, len(jpg), _metadata(selected, video_id, plan_row))
@@ -221,19 +195,11 @@ def _key(video_id: str, frame_index: int) -> str:
 
 
 def _metadata(selected: SelectedFrame, video_id: str, plan_row: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON of a frame; `horizon` was measured before the frame was levelled, if it was."""
-    analyzed = selected.analyzed
-    assert analyzed.verdict is not None, "a frame that is kept was checked"
-    height, width = analyzed.frame.rgb.shape[:2]
     return {
         "video_id": video_id,
         "split": plan_row["split"],
-        "frame_index": analyzed.frame.frame_index,
-        "timestamp_s": analyzed.frame.timestamp_s,
-        "width": width,
-        "height": height,
+        "frame_index": selected.analyzed.frame.frame_index,
+        "timestamp_s": selected.analyzed.frame.timestamp_s,
         "shot": selected.shot,
-        "hash": hash_text(analyzed.yaw_hash),
-        "quality": analyzed.measures.rounded(),
-        "horizon": {**analyzed.verdict.measurements(), "levelled": analyzed.upright is not None},
+        **measured(selected.analyzed),
     }

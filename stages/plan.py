@@ -141,7 +141,8 @@ class Plan(Barrier):
         return int.from_bytes(digest[:8]) / 2**64
 
     def _unlicensed(self, video: Video) -> Drop | None:
-        if not self.licenses or video.license in self.licenses:
+        allowed = {license.casefold() for license in self.licenses}
+        if not allowed or (video.license or "").casefold() in allowed:
             return None
         return Drop(video.video_id, "license", video.license or "the list says no licence")
 

@@ -15,14 +15,14 @@ from ..models.data.depth_png import decode_depth_m
 from ..models.labelers.patches import Patches
 from ..models.ranking.consistency import confidence
 from ..models.ranking.views import Views
-from .batches.decoding import decode_image
 from .batches.model_failure import model_failures_end_the_run
+from .batches.panoramas import OverPanoramas
 from .ranking.columns import scores_column
 from .ranking.ranker import Ranker, RankerKind
 
 
 @dataclass
-class Score(PipelinedStage):
+class Score(OverPanoramas, PipelinedStage):
     """Frames and labels to `scores-<round>`: higher is the better label.
 
     `ranker`, `model`, `teachers` and `views` say who judges (`stages.ranking.ranker`). Consistency without a model
@@ -43,6 +43,7 @@ class Score(PipelinedStage):
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._ranker.check_settings("score")
         if self.views and not self._asks_networks:
             raise ValueError("score: views need a model, the labeler; without one the views of the label count")
@@ -61,7 +62,7 @@ class Score(PipelinedStage):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return ("frames", self._labels) if self._asks_networks else (self._labels,)
+        return (*self.image_columns, self._labels) if self._asks_networks else (self._labels,)
 
     @property
     def writes(self) -> Column:
@@ -87,7 +88,7 @@ class Score(PipelinedStage):
         """Frame and label, (H, W, 3) uint8 and (H, W) metres; where no network is asked the spread of the label."""
         if not self._asks_networks:
             return self._spread(sample)
-        rgb = decode_image(sample, "frames")
+        rgb = self.decode_panorama(sample)
         return rgb if isinstance(rgb, Drop) else (rgb, decode_depth_m(sample[self._labels]["depth.png"]))
 
     def predict(self, decoded: list[Any]) -> list[float]:

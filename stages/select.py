@@ -15,8 +15,9 @@ from pyarrow.compute import field as pa_field
 from ..engine.records.column import Column, ParquetColumn
 from ..engine.rundir.members import read_members
 from ..engine.rundir.receipts import Receipt
-from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
+from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError, input_of
 from ..models.ranking.quality import mean_ranks
+from .batches.panoramas import OverPanoramas
 from .ranking.choice import Candidate, Chooser, Diversity, Strata, stratum_of
 from .ranking.columns import scores_column, selection_column
 
@@ -25,7 +26,7 @@ _FACTS = pa.schema([("key", pa.string()), ("shot", pa.int64()), ("hash", pa.stri
 
 
 @dataclass
-class Select(Barrier):
+class Select(OverPanoramas, Barrier):
     """Scores and tags to `selection-<round>`: the `top` best of each scene, equal scores in the order of their keys.
 
     Of several `scores`, the mean of the ranks within a scene counts, by weight. Scenes that `top` does not name, such
@@ -46,6 +47,7 @@ class Select(Barrier):
     strata: Strata | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.top or min(self.top.values()) < 0:
             raise ValueError("select: top needs a number of samples, not below 0, for one scene at least")
         if self.scores and min(self.scores.values()) <= 0:
@@ -59,7 +61,7 @@ class Select(Barrier):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return ("tags", *self._scores, *(["frames"] if self._needs_frames else []))
+        return ("tags", *self._scores, *(self.image_columns if self._needs_frames else ()))
 
     @property
     def _needs_frames(self) -> bool:
@@ -97,14 +99,15 @@ class Select(Barrier):
 
         Of several, the scores are called score, score-1, … Rules add what they look at: shot, hash, stratum.
         """
-        joined = context.run.table(context.inputs["tags"][shard]).select(["key", "scene"])
+        joined = context.run.table(input_of(context.inputs, shard, "tags")).select(["key", "scene"])
         joined = joined.filter(pa_field("scene").isin(sorted(self.top)))
         for number, column in enumerate(self._scores):
-            scores = context.run.table(context.inputs[column][shard]).select(["key", "score"])
+            scores = context.run.table(input_of(context.inputs, shard, column)).select(["key", "score"])
             scores = scores.rename_columns(["key", f"score-{number}" if number else "score"])
             joined = joined.join(scores, "key", join_type="inner")
         if self._needs_frames:
-            facts = pa.Table.from_pylist(list(self._facts(context, context.inputs["frames"][shard])), schema=_FACTS)
+            frames = input_of(context.inputs, shard, *self.image_columns)
+            facts = pa.Table.from_pylist(list(self._facts(context, frames)), schema=_FACTS)
             joined = joined.join(facts, "key", join_type="inner")
         return joined.append_column("shard", pa.array([shard] * len(joined), pa.string()))
 
@@ -158,7 +161,7 @@ class Select(Barrier):
         for scene, count in sorted(self.top.items()):
             if self._has_rules:
                 rows = best_first(candidates, scene)
-                yield with_ranks(rows.take(chooser.choose(_candidates(rows), count)))
+                yield with_ranks(rows.take(pa.array(chooser.choose(_candidates(rows), count), pa.int64())))
             else:
                 yield top_ranked(candidates, scene, count)
 

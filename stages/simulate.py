@@ -59,9 +59,9 @@ class Simulate(SourceStage):
         return TarColumn(f"labelled-{self.source_name}", ("depth.png", "jpg", "json"))
 
     def check(self) -> None:
-        from ..models.simulator.scenes.scene import load_scene
-
         if self.mesh:
+            from ..models.simulator.scenes.scene import load_scene
+
             load_scene(self.mesh)
 
     def setup(self, context: StageContext) -> None:

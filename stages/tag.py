@@ -13,14 +13,14 @@ from ..engine.steps.step import PipelinedStage, StageContext
 from ..models.support.model_checks import check_model_folder
 from ..models.tagging.question import DEFAULT_PROMPT, Question
 from ..models.tagging.tagger import EMBEDDED, Engine, SceneTag, check_tagging, make_tagger
-from .batches.decoding import decode_image
 from .batches.model_failure import model_failures_end_the_run
+from .batches.panoramas import OverPanoramas
 
 _SCHEMA = pa.schema([("scene", pa.string()), ("p_indoor", pa.float32()), ("model", pa.string())])
 
 
 @dataclass
-class Tag(PipelinedStage):
+class Tag(OverPanoramas, PipelinedStage):
     """Frames to tags: by the embedded tagger, or by a vision-language model of a folder or hub id.
 
     All but threshold and temperature is for the latter. What to set for these two, `dap try tag --truth` says.
@@ -40,6 +40,7 @@ class Tag(PipelinedStage):
     batch_size: int = 8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_tagging(self.threshold, self.temperature)
         self._question()
         if self.tensor_parallel < 1 or (self.tensor_parallel > 1 and self.engine != "vllm"):
@@ -47,7 +48,7 @@ class Tag(PipelinedStage):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return ("frames",)
+        return self.image_columns
 
     @property
     def writes(self) -> Column:
@@ -81,7 +82,7 @@ class Tag(PipelinedStage):
         return Question(self.prompt, self.height, self.min_pixels, self.max_pixels)
 
     def decode(self, sample: Sample) -> Any:
-        rgb = decode_image(sample, "frames")
+        rgb = self.decode_panorama(sample)
         return rgb if isinstance(rgb, Drop) else self._tagger.model.prepare(rgb)
 
     def predict(self, decoded: list[Any]) -> list[SceneTag]:

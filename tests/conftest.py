@@ -1,6 +1,7 @@
 """Fixtures shared by every folder of tests."""
 
 import os
+import sys
 import urllib.parse
 from pathlib import Path
 from uuid import uuid4
@@ -29,6 +30,19 @@ def shared_data() -> Path:
     if not (folder / "MANIFEST.csv").is_file():
         pytest.skip(f"no real footage at {folder}")
     return folder
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Stand-ins for the packages of other models, importable during a test: what to name for every scheme."""
+    from tests.models.labelers.stand_ins import SOURCES, write_packages, write_weights
+
+    write_packages(tmp_path / "packages")
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    yield write_weights(tmp_path / "weights")
+    made = {name.split("/")[0] for name in SOURCES}
+    for name in [name for name in sys.modules if name.split(".")[0] in made]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -143,10 +143,15 @@ def test_planning_a_run_imports_nothing_that_computes():
     code = """
 import sys
 import dap_engine.jobs.__main__
-from importlib import import_module
+from importlib import import_module, resources
+from dap_engine.engine.planning.recipe import load_recipe
+from dap_engine.jobs.steps import STEPS
 from dap_engine.stages import KINDS
 for reference in KINDS.values():
     import_module(reference.split(":")[0])
+for recipe in resources.files("dap_engine.jobs.recipes").iterdir():
+    if recipe.name.endswith(".yaml"):
+        load_recipe(recipe.read_text(), STEPS)
 heavy = {"torch", "transformers", "torchmetrics", "lightning", "trimesh", "scipy", "matplotlib", "pandas", "ray"}
 print(sorted(heavy & sys.modules.keys()))
 """

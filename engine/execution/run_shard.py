@@ -89,11 +89,10 @@ class ShardRunner:
     def _try(self, shard: str, isolation: Isolation) -> Outcome:
         """One attempt; raises TransientError where the disk is full, and nothing else."""
         try:
-            inputs = {column: self._run.receipt(column, shard) for column in self.stage.reads}
-            if None in inputs.values():
+            inputs = {c: receipt for c in self.stage.reads if (receipt := self._run.receipt(c, shard))}
+            if len(inputs) < len(self.stage.shard_reads(inputs)):
                 return Outcome(self._spec.node, self._spec.column, shard, "waiting")
-            present = {column: receipt for column, receipt in inputs.items() if receipt}
-            return self._bring_up_to_date(shard, present, isolation)
+            return self._bring_up_to_date(shard, inputs, isolation)
         except StorageError as error:
             if is_full(error):
                 raise TransientError(str(error)) from error

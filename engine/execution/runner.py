@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NoReturn
@@ -51,8 +51,7 @@ class RunResult:
 class _ChainWork:
     """What is to be done on a chain."""
 
-    specs: Sequence[StageSpec]
-    shards: Sequence[str]  # for which a stage has something to do
+    lanes: Sequence[tuple[Sequence[StageSpec], Sequence[str]]]  # stages, and the shards to do that all of them have
     to_do: Mapping[str, set[str]]  # shards by node
     budgets: Mapping[str, BudgetTracker]  # by node
 
@@ -118,8 +117,9 @@ class Runner:
         if work is None:
             return False
         pa.default_memory_pool().release_unused()  # all that was read to prepare it, and a chain may take days
-        if work.shards and not self._result.over_budget:
-            self._consume(self._get_executor().run_chain(work.specs, work.shards, self._run), work)
+        for specs, shards in work.lanes:
+            if not (self._result.over_budget or self._result.stopped_at):
+                self._consume(specs, shards, work)
         for node in chain:
             self._progress.finish(node.name)
         return not (self._result.over_budget or self._result.stopped_at)
@@ -134,10 +134,10 @@ class Runner:
         if unknown := next((plan for plan in plans if plan.shards is None), None):
             why = f"{unknown.node.name}: its shards are not known: " + "; ".join(unknown.reasons)
             return self._cannot_begin(chain[0], why)
-        specs = []
+        specs: dict[str, StageSpec] = {}
         for node in chain:
             try:
-                specs.append(StageSpec.of(node, planner.assets(node) or {}))
+                specs[node.name] = StageSpec.of(node, planner.assets(node) or {})
             except Exception:  # noqa: BLE001 - of whatever kind: a stage that does not pickle runs nowhere
                 self._fail(node, traceback.format_exc())
                 return None
@@ -148,7 +148,12 @@ class Runner:
         budgets = {plan.node.name: _used_budget(plan, planner, pending) for plan in plans}
         for plan in plans:  # beyond its budget a stage stays, until the recipe gives it more or work is put back
             self._check_budget(budgets[plan.node.name], plan.node.name, plan.node.step.writes.name)
-        return _ChainWork(specs, sorted(pending), {plan.node.name: set(plan.pending) for plan in plans}, budgets)
+        held = {plan.node.name: frozenset(plan.shards or ()) for plan in plans}
+        lanes: dict[tuple[str, ...], list[str]] = {}
+        for shard in sorted(pending):
+            lanes.setdefault(tuple(name for name in held if shard in held[name]), []).append(shard)
+        work = [([specs[name] for name in names], shards) for names, shards in lanes.items()]
+        return _ChainWork(work, {plan.node.name: set(plan.pending) for plan in plans}, budgets)
 
     def _check_budget(self, used: BudgetTracker, node: str, column: str) -> None:
         if passed := used.passed():
@@ -168,16 +173,16 @@ class Runner:
         done = total - len(plan.pending)
         self._progress.start(plan.node.name, total, done, plan.reasons, by_shard=is_map(plan.node))
 
-    def _consume(self, outcomes: Iterable[Outcome], work: _ChainWork) -> None:
-        """Takes in what comes of the shards, until a stage has passed its budget or cannot begin."""
-        following = {spec.node: after.node for spec, after in pairwise(work.specs)}
-        queued = {spec.node: 0 for spec in work.specs} | {work.specs[0].node: len(work.shards)}
-        for outcome in outcomes:
+    def _consume(self, specs: Sequence[StageSpec], shards: Sequence[str], work: _ChainWork) -> None:
+        """Runs a lane and takes in what comes of its shards, until a stage has passed its budget or cannot begin."""
+        following = {spec.node: after.node for spec, after in pairwise(specs)}
+        queued = {spec.node: 0 for spec in specs} | {specs[0].node: len(shards)}
+        for outcome in self._get_executor().run_chain(specs, shards, self._run):
             queued[outcome.node] -= 1
             if outcome.node in following:
                 queued[following[outcome.node]] += 1
-            for stage, shards in queued.items():
-                measure("dap_shards_queued", shards, stage=stage)
+            for stage, count in queued.items():
+                measure("dap_shards_queued", count, stage=stage)
             if outcome.shard in work.to_do[outcome.node]:
                 self._progress.update(outcome)
             if outcome.status == "done":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ..rundir.receipt_table import Receipts, Validated
 from ..rundir.receipts import Basis, Fingerprints
+from ..steps.step import Step
 
 
 def why_pending(
@@ -36,8 +38,10 @@ def why_pending(
             yield "its last attempt failed" if shard in receipts.failed else ""
 
 
-def input_hashes(columns: Mapping[str, Receipts], shards: Sequence[str]) -> Iterator[dict[str, str] | None]:
-    """The hashes of what each shard reads, by column; None where a receipt is missing."""
+def input_hashes(step: Step, columns: Mapping[str, Receipts], shards: Sequence[str]) -> Iterator[dict[str, str] | None]:
+    """The hashes of what each shard of a step reads, by column; None where a receipt is missing."""
     hashes = [receipts.lookup(shards, "sha256") for receipts in columns.values()]
-    for row in zip(*hashes, strict=True) if hashes else [()] * len(shards):
-        yield None if None in row else {name: sha256.hex() for name, sha256 in zip(columns, row, strict=True)}
+    rows: Iterable[Sequence[Any]] = zip(*hashes, strict=True) if hashes else [()] * len(shards)
+    for row in rows:
+        there: dict[str, str] = {c: sha256.hex() for c, sha256 in zip(columns, row, strict=True) if sha256}
+        yield there if len(there) == len(step.shard_reads(there)) else None

@@ -30,16 +30,16 @@ class Graph:
         assets = [path for uri in node.step.assets().values() if (path := _inside_run(uri))]
         return [made for name in dict.fromkeys([*node.step.reads, *assets]) if (made := self.producer(name))]
 
-    def root(self, node: Node) -> Node:
-        """The node whose shards a map stage follows: a source stage or a barrier."""
+    def roots(self, node: Node) -> list[Node]:
+        """The source stages and barriers whose shards a map stage follows: those behind each of its alternatives."""
         if isinstance(node.step, SourceStage) or not isinstance(node.step, Stage):
-            return node
-        first = self.producer(node.step.reads[0])
-        assert first is not None  # checked by build_graph
-        return self.root(first)
+            return [node]
+        followed = node.step.alternatives or node.step.reads[:1]
+        makers = [maker for column in followed if (maker := self.producer(column))]
+        return list({root.name: root for maker in makers for root in self.roots(maker)}.values())
 
     def chains(self, selected: Iterable[Node]) -> list[tuple[Node, ...]]:
-        """The selected nodes in order; consecutive map stages that follow the same shards stand together."""
+        """The selected nodes in order; consecutive map stages that have shards in common stand together."""
         groups: list[tuple[Node, ...]] = []
         for node in selected:
             last = groups[-1] if groups else ()
@@ -52,7 +52,8 @@ class Graph:
     def _continues(self, chain: tuple[Node, ...], node: Node) -> bool:
         if not all(isinstance(member.step, Stage) for member in (*chain, node)):
             return False
-        return self.root(chain[0]).name == self.root(node).name
+        followed = {root.name for member in chain for root in self.roots(member)}
+        return not followed.isdisjoint(root.name for root in self.roots(node))
 
     def select(self, only: Iterable[str] = (), until: str | None = None) -> list[Node]:
         """All nodes, or those named by `only`, or `until` and all it needs; raises RecipeError for unknown names.
@@ -96,7 +97,37 @@ def build_graph(nodes: Iterable[Node]) -> Graph:
                 raise RecipeError(f"step {node.name!r} loads {uri!r}, which no step of the recipe writes")
         if isinstance(node.step, Stage) and not isinstance(node.step, SourceStage) and not node.step.reads:
             raise RecipeError(f"step {node.name!r} is a map stage that reads nothing")
-    return Graph(tuple(_ordered(unordered)))
+    graph = Graph(tuple(_ordered(unordered)))
+    for node in graph.nodes:
+        if isinstance(node.step, Stage) and len(node.step.alternatives) > 1:
+            _check_alternatives(graph, node, node.step)
+    return graph
+
+
+def _check_alternatives(graph: Graph, node: Node, stage: Stage) -> None:
+    """Raises RecipeError unless alternatives follow different shards, each of which all other columns read have."""
+    followed: dict[str, str] = {}  # alternatives by root
+    for column in stage.alternatives:
+        for root in graph.roots(_maker(graph, column)):
+            if root.name in followed:
+                both = f"{followed[root.name]!r} and {column!r}"
+                raise RecipeError(f"step {node.name!r}: {both} have the same shards, and it takes each shard of one")
+            followed[root.name] = column
+    for column in set(stage.reads) - set(stage.alternatives):
+        maker = _maker(graph, column)
+        if isinstance(maker.step, SourceStage) or not isinstance(maker.step, Stage):
+            continue
+        there = {root.name for root in graph.roots(maker)}
+        if missing := [followed[root] for root in followed if root not in there]:
+            raise RecipeError(
+                f"step {node.name!r} reads {column!r} beside {missing[0]!r}, but step {maker.name!r} makes none of that"
+            )
+
+
+def _maker(graph: Graph, column: str) -> Node:
+    maker = graph.producer(column)
+    assert maker is not None  # looked at before
+    return maker
 
 
 def _ordered(graph: Graph) -> list[Node]:

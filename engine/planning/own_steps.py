@@ -90,6 +90,8 @@ def _check(step: Step) -> None:
     reads, writes = step.reads, step.writes
     if not (isinstance(reads, tuple | list) and all(isinstance(column, str) for column in reads)):
         raise _WrongStepError(f"its reads are {reads!r}: give a tuple of columns")
+    if isinstance(step, Stage) and not set(step.alternatives) <= set(reads):
+        raise _WrongStepError(f"its alternatives are {step.alternatives!r}: give columns that it reads")
     if not isinstance(writes, Column):
         raise _WrongStepError(f"its writes are {writes!r}: give a TarColumn, a ParquetColumn or a FolderColumn")
     try:

@@ -21,6 +21,7 @@ from ..storage.storage import StorageError
 from .compare import input_hashes, why_pending
 from .graph import Graph
 from .recipe import Node
+from .settings import RecipeError
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,23 @@ class Planner:
         return self._assets[uri]
 
     def _shards(self, node: Node) -> tuple[str, ...] | None:
-        """The shards a map stage follows; None if they are not known yet."""
-        root = self._graph.root(node)
+        """The shards a map stage follows; None if some are not known yet. RecipeError where two roots have the same."""
+        roots = self._graph.roots(node)
+        found = [shards for root in roots if (shards := self._shards_of(root)) is not None]
+        if len(found) < len(roots):
+            return None
+        if len(roots) == 1:
+            return found[0]
+        holders: dict[str, str] = {}
+        for root, shards in zip(roots, found, strict=True):
+            if shared := next((shard for shard in shards if shard in holders), None):
+                both = f"{holders[shared]!r} and {root.name!r}"
+                raise RecipeError(f"step {node.name!r}: both {both} have a shard {shared!r}, and it takes one")
+            holders |= dict.fromkeys(shards, root.name)
+        return tuple(sorted(holders))
+
+    def _shards_of(self, root: Node) -> tuple[str, ...] | None:
+        """The shards of a source or a barrier; None if they are not known yet."""
         if root.name not in self._followed:
             source = root.step.shards() if isinstance(root.step, SourceStage) else self.receipts(root.step.produces)
             self._followed[root.name] = tuple(source)
@@ -125,20 +141,21 @@ class Planner:
         """The node's plan; where what it points at is out of reach, or gone, that is all there is to say."""
         try:
             return self._map_plan(node, upstream) if is_map(node) else self._barrier_plan(node)
-        except (ColumnError, StorageError):
-            raise  # trouble inside the run is another matter
+        except (ColumnError, StorageError, RecipeError):
+            raise  # trouble inside the run is another matter, and so is a recipe that cannot be
         except (ValueError, OSError) as error:
             return _waiting(node, None, str(error))
 
     def _map_plan(self, node: Node, upstream: Sequence[NodePlan]) -> NodePlan:
         shards = self._shards(node)
         if shards is None:
-            return _waiting(node, None, f"after {self._graph.root(node).name}")
+            unknown = next(root for root in self._graph.roots(node) if self._shards_of(root) is None)
+            return _waiting(node, None, f"after {unknown.name}")
         basis = self._basis(node, {})
         if basis is None:
             return _waiting(node, shards, "its weights are still to be made")
         follows = {shard: f"follows {plan.node.name}" for plan in reversed(upstream) for shard in plan.pending}
-        inputs = input_hashes({column: self.receipts(column) for column in node.step.reads}, shards)
+        inputs = input_hashes(node.step, {column: self.receipts(column) for column in node.step.reads}, shards)
         there = self._look_at(node.step.writes.name)
         reasons = why_pending(there, shards, basis, inputs)
         why = ((shard, follows.get(shard, reason)) for shard, reason in zip(shards, reasons, strict=True))

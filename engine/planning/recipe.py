@@ -17,7 +17,7 @@ from .expectations import Cluster, Expected
 from .own_steps import build_own_step
 from .settings import RecipeError, build_settings, did_you_mean, override_setting, parse_override
 
-_TOP_LEVEL = {"name", "seed", "videos", "executor", "cluster", "expects", "steps"}
+_TOP_LEVEL = {"name", "seed", "videos", "photos", "executor", "cluster", "expects", "steps"}
 _EXECUTORS = ("ray", "in-process")
 _ALLOWANCES = {"pool": Pool, "limits": Limits, "budget": Budget}  # what map stages have beside their settings
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")

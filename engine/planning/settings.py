@@ -57,7 +57,7 @@ def parse_override(override: str) -> tuple[list[str], Any]:
     keys = path.split(".")
     if not separator or not all(keys):
         raise RecipeError(f"--set {override!r}: write it as step.key=value")
-    if keys == ["videos"]:
+    if keys in (["videos"], ["photos"]):
         return keys, value  # a path or pattern as it stands: `*.mp4` and `a #2` mean something else in YAML
     try:
         return keys, yaml.safe_load(value)

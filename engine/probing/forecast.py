@@ -22,7 +22,7 @@ from ..execution.placement import Machine, needed, workers_that_fit
 from ..planning.plan import NodePlan
 from ..planning.recipe import Node
 from ..steps.limits import Pool
-from ..steps.step import SourceStage
+from ..steps.step import SourceStage, Step
 from .measure import Measured
 from .probe import Probed
 
@@ -108,12 +108,12 @@ class _Columns:
             self._known[column] = dict(self._samples(column))
         return self._known[column]
 
-    def joined(self, columns: Sequence[str], shards: Sequence[str]) -> dict[str, float]:
-        """Samples of each shard that all the columns have; an unknown count is that of the column's average shard."""
-        counts = [self.of(column) for column in columns]
-        average = [sum(of.values()) / max(1, len(of)) for of in counts]
-        both = list(zip(counts, average, strict=True))
-        return {shard: min(of.get(shard, usual) for of, usual in both) for shard in shards}
+    def joined(self, step: Step, shards: Sequence[str]) -> dict[str, float]:
+        """Samples of each shard that all columns of it have; an unknown count is that of the column's average shard."""
+        counts = {column: self.of(column) for column in step.reads}
+        usual = {column: sum(of.values()) / max(1, len(of)) for column, of in counts.items()}
+        read = {s: step.shard_reads([column for column in counts if s in counts[column]]) for s in shards}
+        return {s: min(counts[column].get(s, usual[column]) for column in read[s]) for s in shards}
 
 
 def _stage(
@@ -145,7 +145,7 @@ def _stage(
 def _samples_in(node: Node, measured: Measured, shards: Sequence[str], columns: _Columns) -> dict[str, float]:
     if isinstance(node.step, SourceStage):
         return dict.fromkeys(shards, float(measured.samples_in_shard or 0))
-    return columns.joined(node.step.reads, shards)
+    return columns.joined(node.step, shards)
 
 
 def _workers(pool: Pool, shards: int, machines: Sequence[Machine]) -> int:

@@ -93,7 +93,8 @@ class Probe:
             if not plan.shards:
                 raise ProbeError("; ".join(plan.reasons) or "has no shards")
             shard = (plan.pending or plan.shards)[0]
-            inputs = {column: self._input(column, shard) for column in node.step.reads}
+            held = [column for column in node.step.reads if shard in self._shards(column)]
+            inputs = {column: self._input(column, shard) for column in node.step.shard_reads(held)}
             home = self._made if self._stands_in else self._run
             spec = ProbeSpec(self._spec(node), shard, inputs, home, self._made)
             return Probed(node, shard, measure_apart(spec, self._folder, limit_s))
@@ -123,9 +124,16 @@ class Probe:
         raise ProbeError(f"needs {column}")
 
     def _pending(self, column: str) -> Sequence[str]:
-        maker = self._graph.producer(column)
-        plan = self.plans.get(maker.name) if maker else None
+        plan = self._plan_of(column)
         return plan.pending if plan else ()
+
+    def _shards(self, column: str) -> Sequence[str]:
+        plan = self._plan_of(column)
+        return (plan.shards or ()) if plan else ()
+
+    def _plan_of(self, column: str) -> NodePlan | None:
+        maker = self._graph.producer(column)
+        return self.plans.get(maker.name) if maker else None
 
     def _list(self, node: Node, nodes: Sequence[Node]) -> None:
         """Runs a listing aside, and plans what follows it."""
@@ -139,16 +147,22 @@ class Probe:
         self._foreseen[column] = self._made.receipts(column)
         rest = [other for other in nodes if other.step.writes.name not in self._foreseen]
         for plan in Planner(self._graph, self._run).plan(rest):
-            root = self._graph.root(plan.node).step.writes.name
             if is_map(plan.node):
-                self.plans[plan.node.name] = self._after_listing(plan, root) if root in self._foreseen else plan
+                self.plans[plan.node.name] = self._after_listing(plan)
 
-    def _after_listing(self, plan: NodePlan, column: str) -> NodePlan:
-        """The plan of a map stage whose shards come from a listing, in which some may be new, changed or gone."""
-        before, now = self._run.receipts(column), self._foreseen[column]
-        left = set(now) if plan.shards is None else set(plan.pending)
-        pending = [s for s in now if s in left or s not in before or before[s].output.sha256 != now[s].output.sha256]
-        return dataclasses.replace(plan, shards=tuple(now), pending=tuple(pending))
+    def _after_listing(self, plan: NodePlan) -> NodePlan:
+        """The plan of a map stage, some of whose shards may come from a listing: new ones, changed ones, or gone."""
+        roots = self._graph.roots(plan.node)
+        listed = [column for root in roots if (column := root.step.writes.name) in self._foreseen]
+        if not listed:
+            return plan
+        before = {shard: receipt for column in listed for shard, receipt in self._run.receipts(column).items()}
+        now = {shard: receipt for column in listed for shard, receipt in self._foreseen[column].items()}
+        others = [s for root in roots if root.step.writes.name not in listed for s in self._shards(root.step.produces)]
+        shards = sorted([*now, *others])
+        left = set(shards) if plan.shards is None else set(plan.pending)
+        left |= {s for s in now if s not in before or before[s].output.sha256 != now[s].output.sha256}
+        return dataclasses.replace(plan, shards=tuple(shards), pending=tuple(s for s in shards if s in left))
 
     def _context(self, node: Node) -> BarrierContext:
         planner = Planner(self._graph, self._run)

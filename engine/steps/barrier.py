@@ -26,6 +26,17 @@ class BarrierError(RuntimeError):
     """A barrier that cannot finish; the message is one clear line."""
 
 
+Inputs = Mapping[str, Mapping[str, Receipt]]
+"""The receipts of the columns that a barrier reads, by column and shard."""
+
+
+def input_of(inputs: Inputs, shard: str, *columns: str) -> Receipt:
+    """The receipt of a shard in the first of some columns that has it; BarrierError where none of them does."""
+    if found := next((inputs[column][shard] for column in columns if shard in inputs[column]), None):
+        return found
+    raise BarrierError(f"{' and '.join(columns)} lack the shard {shard}, which another column that is read here has")
+
+
 @dataclass(frozen=True)
 class BarrierContext:
     """The run as one barrier sees it."""
@@ -33,7 +44,7 @@ class BarrierContext:
     run: RunDir
     basis: Basis
     writes: Column
-    inputs: Mapping[str, Mapping[str, Receipt]]  # column -> shard -> receipt
+    inputs: Inputs
     assets: dict[str, str]  # name -> local folder or hub id
     map_stage: Callable[[Stage, Sequence[str]], list[Outcome]]
     launch_ranks: Launcher

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -45,6 +45,10 @@ class Step(ABC):
     def writes(self) -> Column:
         """The one column this step adds."""
 
+    def shard_reads(self, there: Container[str]) -> tuple[str, ...]:
+        """The columns that one of its shards is made from, given which columns hold that shard."""
+        return self.reads
+
     def assets(self) -> dict[str, str]:
         """What the step loads besides columns, by name: what its settings of type `AssetUri` say."""
         return named_assets(self)
@@ -83,6 +87,17 @@ class Stage(Step):
 
     batch_size: int = 1
     sample_limit_s: ClassVar[float] = 600.0  # a worker that takes longer over one sample is killed
+
+    @property
+    def alternatives(self) -> tuple[str, ...]:
+        """Columns of `reads` of which each shard has one: the stage follows the shards of all of them."""
+        return ()
+
+    def shard_reads(self, there: Container[str]) -> tuple[str, ...]:
+        """Of `alternatives` the one that holds the shard; where none does, the first, which is missing then."""
+        without = [column for column in self.alternatives if column not in there]
+        left_out = without[1:] if len(without) == len(self.alternatives) else without
+        return tuple(column for column in self.reads if column not in left_out)
 
     def setup(self, context: StageContext) -> None:
         """Runs once per worker, before its first samples. What it raises would meet every shard, and ends the run."""

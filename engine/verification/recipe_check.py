@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from ..planning.graph import Graph
 from ..planning.recipe import Node
@@ -33,8 +34,11 @@ class RecipeCheck:
 
     def __init__(self, graph: Graph | None, step_checks: StepChecks) -> None:
         self._graph, self._step_checks = graph, step_checks
-        sources = [node for node in graph.nodes if isinstance(node.step, SourceStage)] if graph else []
-        self._shards = {node.name: frozenset(node.step.shards()) for node in sources}  # type: ignore[attr-defined]
+        self._shards: dict[str, frozenset[str]] = {}
+        for node in graph.nodes if graph else ():
+            if isinstance(node.step, SourceStage):
+                with suppress(ValueError, OSError):  # what it lists lies outside of the run, and may be gone
+                    self._shards[node.name] = frozenset(node.step.shards())
 
     def differences(self, receipt: Receipt) -> Iterator[str]:
         """What tells a receipt from those that the recipe's steps leave."""
@@ -85,7 +89,7 @@ class RecipeCheck:
             version=step.version,
             settings=plain_settings(step),
             assets={name: basis.assets.get(name, _UNKNOWN) for name in step.assets()},
-            inputs={column: basis.inputs.get(column, _UNKNOWN) for column in step.reads},
+            inputs={column: basis.inputs.get(column, _UNKNOWN) for column in step.shard_reads(basis.inputs)},
         )
         return now.differences(basis)
 

@@ -14,6 +14,7 @@ import numpy as np
 from ...engine.storage.place import is_uri
 from ...models.datasets.base import DatasetError, Entry, Labelled
 from ...models.datasets.catalogue import DATASETS
+from ...models.datasets.perspective import PICTURE_SETS
 from ...models.evaluation.measure import Measurement, drawn_m, estimates_of, json_ready, predictor_of
 from ...models.evaluation.report import Worst, figures_tables, report_files
 from ...models.inference.device import choose_device
@@ -30,6 +31,8 @@ from ..job import check_place
 from ..output import output_folder, write_file
 from ..tables import show_table
 from .parts.loose_files import check_device
+from .parts.perspective import add_picture_arguments, check_picture_arguments, evaluate_pictures
+from .parts.temporal import FILM, add_temporal_arguments, check_temporal_arguments, evaluate_temporal
 
 _TURNED = 8  # panoramas that the error under yaw is measured on: each is predicted four times more
 
@@ -39,11 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default=EMBEDDED,
-        metavar="PATH|hf:ID|diffusers:ID|python:MODULE:FUNCTION",
+        metavar="PATH|hf:ID|diffusers:ID|unik3d:ID|…|python:MODULE:FUNCTION",
         help="a model folder of ours, or a model of others (default: the embedded one)",
     )
     parser.add_argument(
-        "--dataset", required=True, choices=sorted(DATASETS), help="shards: KEY.jpg, KEY.depth.png, KEY.json"
+        "--dataset",
+        required=True,
+        choices=sorted({*DATASETS, *PICTURE_SETS, FILM}),
+        help="shards: KEY.jpg, KEY.depth.png, KEY.json; stereo and perspective: pictures that are no panoramas",
     )
     parser.add_argument("--root", required=True, metavar="DIR|URI", help="folder of the data set, or s3://…")
     parser.add_argument("--split", metavar="NAME|LIST", help="a split's name, or a file with a pair IMAGE DEPTH a line")
@@ -60,6 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=get_args(Precision), default="float32", help="of ours; auto: bfloat16 on CUDA"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    add_picture_arguments(parser)
+    add_temporal_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -68,6 +76,12 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError("--batch-size must be at least 1")
     check_device(arguments.device)
     place = check_place("--root", arguments.root) if is_uri(arguments.root) else arguments.root
+    check_picture_arguments(arguments)
+    check_temporal_arguments(arguments)
+    if arguments.dataset == FILM:
+        return evaluate_temporal(arguments, _load)
+    if arguments.dataset in PICTURE_SETS:
+        return evaluate_pictures(arguments, place, _load)
     root = DatasetRoot(arguments.dataset, place)
     try:
         entries = root.find(arguments.split)

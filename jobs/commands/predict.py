@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default=EMBEDDED,
-        metavar="PATH|hf:ID|python:MODULE:FUNCTION",
+        metavar="PATH|hf:ID|unik3d:ID|…|python:MODULE:FUNCTION",
         help="a model folder of ours, or a model of others that gives metres (default: the embedded one)",
     )
     parser.add_argument("--out", required=True, metavar="DIR")

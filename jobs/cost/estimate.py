@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +21,11 @@ from ...engine.probing.forecast import forecast
 from ...engine.probing.measure import Measured
 from ...engine.probing.probe import Probe, Probed
 from ...engine.steps.step import SourceStage
+from ...stages.batches.panoramas import names_of
 from ...stages.extract import CANDIDATES, Extract
 from ...stages.film import Film
 from ...stages.pack import Pack
+from ...stages.packing.sources import Source
 from ...stages.plan import Plan
 from ...stages.reports.evaluate import Evaluate
 from ...stages.select import Select
@@ -115,10 +118,12 @@ class _Estimate:
 
     def _known(self, plan: NodePlan) -> NodePlan:
         """A plan whose shards are those that its root will have, as far as that can be said."""
-        root = self.job.graph.root(plan.node)
-        if plan.shards is not None or not (shards := self._samples(root.step.produces)):
+        roots = self.job.graph.roots(plan.node)
+        found = [self.probe.plans[root.name].shards or tuple(self._samples(root.step.produces)) for root in roots]
+        if plan.shards is not None or not all(found):
             return plan
-        return dataclasses.replace(plan, shards=tuple(shards), pending=tuple(shards))
+        shards = tuple(sorted(chain.from_iterable(found)))
+        return dataclasses.replace(plan, shards=shards, pending=shards)
 
     def _samples(self, column: str) -> Mapping[str, int]:
         """Samples by shard: as they are or were listed, else as the recipe expects."""
@@ -250,7 +255,11 @@ class _Estimate:
         return min(sum(step.top.values()), self._count(step.reads[1]))
 
     def _packed(self, step: Pack) -> int:
-        return sum(min(self._count(column) for column in source.columns) for source in step.sources)
+        return sum(self._in_source(source) for source in step.sources)
+
+    def _in_source(self, source: Source) -> int:
+        images = sum(map(self._count, names_of(source.images)))
+        return min([images, *(self._count(column) for column in (source.labels, source.selection) if column)])
 
     def _training(self, node: Node, step: Training) -> Cost:
         operations, hardware = self.operations.of_step(node), step.hardware

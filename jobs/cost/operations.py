@@ -11,6 +11,7 @@ from ...engine.planning.graph import Graph
 from ...engine.planning.recipe import Node
 from ...engine.steps.assets import RUN_SCHEME
 from ...models.inference.embedded import EMBEDDED, resolve_model
+from ...stages.generate import Generate
 from ...stages.label import Label
 from ...stages.reports.evaluate import Evaluate
 from ...stages.score import Score
@@ -23,6 +24,7 @@ from .rates import rates
 _BACKBONE = re.compile(r"(dinov[23])[-_](vit[shblg]\d+(?:plus)?)")
 _BILLIONS = re.compile(r"(\d+(?:\.\d+)?)B\b")
 _PIXELS_PER_TOKEN = 28 * 28
+_PIXELS_OF_TOKEN = 16  # along a side, of a generated picture
 
 
 class Operations:
@@ -38,6 +40,8 @@ class Operations:
             one = self._depth(step.model, height=None)
             views = len(step.views) if step.views else 1
             return None if one is None else one * views
+        if isinstance(step, Generate):
+            return _generator_operations(step)
         if isinstance(step, Score):
             return self._judge(step.model) if step.ranker != "consistency" and step.model else None
         if isinstance(step, Tag) and step.model != EMBEDDED:
@@ -90,6 +94,16 @@ class Operations:
         if maker and isinstance(maker.step, JudgeTraining):
             return _judge_operations(maker.step.size, **maker.step.config)
         return None
+
+
+def _generator_operations(step: Generate) -> float | None:
+    """A panorama of all steps of denoising, by the network that the model's name has a word of."""
+    known = (sizes for word, sizes in rates().generators.items() if word in step.model.lower())
+    if (sizes := next(known, None)) is None:
+        return None
+    tokens = 2 * (step.picture_height / _PIXELS_OF_TOKEN) ** 2 + sizes["text_tokens"]
+    attention = 4 * sizes["blocks"] * sizes["width"] * tokens**2
+    return step.steps * (2 * sizes["parameters"] * tokens + attention)
 
 
 @cache

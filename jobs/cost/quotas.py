@@ -37,10 +37,17 @@ class _Quotas:
 
     def _most(self, step: Select) -> tuple[int | None, str]:
         """How many samples there can be, and by what; None if nothing says so."""
-        if self._is_done("frames"):
-            count = sum(receipt.samples_out for receipt in self._job.run.receipts("frames").values())
-            return count, "the frames that there are"
-        maker, videos = self._job.graph.producer("frames"), self._videos()
+        found = [self._most_in(column, step) for column in step.image_columns]
+        known = [count for count, _ in found if count is not None]
+        return (sum(known), " and ".join(why for _, why in found)) if len(known) == len(found) else (None, "")
+
+    def _most_in(self, column: str, step: Select) -> tuple[int | None, str]:
+        """The same of one column of panoramas."""
+        if self._is_done(column):
+            return self._samples(column), f"the {column} that there are"
+        maker, videos = self._job.graph.producer(column), self._videos()
+        if count := getattr(maker.step, "panoramas", None) if maker else None:
+            return count, f"{count:,} {column}"
         limits = [step.diversity.max_per_video]
         if maker and isinstance(maker.step, Extract):
             limits.append(maker.step.max_frames)
@@ -51,7 +58,7 @@ class _Quotas:
 
     def _videos(self) -> int | None:
         if self._is_done("plan"):
-            return sum(receipt.samples_out for receipt in self._job.run.receipts("plan").values())
+            return self._samples("plan")
         maker = self._job.graph.producer("plan")
         if maker is None or not isinstance(maker.step, Plan):
             return None
@@ -68,6 +75,9 @@ class _Quotas:
         for receipt in self._job.run.receipts("tags").values():
             counts.update(self._job.run.table(receipt)["scene"].to_pylist())
         return counts
+
+    def _samples(self, column: str) -> int:
+        return self._job.run.receipts(column).samples[1]
 
     def _is_done(self, column: str) -> bool:
         maker = self._job.graph.producer(column)

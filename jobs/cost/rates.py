@@ -40,6 +40,7 @@ class Rates:
     card_share: float  # of a card's peak that a network reaches
     card_share_where: str
     set_up_s: float  # of a worker
+    generators: dict[str, dict[str, float]]  # parameters, blocks and width of transformers, and tokens of a prompt
     decode_cpu_s_per_megapixel: float
     decoded_for_one: float  # frames, at most
     second_core: float  # the rate of a decoder with two threads and more over that with one

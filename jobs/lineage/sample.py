@@ -22,8 +22,8 @@ from .weights import Weights
 Document = dict[str, Any]
 _ABOVE_ALL_KEYS = "\x7f"
 _THREADS = 16
-_LABELLED = "labelled-"  # columns of panoramas that come from no video
-_STEPS = ("extract", "tag", "label", "score", "select")  # those whose rows have a place of their own in a document
+_LABELLED, _PACKED = "labelled-", "train-"
+_STEPS = ("tag", "label", "score", "select")  # those whose rows have a place of their own in a document
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SampleLineage:
             return self._of_panorama(key)
         video, receipt = planned
         made = list(followers(self.run, receipt).values())[1:]  # the plan itself comes first
-        return self._of_video(video, made) if key == video["video_id"] else self._of_frame(key, video, made)
+        return self._of_video(video, made) if key == video["video_id"] else self._of_frame(key, video, "frames", made)
 
     def _planned(self, key: str) -> tuple[Document, Receipt] | None:
         """The planned video that a key is, or begins with, and the receipt of its shard."""
@@ -59,22 +59,26 @@ class SampleLineage:
         receipt, video = next(found, (None, {}))
         return ({**video, **_place(receipt)}, receipt) if receipt else None
 
-    def _of_frame(self, key: str, video: Document, made: list[Receipt]) -> Document:
+    def _of_frame(self, key: str, video: Document | None, column: str, made: list[Receipt]) -> Document:
+        """A frame of a video, or of a column that comes from none."""
         entries = self._entries(key, made)
-        drops = self._drops(made, lambda dropped: dropped in (key, video["video_id"]))
+        names = {key, video["video_id"] if video else key}
+        drops = self._drops(made, lambda dropped: dropped in names)
         if not entries and not drops:
             raise UsageError(f"no sample {key!r} in {self.run.uri}: its video is known, but has no such frame")
-        by_step = {step: [entry for entry in entries if entry["step"] == step] for step in _STEPS}
+        frames = [entry for entry in entries if entry["column"] == column]
+        rest = [entry for entry in entries if entry["column"] != column]
+        by_step = {step: [entry for entry in rest if entry["step"] == step] for step in _STEPS}
         return {
             "key": key,
             "kind": "frame",
             "video": video,
-            "frame": next(iter(by_step["extract"]), None),
+            "frame": next(iter(frames), None),
             "tag": next(iter(by_step["tag"]), None),
             "labels": by_step["label"],
             "scores": by_step["score"],
             "selections": by_step["select"],  # none: there was no selection, or the frame was not selected
-            "others": [entry for entry in entries if entry["step"] not in _STEPS],
+            "others": [entry for entry in rest if entry["step"] not in _STEPS],
             "drops": drops,
             **self._taught(key, key),
         }
@@ -97,18 +101,26 @@ class SampleLineage:
             image = PurePosixPath(taught["training"][0]["image"])
             holder = self.run.receipt(image.parts[0], image.stem)
         else:
-            holder = self._labelled(key)
+            holder = self._holder(key)
         if holder is None and not taught["training"]:
-            raise UsageError(f"no sample {key!r} in {self.run.uri}: it is not planned, not packed, and not labelled")
+            if drops := self._drops(self.run.receipts("plan").values(), lambda dropped: dropped == key):
+                return {"key": key, "kind": "video", "drops": drops, **taught}  # a video that was never planned
+            raise UsageError(f"no sample {key!r} in {self.run.uri}: no video of the plan has it, and no other column")
+        if holder and not holder.column.startswith(_LABELLED):
+            return self._of_frame(key, None, holder.column, list(followers(self.run, holder).values()))
         present = [holder] if holder else []
         panorama = next(iter(self._entries(key, present)), None)
         drops = self._drops(present, lambda dropped: dropped == key)
         return {"key": key, "kind": "labelled", "panorama": panorama, "drops": drops, **taught}
 
-    def _labelled(self, key: str) -> Receipt | None:
-        """The shard of labelled panoramas that holds a key, or dropped it. Keys rise: the likeliest are seen first."""
-        columns = [column for column in self.run.columns() if column.startswith(_LABELLED)]
-        receipts = [receipt for column in columns for receipt in self.run.receipts(column).values()]
+    def _holder(self, key: str) -> Receipt | None:
+        """The shard of panoramas that come from no video which holds a key, or dropped it.
+
+        Keys rise: the likeliest are seen first.
+        """
+        columns = [column for column in self.run.columns() if not column.startswith(_PACKED)]
+        there = (receipt for column in columns for receipt in self.run.receipts(column).values())
+        receipts = [receipt for receipt in there if not receipt.basis.inputs and receipt.output.path.endswith(".tar")]
         begins = _all(lambda receipt: first_key(self.run, receipt), receipts)
         near = [(begin, receipt) for begin, receipt in zip(begins, receipts, strict=True) if begin <= key]
         for _, receipt in sorted(near, key=lambda pair: pair[0], reverse=True):

@@ -54,10 +54,13 @@ def model_tree(document: Document) -> Tree:
 
 def _add_panorama(tree: Tree, document: Document) -> None:
     if frame := document.get("frame"):
-        where = f"frame {frame['frame_index']}, second {frame['timestamp_s']:.3f}, {frame['width']}×{frame['height']}"
+        where = f"frame {frame['frame_index']}, second {frame['timestamp_s']:.3f}" if "frame_index" in frame else ""
+        where = where or f"of {frame['column']}: {frame.get('file') or frame.get('prompt') or document['key']}"
+        where += f", {frame.get('width', '?')}×{frame.get('height', '?')}"
         measured = {name: value for name, value in frame.get("horizon", {}).items() if value is not None}
         branch = _add_entry(tree, where, frame)
-        _add(branch, "measured: " + ", ".join(f"{name} {value}" for name, value in measured.items()))
+        if measured:
+            _add(branch, "measured: " + ", ".join(f"{name} {value}" for name, value in measured.items()))
     if panorama := document.get("panorama"):
         size = f"{panorama.get('width', '?')}×{panorama.get('height', '?')}"
         _add_entry(tree, f"panorama {size}, split {panorama.get('split', 'train')}", panorama)

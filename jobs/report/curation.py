@@ -57,6 +57,7 @@ def _video(data: RunData, video_id: str, frames: list[Frame]) -> dict[str, Any]:
         shot["width"] = after["start"] - shot["start"]
     return {
         "id": video_id,
+        "column": frames[0].column if frames else "frames",
         "plan": planned,
         "length": clock(planned["seconds"]) if planned.get("seconds") else "",
         "frames": frames,
@@ -153,7 +154,7 @@ def _labels_of(scores: str) -> str:
 
 
 def _write_pictures(site: Site, data: RunData, labels: str, keys: list[str]) -> None:
-    for key, jpg in data.fields("frames", "jpg", keys).items():
+    for key, jpg in data.pictures(keys).items():
         site.write(f"pictures/{key}.jpg", jpeg(small_rgb(jpg, PICTURE_HEIGHT)))
     for key, png in data.fields(labels, "depth.png", keys).items():
         site.write(f"pictures/{key}.{labels}.jpg", depth_jpeg(png))

@@ -44,7 +44,7 @@ def write_overview(site: Site, data: RunData, samples: Samples, scenes: list[str
         }
         for name, receipts in data.columns.items()
     ]
-    total = data.columns["frames"].samples[1] if "frames" in data.columns else 0
+    total = sum(data.columns[name].samples[1] for name in data.image_columns)
     packed = {name: {"splits": _splits(data, name), "sources": data.sources(name)} for name in data.named("train-")}
     site.page(
         "index.html",
@@ -63,9 +63,10 @@ def write_overview(site: Site, data: RunData, samples: Samples, scenes: list[str
 def _funnel(data: RunData) -> dict[str, int]:
     """Frames from those looked at to those in training sets, of the columns that the run has."""
     counts: dict[str, int] = {}
-    if frames := data.columns.get("frames"):
-        counts["frames looked at"] = frames.samples[1] + sum(frames.drops.values())
-        counts["frames kept"] = frames.samples[1]
+    if images := [data.columns[name] for name in data.image_columns]:
+        counts["frames kept"] = sum(receipts.samples[1] for receipts in images)
+        dropped = sum(sum(receipts.drops.values()) for receipts in images)
+        counts = {"frames looked at": counts["frames kept"] + dropped, **counts}
     for prefix, words in _STEPS.items():
         counts |= {f"{words}: {name}": data.columns[name].samples[1] for name in data.named(prefix)}
     for name in data.named("train-"):

@@ -8,6 +8,7 @@ spread, if a run has more frames than a report can show.
 # (pyarrow.compute makes its functions when it is imported)
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,7 +47,9 @@ class RunData:
     def __init__(self, run: RunDir, most_frames: int = MOST_FRAMES) -> None:
         self.run = run
         self.columns: dict[str, Receipts] = _in_order({name: run.receipts(name) for name in run.columns()})
-        self.shards = _spread(self.column("frames"), most_frames)
+        self.image_columns = _image_columns(self.columns)
+        self.image_shards = {shard: one for name in self.image_columns for shard, one in self.columns[name].items()}
+        self.shards = _spread(self.image_shards, most_frames)
 
     def column(self, name: str) -> Mapping[str, Receipt]:
         """The receipts of a column by shard; empty if the run does not have it."""
@@ -62,7 +65,13 @@ class RunData:
 
     def frames(self, shard: str) -> Iterator[Row]:
         """The frames of a shard with their pictures, in the order of their keys."""
-        return self.run.rows(self.columns["frames"][shard])
+        return self.run.rows(self.image_shards[shard])
+
+    def video_of(self, shard: str, key: str) -> str:
+        """The video of a frame, or that is dropped under a key; of panoramas that come from none, their shard."""
+        if self.image_shards[shard].column != "frames":
+            return shard
+        return key if key in self.videos else key.rpartition("-")[0]
 
     @cached_property
     def videos(self) -> dict[str, dict[str, Any]]:
@@ -90,12 +99,18 @@ class RunData:
             for key, row in find_rows(self.run, receipts[shard], "", _AFTER_ALL_KEYS)
         }
 
+    def pictures(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """The JPEGs of some frames, by key."""
+        return self._fields(self.image_shards, "jpg", keys)
+
     def fields(self, column: str, field: str, keys: Iterable[str]) -> dict[str, bytes]:
         """A field of a tar column for some of the samples, by key; one request each."""
+        return self._fields(self.column(column), field, keys)
+
+    def _fields(self, receipts: Mapping[str, Receipt], field: str, keys: Iterable[str]) -> dict[str, bytes]:
         wanted, found = set(keys), {}
-        shown = self.shards if self.column(column).keys() >= set(self.shards) else self.column(column)
-        for shard in shown:
-            receipt = self.column(column)[shard]
+        for shard in [shard for shard in self.shards if shard in receipts] or receipts:
+            receipt = receipts[shard]
             members = read_members(self.run.storage, receipt).select(["key", field])
             for row in members.filter(pa_field("key").isin(list(wanted))).to_pylist():
                 place = row[field]
@@ -124,12 +139,11 @@ class RunData:
 
     @cached_property
     def dropped_of_videos(self) -> dict[str, list[Drop]]:
-        """The drops of `frames` in the shards shown, by video, their own ones and those of their frames."""
+        """The drops of frames in the shards shown, by video, their own ones and those of their frames."""
         found: dict[str, list[Drop]] = {}
         for shard in self.shards:
-            for drop in read_drops(self.run, self.columns["frames"][shard]):
-                video_id = drop.key if drop.key in self.videos else drop.key.rpartition("-")[0]
-                found.setdefault(video_id, []).append(drop)
+            for drop in read_drops(self.run, self.image_shards[shard]):
+                found.setdefault(self.video_of(shard, drop.key), []).append(drop)
         return found
 
     def packed(self, keys: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
@@ -143,16 +157,24 @@ class RunData:
         return found
 
     def packed_frames(self, column: str) -> int:
-        """How many samples of a packed column are frames of the footage."""
+        """How many samples of a packed column are frames, not labelled panoramas."""
         with self.run.storage.open(f"{column}/{ASSIGNMENT}.parquet") as stream:
             paths = pc.struct_field(pq.read_table(stream, columns=["jpg"])["jpg"], "path")
-        return pc.sum(pc.starts_with(paths, "frames/")).as_py() or 0
+        columns = "|".join(map(re.escape, self.image_columns))
+        return pc.sum(pc.match_substring_regex(paths, f"^({columns})/")).as_py() or 0
 
     def sources(self, column: str) -> dict[str, int]:
         """Samples of a packed column by where they come from."""
         with self.run.storage.open(f"{column}/{ASSIGNMENT}.parquet") as stream:
             counted = pq.read_table(stream, columns=["source"])["source"].value_counts().to_pylist()
         return {row["values"]: row["counts"] for row in counted}
+
+
+def _image_columns(columns: Mapping[str, Receipts]) -> list[str]:
+    """The columns of panoramas without depth: `frames`, and whatever else was tagged or labelled."""
+    made = [receipt.basis for receipts in columns.values() for receipt in receipts.values()]
+    seen = {column for basis in made if basis.step in ("tag", "label") for column in basis.inputs}
+    return [name for name in columns if name == "frames" or name in seen]
 
 
 def _in_order(columns: dict[str, Receipts]) -> dict[str, Receipts]:

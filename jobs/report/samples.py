@@ -24,10 +24,11 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True)
 class Frame:
-    """A kept frame: its JSON, and its thumbnail."""
+    """A kept frame: the column that it lies in, its JSON, and its thumbnail."""
 
     key: str
-    video_id: str
+    video_id: str  # of one that comes from no video, its shard
+    column: str
     info: dict[str, Any]
     thumb: Thumb
 
@@ -66,8 +67,10 @@ class Samples:
     def facts(self, key: str) -> list[Fact]:
         """What is known of a frame, from its video to the models that it taught."""
         frame = self.frames[key]
-        where = f"{frame.at}, shot {frame.info.get('shot', 0)}"
-        found = [Fact("video", f"{frame.video_id}, {where}", frame.href)]
+        found = [Fact(frame.column, str(frame.info.get("file") or frame.info.get("prompt") or key), frame.href)]
+        if frame.column == "frames":
+            where = f"{frame.at}, shot {frame.info.get('shot', 0)}"
+            found = [Fact("video", f"{frame.video_id}, {where}", frame.href)]
         for column, rows in self.of_column("tags"):
             if row := rows.get(key):
                 found.append(Fact(column, f"{row['scene']}, {100 * row['p_indoor']:.0f} % indoor", "tags.html"))
@@ -89,7 +92,8 @@ def read_samples(data: RunData, site: Site) -> Samples:
     """Reads the frames of the shards shown, and writes a sheet of thumbnails for each video."""
     frames: dict[str, Frame] = {}
     for shard in tracked("frames", data.shards):
-        for video_id, rows in groupby(data.frames(shard), key=lambda row: row.key.rpartition("-")[0]):
+        column = data.image_shards[shard].column
+        for video_id, rows in groupby(data.frames(shard), key=lambda row, of=shard: data.video_of(of, row.key)):
             keys, infos, small = [], [], []
             for row in rows:
                 keys.append(row.key)
@@ -98,7 +102,8 @@ def read_samples(data: RunData, site: Site) -> Samples:
             picture, thumbs = sheet(f"thumbs/{video_id}.jpg", small)
             site.write(f"thumbs/{video_id}.jpg", picture)
             frames |= {
-                key: Frame(key, video_id, info, thumb) for key, info, thumb in zip(keys, infos, thumbs, strict=True)
+                key: Frame(key, video_id, column, info, thumb)
+                for key, info, thumb in zip(keys, infos, thumbs, strict=True)
             }
     names = [name for prefix in ("tags", "labels-", "scores-", "selection-") for name in data.named(prefix)]
     rows = {name: data.rows(name) for name in tracked("columns", names)}

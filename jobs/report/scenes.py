@@ -47,7 +47,7 @@ class Scenes:
         order = [key for key in dict.fromkeys(keys) if key not in samples.scenes]
         for start in tracked("360° scenes", range(0, len(order), _AT_ONCE)):
             some = order[start : start + _AT_ONCE]
-            pictures = data.fields("frames", "jpg", some)
+            pictures = data.pictures(some)
             maps = {name: data.fields(name, "depth.png", some) for name in labels}
             for key in some:
                 of_key = {name: found[key] for name, found in maps.items() if key in found}

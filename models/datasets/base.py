@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -35,12 +36,13 @@ class DatasetError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """A panorama as found: where image and depth lie below the root, and its split, empty where there is none."""
+    """An item as found: where its files lie below the root, and its split, empty where there is none."""
 
     key: str
     image: str
     depth: str
     split: str = ""
+    camera: str = ""  # of perspective pictures, where a file says what they were taken with
 
 
 @dataclass(frozen=True)
@@ -53,26 +55,33 @@ class Labelled:
     scene: str
 
 
-class PanoramaSet(ABC):
+Item = TypeVar("Item")
+
+
+class DataSet(ABC, Generic[Item]):
     """A kind of data set; an object holds no root, so that one serves any."""
 
     name: str
 
     @abstractmethod
     def find(self, root: Path, split: str | None = None) -> list[Entry]:
-        """All panoramas below the root, or those of a split, in a fixed order; raises DatasetError if there is none."""
+        """All items below the root, or those of a split, in a fixed order; raises DatasetError if there is none."""
 
     def files(self, entry: Entry) -> list[str]:
-        """The files below the root that a panorama is read from."""
-        return [entry.image, entry.depth]
+        """The files below the root that an item is read from."""
+        return [entry.image, entry.depth, *([entry.camera] if entry.camera else [])]
 
     def looks_into(self, name: str) -> bool:
-        """Whether a file is read already to find panoramas."""
+        """Whether a file is read already to find items."""
         return False
 
     @abstractmethod
-    def read(self, root: Path, entry: Entry) -> Labelled:
+    def read(self, root: Path, entry: Entry) -> Item:
         """Reads one; raises DatasetError if a file of it is missing, damaged, or not what it should be."""
+
+
+class PanoramaSet(DataSet[Labelled]):
+    """A data set of labelled panoramas."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +106,8 @@ class FileSet(PanoramaSet):
     def find(self, root: Path, split: str | None = None) -> list[Entry]:
         if not root.is_dir():
             raise DatasetError(root, "no such folder")
-        if split and split not in self.splits and (listed := _list_file(root, split)):
-            found = [self._entry(image, depth) for image, depth in _listed(listed)]
+        if split and split not in self.splits and (listed := list_file(root, split)):
+            found = [self._entry(image, depth) for image, depth in listed_pairs(listed)]
         else:
             found = [entry for entry in self._all(root) if split in (None, entry.split)]
         if not found:
@@ -114,7 +123,7 @@ class FileSet(PanoramaSet):
             yield self._entry(image, self.depth_of(root, image))
 
     def _entry(self, image: PurePosixPath, depth: str) -> Entry:
-        return Entry(_key_of(image), str(image), depth, self.split_of(image) if self.split_of else "")
+        return Entry(key_of(image), str(image), depth, self.split_of(image) if self.split_of else "")
 
     def read(self, root: Path, entry: Entry) -> Labelled:
         rgb, depth_m = self.read_rgb(root / entry.image), self.read_depth_m(root / entry.depth)
@@ -141,17 +150,19 @@ def _within_range(depth_m: np.ndarray, sees_far: bool) -> np.ndarray:
     return depth_m
 
 
-def _key_of(image: PurePosixPath) -> str:
+def key_of(image: PurePosixPath) -> str:
     """A sample key that stays when the root moves: the end of the path in plain letters, and a hash of it all."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", str(image.with_suffix("")))[-80:].strip("-")
     return f"{name or 'panorama'}-{hashlib.sha256(os.fsencode(image)).hexdigest()[:10]}"
 
 
-def _list_file(root: Path, split: str) -> Path | None:
+def list_file(root: Path, split: str) -> Path | None:
+    """The list of pairs that a split names, in the root or from here; None if it names no file."""
     return next((path for path in (root / split, Path(split)) if path.is_file()), None)
 
 
-def _listed(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
+def listed_pairs(path: Path) -> Iterator[tuple[PurePosixPath, str]]:
+    """Image and depth of every line of a list; raises DatasetError for one that is no pair below the root."""
     try:
         lines = list_lines(path.read_bytes())
     except OSError as error:

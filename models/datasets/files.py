@@ -1,4 +1,4 @@
-"""The files that data sets are made of: images, and depth as 16-bit PNG, NumPy arrays or OpenEXR. Nothing is unpickled.
+"""The files that data sets are made of: images, and maps as 16-bit PNG, NumPy arrays, OpenEXR or PFM. No pickles.
 
 Readers give the pixels as they are stored, distances in metres and nan where the format says that there is none;
 anything wrong is a `DatasetError` that names the file.
@@ -89,6 +89,18 @@ def read_exr_m(path: Path) -> np.ndarray:
         if not names:
             raise ValueError(f"has channels {sorted(channels)}, none of which is depth")
         return _distances(path, channels[names[0]].pixels)
+
+
+def read_pfm(path: Path) -> np.ndarray:
+    """The numbers (H, W) of a gray PFM file, as disparities are published; the first row is the uppermost."""
+    with _naming(path, "bad_depth"):
+        kind, size, scale, data = (path.read_bytes().split(b"\n", 3) + [b""] * 3)[:4]
+        if kind.strip() != b"Pf":
+            raise ValueError("is no gray PFM (it does not begin with Pf)")
+        width, height = map(int, size.split())
+        _check_size(path, (width, height))
+        order = "<" if float(scale) < 0 else ">"
+        return np.frombuffer(data, f"{order}f4", width * height).reshape(height, width)[::-1].astype(np.float32)
 
 
 def _distances(path: Path, values: np.ndarray) -> np.ndarray:

@@ -4,19 +4,21 @@
     hf:ID                       any depth-estimation model of transformers, by hub id or folder: MiDaS/DPT,
                                 Depth Anything V1/V2, Depth Pro, ZoeDepth, …
     diffusers:ID                Marigold, through diffusers
+    unik3d: dac: panda: depthcrafter: moge: da3:
+                                models that their authors publish as packages (`models.labelers.published`)
     python:MODULE:FUNCTION      anything else: FUNCTION(rgb), (H, W, 3) uint8, gives (H, W) floats: depth in metres,
                                 or what `output` says; a list of each if FUNCTION.batched is set
 
-All but ours are made for perspective pictures. They see the panorama as it is, and what they give is taken for ray
-distance; or, with `Patches`, overlapping perspective views of it, whose depths along the viewing axis are turned to
-ray distances, brought to agree where they overlap, and fused on the sphere (`models.labelers.fusion`).
+Ours and some of those packages are made for panoramas. All others are made for perspective pictures: they see the
+panorama as it is, and what they give is taken for ray distance; or, with `Patches`, overlapping perspective views of
+it, whose depths along the viewing axis are turned to ray distances, brought to agree where they overlap, and fused on
+the sphere (`models.labelers.fusion`). MoGe and Depth Anything 3 always see views.
 """
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +29,9 @@ from ..inference.precision import Precision
 from .function import source_hash
 from .outputs import METRIC, Output, OutputSetting, check_output
 from .patches import Patches
+from .published import HUB_ID, PUBLISHED, ImageDepth, ShotDepth, check_published, load_published
 
-SCHEMES = ("hf", "diffusers", "python")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
-ImageDepth = Callable[[list[np.ndarray]], list[np.ndarray]]
-"""Images (H, W, 3) uint8 of any sizes to maps (H, W) float32 of theirs."""
+SCHEMES = ("hf", "diffusers", "python", *PUBLISHED)
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,10 @@ class Labeler(ABC):
     def estimate(self, rgbs: list[np.ndarray]) -> list[Estimate]:
         """Maps of panoramas (H, W, 3) uint8 of any sizes, in order."""
 
+    def estimate_shot(self, rgbs: list[np.ndarray]) -> list[Estimate]:
+        """Maps of the frames of one shot, (H, W, 3) uint8 of one size, in order; most models see them one by one."""
+        return self.estimate(rgbs)
+
 
 class DapLabeler(Labeler):
     """Our own network."""
@@ -92,8 +95,8 @@ class DapLabeler(Labeler):
         return [Estimate(one.depth_m, one.beyond_range, nearer_m) for one in found]
 
 
-class PerspectiveLabeler(Labeler):
-    """A model of perspective pictures, on panoramas as they are or on views of them."""
+class ForeignLabeler(Labeler):
+    """A model of others, on panoramas as they are or on perspective views of them."""
 
     def __init__(
         self, depth_of: ImageDepth, output: Output, patches: Patches | None, precision: str | None = "float32"
@@ -107,6 +110,11 @@ class PerspectiveLabeler(Labeler):
             return [Estimate(values) for values in self._depth_of(rgbs)]
         return [self._on_views(rgb, self._patches) for rgb in rgbs]
 
+    def estimate_shot(self, rgbs: list[np.ndarray]) -> list[Estimate]:
+        if isinstance(self._depth_of, ShotDepth):
+            return [Estimate(values) for values in self._depth_of.shot(rgbs)]
+        return self.estimate(rgbs)
+
     def _on_views(self, rgb: np.ndarray, patches: Patches) -> Estimate:
         from .fusion import fuse_on_sphere, views_of
 
@@ -118,6 +126,12 @@ def split_reference(model: str) -> tuple[str, str]:
     """A recipe's reference to a model, `SCHEME:REST`, to its scheme (empty for our own) and the rest."""
     scheme, colon, rest = model.partition(":")
     return (scheme, rest) if colon and scheme in SCHEMES else ("", resolve_model(model))
+
+
+def sees_whole_panoramas(model: str) -> bool:
+    """Whether a model is made for panoramas, and `Patches` are not for it."""
+    scheme, _ = split_reference(model)
+    return not scheme or (scheme in PUBLISHED and not PUBLISHED[scheme].on_views)
 
 
 def weights_of(model: str) -> str | None:
@@ -138,7 +152,9 @@ def check_labeler(model: str, output: OutputSetting = "auto") -> Output:
     if not scheme:
         check_model_folder(rest)
         return check_output(model, METRIC, output)
-    if not (Path(rest).is_dir() or _HUB_ID.fullmatch(rest)):
+    if scheme in PUBLISHED:
+        return check_published(scheme, rest, output)
+    if not (Path(rest).is_dir() or HUB_ID.fullmatch(rest)):
         raise ValueError(f"{model}: no such folder, and not a hub id")
     if scheme == "diffusers":
         return check_output(model, "relative-depth", output)
@@ -161,8 +177,8 @@ def make_labeler(
 ) -> Labeler:
     """Loads a model; `weights` is a local copy of it, if there is one. Raises ValueError or OSError.
 
-    `patches` and `output` are for models of others, which run in float32. `yaw_turns`, `precision` and `height` are for
-    ours: see `DepthPredictor`.
+    `patches` and `output` are for models of others, which run in float32, or as their packages have it. `yaw_turns`,
+    `precision` and `height` are for ours: see `DepthPredictor`.
     """
     scheme, rest = split_reference(model)
     rest = weights or rest
@@ -181,13 +197,20 @@ def make_labeler(
         from .function import FunctionDepth
 
         given: Output = METRIC if output == "auto" else output
-        return PerspectiveLabeler(FunctionDepth(rest), given, patches, precision=None)
+        return ForeignLabeler(FunctionDepth(rest), given, patches, precision=None)
     if scheme == "diffusers":
         from .marigold import MarigoldDepth
 
-        return PerspectiveLabeler(MarigoldDepth(rest, device), "relative-depth", patches)
+        return ForeignLabeler(MarigoldDepth(rest, device), "relative-depth", patches)
+    if scheme in PUBLISHED:
+        given = check_published(scheme, rest, output)
+        if patches and sees_whole_panoramas(model):
+            raise ValueError(f"{model}: it sees whole panoramas: patches are not for it")
+        views = patches or Patches()
+        depth_of = load_published(scheme, rest, device, batch_size, given, views.fov_deg)
+        return ForeignLabeler(depth_of, given, views if PUBLISHED[scheme].on_views else None, precision=None)
     network = TransformersDepth(rest, device, batch_size, output)
-    return PerspectiveLabeler(network, network.output, patches)
+    return ForeignLabeler(network, network.output, patches)
 
 
 def function_hashes(models: Iterable[str]) -> dict[str, str]:

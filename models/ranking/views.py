@@ -1,7 +1,5 @@
 """The views of a panorama whose predictions are compared, as recipes set them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +29,7 @@ class Views:
     def __len__(self) -> int:
         return self.yaw * (1 + self.flip)
 
-    def of(self, width: int) -> list[View]:
+    def of(self, width: int) -> "list[View]":
         """The views of a panorama of a width. The columns are odd: never whole patches of a network."""
         turns = [(width * turn // self.yaw + 2 * turn) | 1 for turn in range(self.yaw)]
         seen = [(columns, flip) for columns in turns for flip in ((False, True) if self.flip else (False,))]
@@ -67,7 +65,7 @@ class View:
         return np.roll(turned, -self.columns, axis=1)
 
 
-def _tilted(values: Tensor, pitch_deg: float, mode: str) -> Tensor:
+def _tilted(values: "Tensor", pitch_deg: float, mode: str) -> "Tensor":
     """A map (C, H, W) as a camera that looks up by so much sees it."""
     from ..geometry.equirectangular import rotate, rotation_matrix
 

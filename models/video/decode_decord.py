@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
-from .decode import IndexedFrame
+from .decode import IndexedFrame, decode_at
 from .file import VideoError, one_line
 from .packets import OnPacket, PacketTable, ignore
 
@@ -19,13 +19,15 @@ def decode_by_decord(
 
     Their RGB is within 40 dB (PSNR) of PyAV's. After a seek into an open group decord counts pictures that it does not
     decode, and is off by as many: such videos are refused (VideoError `open_group`), as are those whose pictures it
-    sees at other times. Whatever it cannot decode costs the video (`decode_failed`); on short groups of HEVC it fails
-    at random, about every second time.
+    sees at other times, and interlaced ones (`interlaced`), whose fields it mixes. Whatever it cannot decode costs the
+    video (`decode_failed`); on short groups of HEVC it fails at random, about every second time.
     """
     import decord
 
     if has_open_groups(table):
         raise VideoError("open_group", "decord misplaces pictures of open groups; read it with decoder: pyav")
+    if any(frame.interlaced_frame for _, frame in decode_at(path, table, wanted[:1], threads)):
+        raise VideoError("interlaced", "decord mixes the fields of interlaced pictures; read it with decoder: pyav")
     try:
         reader = decord.VideoReader(path, num_threads=threads)
         starts_s = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0]

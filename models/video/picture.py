@@ -8,6 +8,7 @@ from typing import Literal
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.filter import Graph
 from av.video.reformatter import Interpolation
 
 from .file import VideoError, one_line
@@ -41,12 +42,15 @@ class Picture:
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """Scales the whole straight from the decoder's pixels, to a size of which the half wanted has its own size.
 
-        Raises VideoError for pixels of a kind that cannot be converted.
+        Of interlaced pictures only the upper field is taken: the other one is of another moment. Raises VideoError for
+        pixels of a kind that cannot be converted.
         """
         turns = _quarter_turns(frame)
         size = (self.height * self._down, 2 * self.height * self._across)
         rows, columns = size[::-1] if turns % 2 else size
         try:
+            if frame.interlaced_frame:
+                frame = _upper_field(frame)
             scaled = frame.reformat(columns, rows, "rgb24", interpolation=_filter(frame, rows, columns), threads=1)
         except (FFmpegError, ValueError) as error:
             raise VideoError("decode_failed", one_line(error)) from error
@@ -72,6 +76,17 @@ def _filter(frame: av.VideoFrame, rows: int, columns: int) -> Interpolation:
         return Interpolation.POINT
     shrinks = frame.height >= rows and frame.width >= columns
     return (Interpolation.AREA if shrinks else Interpolation.BILINEAR) | EXACT
+
+
+def _upper_field(frame: av.VideoFrame) -> av.VideoFrame:
+    """Every second line of a picture, from the first on."""
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+    graph.link_nodes(source, graph.add("field", "type=top"), graph.add("buffersink")).configure()
+    graph.push(frame)
+    field = graph.pull()
+    assert isinstance(field, av.VideoFrame)
+    return field
 
 
 def _quarter_turns(frame: av.VideoFrame) -> int:

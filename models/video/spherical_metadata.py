@@ -1,4 +1,4 @@
-"""What a video file declares about its projection and its eyes.
+"""What a file declares about its projection and its eyes.
 
 Google's Spherical Video metadata, version 2 (boxes `st3d` and `sv3d`, Matroska's Projection and StereoMode) and
 version 1 (XML in a `uuid` box or a tag): https://github.com/google/spatial-media/tree/master/docs
@@ -73,6 +73,14 @@ def declared_projection(path: str) -> Declared | None:
         whole = (b"", 0, os.fstat(file.fileno()).st_size)
         found = _matroska(file, whole) if file.read(4) == EBML_MAGIC else _mp4(file, whole)
         return next((declared for declared in found if declared != Declared("unknown")), None)
+
+
+def declared_in_xmp(packet: bytes) -> Declared | None:
+    """What a picture's XMP declares: Google's photo sphere tags (GPano), written as attributes or as elements."""
+    text = packet.decode("utf-8", "replace")
+    tags = dict(re.findall(r"""GPano:(\w+)\s*=\s*["']\s*([^"']*?)\s*["']""", text))
+    tags |= dict(re.findall(r"<GPano:(\w+)>\s*([^<]*?)\s*</GPano:", text))
+    return Declared("equirectangular", bounds=_crop(tags)) if tags.get("ProjectionType") == "equirectangular" else None
 
 
 def _mp4(file: BinaryIO, whole: Part) -> Iterator[Declared]:

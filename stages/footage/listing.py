@@ -1,4 +1,4 @@
-"""Finding videos: in a folder, by a glob pattern, in a list, or below a URI."""
+"""Finding videos and pictures: in a folder, by a glob pattern, in a list, or below a URI."""
 
 from __future__ import annotations
 
@@ -19,10 +19,23 @@ import pyarrow.parquet as pq
 
 from ...engine.steps.step import UnreachableError
 from ...engine.storage.place import Place, is_uri, without_secrets
+from ...models.data.pictures import PANORAMA_SUFFIXES
 from ...models.support.files import list_lines
 from .fetch import open_place, store_of
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts"))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is looked for: its name in messages, and how its files are named."""
+
+    word: str
+    suffixes: frozenset[str]
+
+
+VIDEOS = Kind("video", VIDEO_SUFFIXES)
+PICTURES = Kind("picture", PANORAMA_SUFFIXES)
 _LIST_SUFFIXES = frozenset({".txt", ".list"})
 _NO_LISTS = frozenset({".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xlsx"})  # though people keep lists in them
 _SPLIT = re.compile(r"[a-z][a-z0-9_]*")
@@ -38,10 +51,10 @@ _TEXT_KINDS = (
 
 @dataclass(frozen=True)
 class Video:
-    """A video as found: where it is, its path relative to where it was looked for, its size (-1: not known).
+    """A video, or a picture, as found: where it is, its path relative to where it was looked for, its size.
 
-    mtime_ns: when it was last written, 0 where that is not known. From its list, if there: seconds; its split; the
-    segment that is wanted, in seconds from its first frame; what is known of the rights.
+    bytes: -1 where it is not known. mtime_ns: when it was last written, 0 where that is not known. From its list, if
+    there: seconds; its split; the segment that is wanted, in seconds from its first frame; what is known of the rights.
     """
 
     uri: str
@@ -74,10 +87,10 @@ class Video:
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
-def find_videos(source: str, notes: list[str] | None = None) -> list[Video]:
-    """All videos of a folder, glob pattern, text or parquet list, here or in an object store, sorted by id.
+def find_videos(source: str, notes: list[str] | None = None, kind: Kind = VIDEOS) -> list[Video]:
+    """All videos, or pictures, of a folder, glob pattern, list, here or in an object store, sorted by id.
 
-    `notes` takes a line for what lies there and is left out: files that are no videos, folders that cannot be read.
+    `notes` takes a line for what lies there and is left out: files of other kinds, folders that cannot be read.
 
     Folders are searched to their depth, linked folders too; a link that leads back to where it came from is left out.
     A parquet list has a column `uri`, and may have `seconds` and `bytes`, which are used where they make sense,
@@ -89,23 +102,23 @@ def find_videos(source: str, notes: list[str] | None = None) -> list[Video]:
         ValueError: nothing is there, or it holds no video.
     """
     try:
-        found = _find(source, [] if notes is None else notes)
+        found = _find(source, kind, [] if notes is None else notes)
     except (OSError, ValueError) as error:
         is_elsewhere = is_uri(source) and not source.startswith("file:")
-        kind = UnreachableError if is_elsewhere else ValueError
+        raised = UnreachableError if is_elsewhere else ValueError
         text = str(error).removeprefix(f"{source}: ")
-        raise kind(f"videos: {without_secrets(source)}: {' '.join(text.split())[:300]}") from error
+        raise raised(f"{kind.word}s: {without_secrets(source)}: {' '.join(text.split())[:300]}") from error
     if not found:
-        raise ValueError(f"videos: {source}: holds no video ({' '.join(sorted(VIDEO_SUFFIXES))})")
+        raise ValueError(f"{kind.word}s: {source}: holds no {kind.word} ({' '.join(sorted(kind.suffixes))})")
     shortest_last = sorted(found, key=lambda video: (len(video.relative), video.relative), reverse=True)
     once = {(video.uri, video.start_s, video.end_s): video for video in shortest_last}
     return sorted(once.values(), key=lambda video: video.video_id)
 
 
-def _find(source: str, notes: list[str]) -> list[Video]:
+def _find(source: str, kind: Kind, notes: list[str]) -> list[Video]:
     place = Place.parse(source)
     if place.is_local and Path(place.path).is_dir():
-        return _below(Path(place.path), notes)
+        return _below(Path(place.path), kind, notes)
     suffix = PurePosixPath(place.path).suffix
     if suffix in _LIST_SUFFIXES:
         with open_place(place) as stream:
@@ -114,35 +127,35 @@ def _find(source: str, notes: list[str]) -> list[Video]:
         with open_place(place) as stream:
             return _parquet_list(stream, place)
     if suffix.lower() in _NO_LISTS:
-        raise ValueError(f"is no video, and no list: lists are {', '.join(sorted(_LIST_SUFFIXES))} or .parquet")
-    return _on_disk(place.path) if place.is_local else _in_store(place, notes)
+        raise ValueError(f"is no {kind.word}, and no list: lists are {', '.join(sorted(_LIST_SUFFIXES))} or .parquet")
+    return _on_disk(place.path, kind) if place.is_local else _in_store(place, kind, notes)
 
 
-def _on_disk(source: str) -> list[Video]:
+def _on_disk(source: str, kind: Kind) -> list[Video]:
     if Path(source).is_file():
         return [_local(Path(source), Path(source).name)]
     if glob.has_magic(source):
-        if found := _matching(source):
+        if found := _matching(source, kind):
             return found
-        raise FileNotFoundError("holds no video: * ? [ ] are wildcards, and [[] stands for [ itself")
+        raise FileNotFoundError(f"holds no {kind.word}: * ? [ ] are wildcards, and [[] stands for [ itself")
     raise FileNotFoundError("no such file or folder")
 
 
-def _below(folder: Path, notes: list[str]) -> list[Video]:
+def _below(folder: Path, kind: Kind, notes: list[str]) -> list[Video]:
     found, others = [], Counter[str]()
     for path in _files(folder, (), notes):
-        if _is_video(path):
+        if _is_one(path, kind):
             found.append(_local(path, path.relative_to(folder).as_posix()))
         else:
             others[path.suffix.lower()] += 1
-    _note_others(others, str(folder), notes)
+    _note_others(others, str(folder), kind, notes)
     return found
 
 
-def _note_others(others: Counter[str], folder: str, notes: list[str]) -> None:
+def _note_others(others: Counter[str], folder: str, kind: Kind, notes: list[str]) -> None:
     if others:
         kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common())
-        notes.append(f"{folder}: {others.total()} files are no videos, or of kinds that are not read: {kinds}")
+        notes.append(f"{folder}: {others.total()} files are no {kind.word}s, or of kinds that are not read: {kinds}")
 
 
 def _files(folder: Path, above: tuple[Path, ...], notes: list[str]) -> Iterator[Path]:
@@ -164,19 +177,19 @@ def _files(folder: Path, above: tuple[Path, ...], notes: list[str]) -> Iterator[
             yield path
 
 
-def _matching(pattern: str) -> list[Video]:
+def _matching(pattern: str, kind: Kind) -> list[Video]:
     """Matches of a glob, relative to the folder above its first part with a wildcard: ids are as in the folder."""
     root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
     paths = (Path(match) for match in glob.glob(pattern, recursive=True))
-    return [_local(path, path.relative_to(root).as_posix()) for path in paths if _is_video(path)]
+    return [_local(path, path.relative_to(root).as_posix()) for path in paths if _is_one(path, kind)]
 
 
-def _names_video(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
+def _names_one(name: str, kind: Kind) -> bool:
+    return PurePosixPath(name).suffix.lower() in kind.suffixes
 
 
-def _is_video(path: Path) -> bool:
-    return _names_video(path.name) and os.path.isfile(path)
+def _is_one(path: Path, kind: Kind) -> bool:
+    return _names_one(path.name, kind) and os.path.isfile(path)
 
 
 def _local(path: Path, relative: str) -> Video:
@@ -188,17 +201,17 @@ def _local(path: Path, relative: str) -> Video:
     return Video(uri, relative, status.st_size if path.is_file() else -1, status.st_mtime_ns)
 
 
-def _in_store(place: Place, notes: list[str]) -> list[Video]:
-    """Videos below a place of an object store, or the one that it names."""
-    if _names_video(place.path) and (info := store_of(place).info(place.path)):
+def _in_store(place: Place, kind: Kind, notes: list[str]) -> list[Video]:
+    """Those below a place of an object store, or the one that it names."""
+    if _names_one(place.path, kind) and (info := store_of(place).info(place.path)):
         return [Video(str(place), place.name, info.bytes, info.mtime_ns)]
     found, others = [], Counter[str]()
     for name, entry in store_of(place).entries(place.path.rstrip("/")).items():
-        if _names_video(name):
+        if _names_one(name, kind):
             found.append(Video(str(place.below(name)), name, entry.bytes, entry.mtime_ns))
         else:
             others[PurePosixPath(name).suffix.lower()] += 1
-    _note_others(others, place.public, notes)
+    _note_others(others, place.public, kind, notes)
     return found
 
 

@@ -4,7 +4,7 @@
 # (pyarrow.compute makes its functions when it is imported)
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +16,8 @@ from ...engine.records.tar import PLACE
 from ...engine.rundir.members import read_members
 from ...engine.rundir.receipts import Receipt
 from ...engine.rundir.rundir import RunDir
+from ...engine.steps.barrier import Inputs, input_of
+from ..batches.panoramas import Columns, names_of
 
 PARTS = ("jpg", "depth", "json", "label_json")  # label_json is null where the images bring their own depth
 ROWS = pa.schema(
@@ -29,21 +31,19 @@ _SHARDS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Source:
-    """Where samples come from: a column of images with depth, or of images and another of labels, maybe selected."""
+    """Where samples come from: columns of images with depth, or of images and another of labels, maybe selected."""
 
-    images: str
+    images: Columns
     labels: str | None = None
     selection: str | None = None
+
+    def __post_init__(self) -> None:
+        names_of(self.images)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that the source reads."""
-        return tuple(column for column in (self.images, self.labels, self.selection) if column)
-
-    @property
-    def name(self) -> str:
-        """What its samples say of where they come from."""
-        return self.labels or self.images
+        return (*names_of(self.images), *(column for column in (self.labels, self.selection) if column))
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,16 @@ class Origin:
         )
 
 
-def origins(inputs: Mapping[str, Mapping[str, Receipt]], source: Source) -> Iterator[Origin]:
-    """The shards of a source, given the receipts of its columns."""
-    for shard, images in inputs[source.images].items():
-        labels = inputs[source.labels][shard] if source.labels else None
-        selection = inputs[source.selection][shard] if source.selection else None
-        yield Origin(source.name, images, labels, selection)
+def origins(inputs: Inputs, source: Source) -> Iterator[Origin]:
+    """The shards of a source. Its samples are named after the labels, else after the images.
+
+    Raises BarrierError where labels or selection lack a shard of the images.
+    """
+    for column in names_of(source.images):
+        for shard, images in inputs[column].items():
+            labels = input_of(inputs, shard, source.labels) if source.labels else None
+            selection = input_of(inputs, shard, source.selection) if source.selection else None
+            yield Origin(source.labels or column, images, labels, selection)
 
 
 def all_rows(run: RunDir, some: Iterator[Origin]) -> Iterator[pa.Table]:

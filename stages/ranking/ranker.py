@@ -25,6 +25,7 @@ from ...models.labelers.load import (
     check_labeler,
     function_hashes,
     make_labeler,
+    sees_whole_panoramas,
     split_reference,
     weights_of,
 )
@@ -119,7 +120,7 @@ _TRAINED_BY = {"patchgan": "discriminator", "critic": "critic"}
 
 
 def _load_labeler(model: str, weights: str | None, device: str, batch_size: int, patches: Patches | None) -> Labeler:
-    seen_in = patches if split_reference(model)[0] else None  # ours see whole panoramas
+    seen_in = None if sees_whole_panoramas(model) else patches
     labeler = make_labeler(model, weights=weights, device=device, batch_size=batch_size, patches=seen_in)
     check_metric(model, labeler.output)
     return labeler

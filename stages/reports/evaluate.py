@@ -23,6 +23,7 @@ from ...models.labelers.load import (
     check_labeler,
     function_hashes,
     make_labeler,
+    sees_whole_panoramas,
     split_reference,
     weights_of,
 )
@@ -154,7 +155,7 @@ class Evaluate(Report):
                 weights=weights,
                 device=self.device,
                 batch_size=self.batch_size,
-                patches=self.patches if foreign else None,
+                patches=None if sees_whole_panoramas(model) else self.patches,
                 output=self.outputs.get(name, "auto"),
                 precision="float32" if foreign else self.precision,
             )

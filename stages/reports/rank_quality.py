@@ -48,6 +48,7 @@ class RankQuality(Report):
     """
 
     name: ClassVar[str] = "rank-quality"
+    version: ClassVar[int] = 2
 
     labeler: AssetUri
     data: str
@@ -174,7 +175,9 @@ class _Batch:
         """By kind of damage and ranker: whether the score of a truth falls, (steps to more damage, panoramas)."""
         for kind in CORRUPTIONS:
             levels = [
-                self._scores([corrupted(np.nan_to_num(item.depth_m), kind, amount) for item in self._items])
+                self._scores(
+                    [corrupted(np.nan_to_num(item.depth_m, posinf=np.inf), kind, amount) for item in self._items]
+                )
                 for amount in LEVELS
             ]
             for name in self._step.rankers:

@@ -1,7 +1,5 @@
 """Where a training runs, what it learns from, and what is seen of it, as recipes set them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +19,9 @@ if TYPE_CHECKING:
 
 Log = Callable[[str], None]
 """Takes one line of progress for people."""
+
+Data = str | list[str] | dict[str, float]
+"""A packed column, several as they are, or several with the weight of each in a batch."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class DataConfig:
         if self.batch_size < ranks:
             raise ValueError(f"batch_size {self.batch_size} is less than an image for each of {ranks} ranks")
 
-    def module(self, storage: Storage, data: Data, ranks: int = 1) -> PanoramaDataModule:
+    def module(self, storage: Storage, data: Data, ranks: int = 1) -> "PanoramaDataModule":
         """The loaders over packed columns; raises ValueError if one is not packed, or if they cannot be mixed."""
         from ...models.data.joined import joined, mixture_of
         from ...models.data.loader import PanoramaDataModule
@@ -148,10 +149,6 @@ class DataConfig:
             mixture=mixture,
             augment_by_source=self.augment_by_source,
         )
-
-
-Data = str | list[str] | dict[str, float]
-"""A packed column, several as they are, or several with the weight of each in a batch."""
 
 
 def columns_of(data: Data) -> list[str]:

@@ -1,7 +1,5 @@
 """Training a depth model on a packed column: a barrier of the recipe, and what `dap train` calls."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +28,7 @@ class Network:
     backbone: AssetUri | None = None  # folder or hub id of a DINOv3 backbone
     seed: int = 0  # of fresh weights
 
-    def build(self, init: str | None, backbone: str | None) -> DapModel:
+    def build(self, init: str | None, backbone: str | None) -> "DapModel":
         """The model with its first weights; `init` and `backbone` are local folders or hub ids."""
         from ...models.network.dap import DapConfig, DapModel
 
@@ -86,7 +84,7 @@ class Train(Training):
         if self.init and Path(self.init).exists() and not (Path(self.init) / "config.json").is_file():
             raise ValueError(f"init {self.init}: is no model folder, it has no config.json")
 
-    def build(self, assets: Mapping[str, str]) -> tuple[DapTraining, DapModel]:
+    def build(self, assets: Mapping[str, str]) -> "tuple[DapTraining, DapModel]":
         from ...models.network.dap import DapModel
         from ...models.training.modules import DapTraining
         from ...models.training.speed import checkpoint_gradients, compile_blocks

@@ -49,9 +49,12 @@ def _label(kind: str, rgb: np.ndarray) -> np.ndarray:
 class SleepingScene:
     """A scene model of the tagger."""
 
-    def p_indoor(self, rgbs: list[np.ndarray]) -> list[float]:
-        time.sleep(TAG_S * len(rgbs))
-        return [0.5] * len(rgbs)
+    def prepare(self, rgb: np.ndarray) -> np.ndarray:
+        return rgb
+
+    def log_odds(self, prepared: list[np.ndarray]) -> list[float]:
+        time.sleep(TAG_S * len(prepared))
+        return [0.0] * len(prepared)
 
 
 class SleepingScorer:

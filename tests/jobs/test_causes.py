@@ -93,6 +93,7 @@ def test_weights_that_lack_a_tensor(dap_here, recipe, tiny_model, tmp_path, exec
         assert len(list((tmp_path / "run" / "receipts" / "labels-1").iterdir())) == 1  # not tried for every shard
 
 
+@pytest.mark.slow
 def test_a_probe_names_the_log(dap, recipe, tmp_path, without):
     without("simplejpeg", "engine.child_process")
     settings = ["--run-dir", tmp_path / "run", "--set", "executor=in-process"]

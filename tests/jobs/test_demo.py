@@ -15,8 +15,8 @@ from tests.jobs.conftest import content_hashes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MINIATURE = {
-    "simulate.panoramas": 48,
-    "simulate.panoramas_per_shard": 16,
+    "simulate.panoramas": 24,
+    "simulate.panoramas_per_shard": 8,
     "simulate.test_share": 0.3,
     "simulate.validation_share": 0.2,
     "field.panoramas": 8,

@@ -45,7 +45,13 @@ def test_a_run_on_ray_ends_in_order_with_sigterm(tmp_path):
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize(("number", "what"), [(signal.SIGHUP, "stopped by SIGHUP"), (signal.SIGINT, "interrupted")])
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [
+        pytest.param(signal.SIGHUP, "stopped by SIGHUP", marks=pytest.mark.slow),
+        (signal.SIGINT, "interrupted"),
+    ],
+)
 def test_a_run_in_process_ends_in_order_and_resumes(tmp_path, number, what):
     out = tmp_path / "out"
     code, seconds, said = stopped(simulate(out, "in-process"), out, number)

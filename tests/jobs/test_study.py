@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+STUDENTS = ("student-labelled", "student", "student-once", "student-weighted", "student-second")
 MINIATURE = {
     "simulate.panoramas": 48,
     "simulate.panoramas_per_shard": 16,
@@ -20,18 +21,21 @@ MINIATURE = {
     "critic.steps": 1,
     "select.top": "{indoor: 4, outdoor: 4}",
     "select-combined.top": "{indoor: 4, outdoor: 4}",
-    "student.each.arm": "[labelled, all, oracle, combined]",
-    "student.each.seed": "[1, 2]",
-    "student.training.steps": 1,
-    "student.training.warmup_steps": 0,
-    **{f"{step}.batches.num_workers": 0 for step in ("labeler", "discriminator", "critic", "student")},
+    "student.each.arm": "[all, oracle, combined]",
+    **{f"{step}.each.seed": "[1, 2]" for step in STUDENTS},
+    **{f"{step}.training.steps": 1 for step in STUDENTS},
+    **{f"{step}.training.warmup_steps": 0 for step in STUDENTS},
+    **{f"{step}.batches.num_workers": 0 for step in ("labeler", "discriminator", "critic", *STUDENTS)},
 }
 
 
 def test_the_plan_of_the_whole_study_names_every_arm(dap_here, tmp_path):
     done = dap_here("plan", "study", "--run-dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    for arm in ("labelled", "all", "once", "patchgan", "critic", "consistency", "combined", "random", "oracle"):
+    for arm in (
+        *("labelled", "all", "once", "weighted", "second", "patchgan", "critic", "consistency", "combined"),
+        *("random", "oracle"),
+    ):
         assert f"student-{arm}-3" in done.stdout
 
 
@@ -43,7 +47,9 @@ def test_arms_are_compared_and_the_same_command_does_nothing_more(dap, tmp_path)
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "run" / "reports" / "comparison" / "comparison.json").read_text())
     assert figures["seeds"] == ["1", "2"]
-    assert list(figures["data"]["field"]["all"]["abs_rel"]) == ["labelled", "all", "oracle", "combined"]
+    assert list(figures["data"]["field"]["all"]["abs_rel"]) == [
+        *("labelled", "all", "oracle", "combined", "once", "weighted", "second")
+    ]
     assert figures["data"]["field"]["all"]["n"] == 8
     again = dap("run", "study", "--run-dir", tmp_path / "run", *options)
     assert "up to date: nothing to do" in again.stderr

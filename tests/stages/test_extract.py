@@ -282,6 +282,7 @@ def test_memory_stays_flat_however_long_a_video_is(tmp_path):
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 def test_real_footage(shared_data):
     """But for 1 in 20, 360° videos and panoramas are kept, all else is dropped; prints the whole table (pytest -s)."""
     with open(shared_data / "MANIFEST.csv", newline="") as file:
@@ -302,6 +303,7 @@ def test_real_footage(shared_data):
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 def test_real_videos_through_the_stage(shared_data):
     with open(shared_data / "MANIFEST.csv", newline="") as file:
         expect = {Path(row["file"]).name: row["expect"] for row in csv.DictReader(file) if "videos/" in row["file"]}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import simplejpeg
 
 from dap_engine.engine.execution.runner import check_nodes
 from dap_engine.engine.planning.recipe import Node, RecipeError
@@ -141,9 +142,29 @@ def test_a_model_of_transformers_labels_if_it_knows_metres(tmp_path):
         check_nodes([Node("label", Label(model=f"hf:{tmp_path / 'depth-anything'}"))])
 
 
+def test_models_of_other_packages_label(published, tmp_path):
+    from tests.models.labelers.stand_ins import distance_m, seen
+
+    jpg = simplejpeg.encode_jpeg(seen(64), quality=98, colorsubsampling="444")
+    frames = Bring(FRAMES, {"000000": [Row("a-00", {"jpg": jpg, "json": {}})]})
+    for scheme in ("unik3d", "dac", "moge", "da3"):
+        run = finished(tmp_path / scheme, frames, Label(model=f"{scheme}:{published[scheme]}", device="cpu"))
+        label = decode_depth_png(rows_of(run, "labels-1")["a-00"]["depth.png"])
+        assert np.median(abs(label.depth_m - distance_m(seen(64)))) < 0.05
+        assert run.receipts("labels-1")["000000"].basis.settings["model"] == scheme
+    for scheme in ("panda", "depthcrafter"):
+        with pytest.raises(RecipeError, match="which has no metres: it can be evaluated"):
+            check_nodes([Node("label", Label(model=f"{scheme}:{published[scheme]}"))])
+    metric = Label(model=f"panda:{published['panda']}", device="cpu", output="metric-depth")
+    run = finished(tmp_path / "panda", frames, metric)
+    label = decode_depth_png(rows_of(run, "labels-1")["a-00"]["depth.png"])
+    assert np.median(abs(label.depth_m - distance_m(seen(64)))) < 0.05
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
+        ("unik3d:a/b", "unik3d:a/b needs the package unik3d, which is not here: pip install git"),
         ("hf:nowhere", "not a hub id"),
         ("python:no.such:f", "no"),
         ("python:numpy", "python:MODULE:FUNCTION"),
@@ -163,7 +184,7 @@ def test_our_own_models_give_metres_and_nothing_else(model, scheme):
 
 
 def test_patches_are_for_models_of_others():
-    with pytest.raises(ValueError, match="ours see whole panoramas"):
+    with pytest.raises(ValueError, match="but embedded sees whole panoramas"):
         Label(patches=Patches())
 
 

@@ -107,7 +107,7 @@ def test_a_table_of_members_goes_with_its_tar(tmp_path):
     assert left.name == f"000000-{receipt.output.sha256[:16]}.parquet"
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_loading_takes_a_request_a_sample_and_few_a_shard(counting, s3_uri, num_workers):
     finished(s3_uri, *columns(), PACK)
     data = DataConfig(image_height=16, batch_size=8, num_workers=num_workers).module(Storage(counting.uri), "train-x")

@@ -40,6 +40,7 @@ def test_a_stage_that_does_not_fit_is_refused_before_any_work(tmp_path):
     assert RunDir(str(tmp_path)).columns() == []
 
 
+@pytest.mark.slow
 def test_a_stage_that_cannot_be_set_up_ends_the_run_with_its_traceback(tmp_path):
     result = run_poisoned(str(tmp_path), f"poison.weights={tmp_path}", executor=RayExecutor)
     assert (result.stopped_at, result.shards_failed) == ("poison", False)
@@ -49,6 +50,7 @@ def test_a_stage_that_cannot_be_set_up_ends_the_run_with_its_traceback(tmp_path)
     assert "in setup" in left
 
 
+@pytest.mark.slow
 def test_samples_that_raise_hang_and_kill(tmp_path):
     settings = ["poison.raises=[1]", "poison.hangs=[5]", "poison.kills=[9]", "poison.limits.attempts=1"]
     result = run_poisoned(str(tmp_path), *settings, executor=RayExecutor)

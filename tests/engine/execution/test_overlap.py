@@ -82,6 +82,7 @@ def below(place, name):
     return f"{base}/{name}{question}{options}"
 
 
+@pytest.mark.parametrize("place", ["local", pytest.param("s3", marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.parametrize(
     "pair", [*(pytest.param(pair, marks=pytest.mark.slow) for pair in PAIRS if pair != FAST), FAST]
 )

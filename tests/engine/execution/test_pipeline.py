@@ -58,7 +58,7 @@ def test_a_stage_that_gets_nothing_through_is_a_bug(tmp_path, part):
     assert "cannot double 0" in RunDir(str(tmp_path)).failures("products")["0000"]
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", [*(pytest.param(part, marks=pytest.mark.slow) for part in PARTS[:-1]), PARTS[-1]])
 def test_a_sample_that_kills_is_found_among_those_in_flight(tmp_path, part):
     place, calm = str(tmp_path / "run"), str(tmp_path / "calm")
     outcome = supervised(place, "poison.kills=[21]", f"poison.part={part}", "poison.limits.attempts=1")

@@ -52,7 +52,7 @@ def files(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("step", ["costly", "costly-model"])
+@pytest.mark.parametrize("step", ["costly", pytest.param("costly-model", marks=pytest.mark.slow)])
 def test_time_is_told_apart_into_set_up_warm_up_and_samples(tmp_path, step):
     costly = f"costly: {{step: {step}, set_up_s: 0.5, warm_up_s: 1.0, sample_s: 0.05}}"
     found = measured(tmp_path, COUNT, costly)["costly"]

@@ -5,13 +5,17 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
+from dap_engine.engine.rundir.drops import read_drops
 from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.storage.storage import Storage, hash_local
 from dap_engine.jobs.__main__ import main
 from tests.engine.verification.damage import forge_output, forge_receipt
+from tests.footage import panorama, write_video
 from tests.jobs.whole_run import whole_run
 
 VIDEO, DROPPED = "b-db0f8b31c1", "b-db0f8b31c1-00000005"
@@ -146,6 +150,24 @@ def test_a_dropped_video_and_a_frame_that_it_might_have_had(lineage, whole, vide
         assert [(drop["key"], drop["code"]) for drop in document["drops"]] == [(video, code)]
         assert document["video"]["shard"] == "000001"
     assert lineage(video)["frames"] == []
+
+
+def test_a_video_that_was_never_planned(lineage, capsys, tmp_path):
+    for name in "ab":
+        write_video(tmp_path / f"{name}.mp4", [panorama(32, seed=ord(name))])
+    rights = {"uri": ["a.mp4", "b.mp4"], "license": ["CC0-1.0", "all rights reserved"]}
+    pq.write_table(pa.table(rights), tmp_path / "videos.parquet")
+    recipe = {"executor": "in-process", "steps": {"plan": {"step": "plan", "videos": str(tmp_path / "videos.parquet")}}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    command = ["run", str(tmp_path / "recipe.yaml"), "--run-dir", str(tmp_path / "run")]
+    assert main([*command, "--set", "plan.licenses=[cc0-1.0]"]) == 0
+    run = RunDir(str(tmp_path / "run"))
+    (dropped,) = (drop for receipt in run.receipts("plan").values() for drop in read_drops(run, receipt))
+    document = lineage(dropped.key, uri=run.uri)
+    assert [drop["code"] for drop in document["drops"]] == ["license"]
+    assert (document["kind"], document["training"], document["models"]) == ("video", [], [])
+    assert main(["lineage", "--run-dir", run.uri, dropped.key]) == 0
+    assert "license all rights reserved" in " ".join(capsys.readouterr().out.split())
 
 
 def test_labelled_panoramas_packed_and_held_out(lineage, whole):

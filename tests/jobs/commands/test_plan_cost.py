@@ -40,8 +40,12 @@ def test_the_papers_run_on_a_laptop_without_footage_or_cluster(dap_here):
     assert list(steps) == [step["step"] for step in document["steps"]]
     assert {step["how"] for step in steps.values()} == {"measured", "estimated"}
     assert document["cost"]["sure"].keys() == {"measured", "estimated"}
-    assert (steps["extract"]["samples"], steps["label-1"]["shards"]) == (1_700_000, 5000)
-    assert (steps["pack-final"]["samples"], steps["select-1"]["samples"]) == (1_810_000, 600_000)
+    assert (steps["extract"]["samples"], steps["generate"]["samples"]) == (1_700_000, 200_000)
+    assert (steps["label-1"]["samples"], steps["label-1"]["shards"]) == (1_900_000, 5000 + 1000)
+    assert (steps["pack-final"]["samples"], steps["select-1"]["samples"]) == (2_010_000, 600_000)
+    # 28 steps of 11.9 G parameters and 57 blocks of 3072 over 8192 + 512 tokens.
+    generating = 28 * (2 * 1.19e10 * 8704 + 4 * 57 * 3072 * 8704**2)
+    assert steps["generate"]["gpu_hours"] == pytest.approx(200_000 * generating / (0.35 * 989e12) / 3600, rel=0.05)
     # The final training: 200,000 steps of 32 panoramas, three forward passes of 2.54 Tflop each, 35 % of 989 Tflop/s.
     assert steps["dap"]["gpu_hours"] == pytest.approx(200_000 * 32 * 3 * 2.544e12 / (0.35 * 989e12) / 3600, rel=0.01)
     assert steps["dap"]["wall_s"] == pytest.approx(steps["dap"]["gpu_hours"] * 3600 / 8)

@@ -455,8 +455,8 @@ def test_what_is_left_out_of_a_folder_is_told(dap_here, video, tmp_path):
     one_line(done, 2, "* ? [ ] are wildcards")
 
 
-def test_who_reads_the_output_may_leave_or_not_be_there(picture, tiny_model, tmp_path):
-    command = f"{sys.executable} -m dap_engine.jobs try tag {picture} --json"
+def test_who_reads_the_output_may_leave_or_not_be_there(tmp_path):
+    command = f"{sys.executable} -m dap_engine.jobs plan demo --run-dir {tmp_path / 'run'} --json"
     for redirect in ("| true", ">&-"):
         done = subprocess.run(["bash", "-c", f"{command} {redirect}"], capture_output=True, text=True, check=False)
         assert done.stderr == "", redirect

@@ -90,11 +90,14 @@ def test_pictures_of_every_kind_of_pixel(dap_here, picture, tiny_model, tmp_path
     assert dap_here("predict", file, "--model", tiny_model, "--out", tmp_path / "out").returncode == 0
 
 
-def test_a_panorama_in_exr_is_told_the_formats_that_are_read(dap_here, tiny_model, tmp_path):
+def test_a_panorama_in_exr_is_read_and_one_of_depth_is_told_the_channels(dap_here, tiny_model, tmp_path):
     rgb = np.ones((64, 128, 3), np.float32)
     OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": rgb}).write(str(tmp_path / "a.exr"))
     done = dap_here("predict", tmp_path / "a.exr", "--model", tiny_model, "--out", tmp_path / "out")
-    one_line(done, 2, "a.exr", "JPEG, PNG, WebP, TIFF")
+    assert done.returncode == 0, done.stderr
+    OpenEXR.File({"type": OpenEXR.scanlineimage}, {"Z": rgb[..., 0]}).write(str(tmp_path / "z.exr"))
+    done = dap_here("predict", tmp_path / "z.exr", "--model", tiny_model, "--out", tmp_path / "out")
+    one_line(done, 2, "z.exr", "R, G and B")
 
 
 def test_a_folder_that_is_gone_under_a_command(dap_here, videos, tmp_path, monkeypatch):

@@ -196,6 +196,7 @@ def test_a_folder_that_is_no_run_is_refused(dap_here, tmp_path):
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
+@pytest.mark.slow
 def test_a_run_on_an_object_store_has_the_same_pages(site, run_dir, tmp_path, s3_uri):
     run = RunDir(s3_uri)
     for file in run_dir.rglob("*"):
@@ -237,12 +238,14 @@ def test_a_run_that_has_only_begun_has_a_report_too(run_dir, tmp_path):
 # In a browser
 
 
-def test_every_page_opens_from_disk_without_a_complaint(visit, site):
+def test_every_page_opens_from_disk_and_fits_a_narrow_screen(visit, site):
     for page in sorted(site.glob("*.html")) + sorted(site.glob("video/*.html"))[:2]:
-        opened = visit(page)
+        opened = visit(page, viewport={"width": 360, "height": 700})
+        assert opened.evaluate("() => document.documentElement.scrollWidth") <= 360, page
         for chart in opened.locator(".chart").all():
             chart.locator(".main-svg").first.wait_for()
         assert opened.evaluate("() => [...document.images].every(image => !image.complete || image.naturalWidth > 0)")
+        opened.context.close()
 
 
 def test_the_viewer_shows_without_a_click_and_follows_the_address(visit, site, run_dir):
@@ -259,7 +262,7 @@ def test_the_viewer_shows_without_a_click_and_follows_the_address(visit, site, r
     page.wait_for_function(f"() => document.querySelector('h1').textContent !== '{second}'")
 
 
-def test_pages_are_dark_for_who_wants_it_and_fit_a_narrow_screen(visit, site):
+def test_pages_are_dark_for_who_wants_it(visit, site):
     for scheme, dark in (("light", False), ("dark", True)):
         page = visit(site / "index.html", color_scheme=scheme)
         colour = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
@@ -268,6 +271,3 @@ def test_pages_are_dark_for_who_wants_it_and_fit_a_narrow_screen(visit, site):
         labels.wait_for()
         fill = re.findall(r"\d+", labels.evaluate("text => getComputedStyle(text).fill"))
         assert (int(fill[0]) > 180) is dark
-    for name in ("index", "drops", "frames", "tags", "labels", "selection", "training", "evaluation", "lineage"):
-        page = visit(site / f"{name}.html", viewport={"width": 360, "height": 700})
-        assert page.evaluate("() => document.documentElement.scrollWidth") <= 360, name

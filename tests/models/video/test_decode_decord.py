@@ -51,6 +51,14 @@ def test_open_groups_are_refused(tmp_path, codec):
     assert caught.value.code == "open_group"
 
 
+def test_interlaced_pictures_are_refused(tmp_path):
+    path = encoded(tmp_path / "fields.mp4", [panorama(64, i) for i in range(8)], "libx264", {"x264-params": "tff=1"})
+    assert len(frames_of(path, "pyav")) > 0
+    with pytest.raises(VideoError, match="decoder: pyav") as caught:
+        frames_of(path, "decord")
+    assert caught.value.code == "interlaced"
+
+
 def test_a_damaged_video_is_an_error(tmp_path):
     path = write_video(tmp_path / "video.mp4", [panorama(64, i) for i in range(10)])
     data = bytearray(path.read_bytes())
@@ -62,6 +70,7 @@ def test_a_damaged_video_is_an_error(tmp_path):
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 def test_the_same_frames_of_real_footage(shared_data):
     compared = 0
     for path in sorted((shared_data / "videos").iterdir()):

@@ -1,5 +1,6 @@
 """What the web's files are like: every codec in every container that takes it, and headers that say odd things."""
 
+import itertools
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
@@ -49,6 +50,25 @@ def test_key_frames_are_exact_too(tmp_path, codec, container):
     frames = list(sample_frames(str(video), 0.7, 64, snap_to_keyframes=True))
     assert len(frames) == 6
     assert_shows_what_it_says(frames, [100 * index for index in range(40)])
+
+
+def test_interlaced_pictures_show_one_moment(tmp_path):
+    """Stripes that move by half a stripe between the two fields of a picture are combed where both are shown."""
+    rows, columns = np.mgrid[:128, :256]
+    moments = [np.where((columns - 8 * time) // 16 % 2, 220, 30) for time in range(8)]
+    mixed = [np.where(rows % 2, late, early) for early, late in itertools.pairwise(moments)]
+    frames = [np.repeat(picture[..., None], 3, axis=2).astype(np.uint8) for picture in mixed]
+    with av.open(str(tmp_path / "fields.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"x264-params": "tff=1", "crf": "10"})
+        stream.height, stream.width, stream.pix_fmt = 128, 256, "yuv420p"
+        for picture in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    shown = list(sample_frames(str(tmp_path / "fields.mp4"), 0.1, 128))
+    assert len(shown) == len(frames)
+    for frame, early in zip(shown, moments, strict=False):
+        assert np.abs(frame.rgb.astype(int) - early[..., None]).mean() < 12
+        assert np.abs(np.diff(frame.rgb.astype(int), axis=0)).mean() < 3
 
 
 @pytest.mark.parametrize("codec", CONTAINERS)
