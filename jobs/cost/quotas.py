@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ...engine.planning.plan import NodePlan
+from ...engine.steps.step import SourceStage, Stage
 from ...stages.extract import Extract
 from ...stages.film import Film
 from ...stages.plan import Plan
@@ -37,9 +38,17 @@ class _Quotas:
 
     def _most(self, step: Select) -> tuple[int | None, str]:
         """How many samples there can be, and by what; None if nothing says so."""
-        found = [self._most_in(column, step) for column in step.image_columns]
+        found = [self._most_in(column, step) for column in self._images(step.reads[1])]
         known = [count for count, _ in found if count is not None]
         return (sum(known), " and ".join(why for _, why in found)) if len(known) == len(found) else (None, "")
+
+    def _images(self, column: str) -> Sequence[str]:
+        """The columns of panoramas that scores or labels are of."""
+        maker = self._job.graph.producer(column)
+        step = maker.step if maker else None
+        if not isinstance(step, Stage) or isinstance(step, (SourceStage, Extract)):
+            return [column]
+        return step.alternatives or self._images(step.reads[0])
 
     def _most_in(self, column: str, step: Select) -> tuple[int | None, str]:
         """The same of one column of panoramas."""

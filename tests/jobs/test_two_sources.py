@@ -95,6 +95,12 @@ def test_every_column_has_shards_of_both_sources_and_all_is_as_it_should_be(dap_
     assert (done.returncode, json.loads(done.stdout)["problems"]) == (0, [])
 
 
+def test_a_plan_counts_both_and_says_what_a_quota_lacks(dap_here, options, tmp_path):
+    done = dap_here("plan", *options, "--run-dir", tmp_path / "run", "--json")
+    (warning,) = json.loads(done.stdout)["warnings"]
+    assert warning.endswith("270 samples together, but there are 18 at most: 6 videos of 2 frames and 6 photos")
+
+
 def test_a_run_is_verified_when_its_pictures_are_gone(dap_here, photos, tiny_model, tmp_path):
     folder = Path(shutil.copytree(photos, tmp_path / "photos"))
     settings = [f"photos={folder}", f"label.model={tiny_model}", "executor=in-process", "images.height=96"]
