@@ -17,7 +17,7 @@ from ..models.video.spherical_metadata import declared_in_xmp
 from .batches.panorama_source import PanoramaSource
 from .extract import RETRYABLE
 from .footage.fetch import local_copy
-from .footage.listing import PICTURES, RIGHTS, Video, find_videos
+from .footage.listing import PICTURES, RIGHTS, Video, find_videos, unlicensed
 from .footage.web import Fetch
 
 _HASH_DIGITS = 10  # at the end of an id
@@ -28,13 +28,15 @@ class Images(PanoramaSource):
     """The pictures of `files`, a folder, glob pattern, text or parquet list or URI, to a column of panoramas.
 
     What a file says of its projection (GPano) counts where the picture itself does not look like a whole panorama. A
-    picture stays in its shard when others are added, until there are twice as many. A list may say the split.
+    picture stays in its shard when others are added, until there are twice as many. A list may say the split, and the
+    `license`, of which one of `licenses` is wanted, if any is named.
     """
 
     name: ClassVar[str] = "images"
 
     files: str
     column: str = field(default="photos", kw_only=True)
+    licenses: list[str] = field(default_factory=list, kw_only=True)
     fetch: Fetch = field(default_factory=Fetch, kw_only=True)  # of what lies on web servers
 
     def check(self) -> None:
@@ -59,6 +61,9 @@ class Images(PanoramaSource):
     def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
         for sample in batch:
             found: Video = sample["picture"]["found"]
+            if drop := unlicensed(found, self.licenses, sample.key):
+                yield drop
+                continue
             try:
                 with local_copy(found.uri, "", self.fetch) as path:
                     rgb, declared = read_picture(path), declared_in_xmp(read_xmp(path))

@@ -20,7 +20,7 @@ from ..engine.steps.assets import RUN_SCHEME
 from ..engine.steps.barrier import Barrier, BarrierContext
 from .footage.assignment import extend_assignment
 from .footage.fetch import resolved
-from .footage.listing import RIGHTS, VIDEO_SUFFIXES, Video, find_videos
+from .footage.listing import RIGHTS, VIDEO_SUFFIXES, Video, find_videos, unlicensed
 from .footage.video_info import ReadVideoInfo, VideoInfo, read_video_infos_in_child
 from .footage.web import is_on_web
 
@@ -141,10 +141,7 @@ class Plan(Barrier):
         return int.from_bytes(digest[:8]) / 2**64
 
     def _unlicensed(self, video: Video) -> Drop | None:
-        allowed = {license.casefold() for license in self.licenses}
-        if not allowed or (video.license or "").casefold() in allowed:
-            return None
-        return Drop(video.video_id, "license", video.license or "the list says no licence")
+        return unlicensed(video, self.licenses, video.video_id)
 
     def _splits(self, videos: Sequence[Video], infos: Mapping[str, VideoInfo], earlier: _EarlierPlan) -> dict[str, str]:
         """The split of each video: its list's, or that of the first of the same content; those planned before lead.

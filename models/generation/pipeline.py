@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import snapshot_download
+from safetensors import safe_open
+from torch import nn
 
 from ..inference.device import choose_device
 from ..support.model_checks import check_numbers
@@ -62,14 +65,18 @@ class PanoramaGenerator:
 
 
 def _load_lora(pipeline: Any, lora: str) -> None:
-    """LoRA weights of a hub id, or of a folder or file here; ValueError if none of them fits the pipeline."""
-    path = Path(lora)
-    if path.is_file():
-        pipeline.load_lora_weights(str(path.parent), weight_name=path.name, use_safetensors=True)
-    else:
-        pipeline.load_lora_weights(lora, use_safetensors=True)
-    if not pipeline.get_active_adapters():
-        raise ValueError("holds no LoRA weights for this pipeline")
+    """LoRA weights of a hub id, or of a folder or file here; ValueError unless all of them fit the pipeline."""
+    path = Path(lora) if Path(lora).exists() else Path(snapshot_download(lora, allow_patterns=["*.safetensors"]))
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    if len(files) != 1:
+        raise ValueError(f"{len(files)} files of LoRA weights are there, where one is wanted: name the file")
+    pipeline.load_lora_weights(str(files[0].parent), weight_name=files[0].name, use_safetensors=True)
+    with safe_open(files[0], "pt") as held:
+        given = sum("lora" in name and not name.endswith("alpha") for name in held.keys())  # noqa: SIM118 - no mapping
+    parts = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
+    taken = sum("lora_" in name for part in parts for name, _ in part.named_parameters())
+    if not 0 < given <= taken:
+        raise ValueError(f"{taken} of the {given} LoRA weights fit the pipeline")
 
 
 def _one_line(error: Exception) -> str:

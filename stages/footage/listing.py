@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ...engine.records.sample import Drop
 from ...engine.steps.step import UnreachableError
 from ...engine.storage.place import Place, is_uri, without_secrets
 from ...models.data.pictures import PANORAMA_SUFFIXES
@@ -85,6 +86,14 @@ class Video:
         """Segment and rights as its list has them, without what it does not say."""
         names = ("start_s", "end_s", *RIGHTS)
         return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+def unlicensed(found: Video, licenses: Sequence[str], key: str) -> Drop | None:
+    """The drop of what its list gives none of these licences; None if there are none to look for."""
+    allowed = {license.casefold() for license in licenses}
+    if not allowed or (found.license or "").casefold() in allowed:
+        return None
+    return Drop(key, "license", found.license or "the list says no licence")
 
 
 def find_videos(source: str, notes: list[str] | None = None, kind: Kind = VIDEOS) -> list[Video]:

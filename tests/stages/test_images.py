@@ -109,6 +109,8 @@ def test_a_list_says_splits_and_rights_and_what_is_missing_is_dropped(folder, tm
     (info,) = (row["json"] for row in rows_of(run, "rooms").values())
     assert (info["split"], info["license"]) == ("test", "cc-by-4.0")
     assert run.receipts("rooms").drops == {"missing_file": 1}
+    other = finished(tmp_path / "run", images(tmp_path / "list.parquet", column="rooms", licenses=["CC0-1.0"]))
+    assert other.receipts("rooms").drops == {"license": 2}
 
 
 def test_pictures_of_an_object_store_are_those_of_a_folder(folder, run, s3_uri, tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 pytest.importorskip("diffusers", reason="diffusers is not installed")
 pytest.importorskip("peft", reason="peft is not installed")
@@ -121,6 +122,17 @@ def test_what_cannot_be_loaded_is_told_in_one_line(flux, lora, diffusion, tmp_pa
             PanoramaGenerator(model, weights, device="cpu")
         assert "\n" not in str(raised.value)
         assert model in str(raised.value)
+
+
+def test_lora_weights_that_fit_in_part_alone_are_refused(flux, lora, tmp_path):
+    here, elsewhere = "single_transformer_blocks.0.attn.to_q", "single_transformer_blocks.7.attn.to_q"
+    weights = {name.replace(here, elsewhere): values for name, values in load_file(lora).items()}
+    save_file(weights, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"\d+ of the \d+ LoRA weights fit the pipeline"):
+        PanoramaGenerator(flux, str(tmp_path / "other.safetensors"), device="cpu")
+    save_file(weights, tmp_path / "second.safetensors")
+    with pytest.raises(ValueError, match="2 files of LoRA weights"):
+        PanoramaGenerator(flux, str(tmp_path), device="cpu")
 
 
 def test_padding_is_for_tokens_with_places(diffusion):

@@ -79,7 +79,7 @@ def save_tiny_stable_diffusion(folder: Path) -> Path:
             block_out_channels=(8, 16), in_channels=3, out_channels=3, latent_channels=4, norm_num_groups=4,
             down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
         ),
-        scheduler=DPMSolverMultistepScheduler(),
+        scheduler=DPMSolverMultistepScheduler(steps_offset=1),
         text_encoder=text_encoder, tokenizer=tokenizer,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(folder)  # fmt: skip
