@@ -84,7 +84,7 @@ def test_a_data_set_s_card_says_what_the_hub_reads_and_how_it_was_made(publish, 
     for line in (
         "| labelled-sim | 4 | simulate |",
         "| labels-1 | 2 | label |",
-        "| frames | extract (version 4) | 4 | 6 | black 1, partial 1, unreadable 1 |",
+        "| frames | extract (version 5) | 4 | 6 | black 1, partial 1, unreadable 1 |",
         "recipe `small`",
         "**labels-1**, from frames, models/labeler-1",
         "The depth of labels-1 was predicted by a model.",
