@@ -66,6 +66,7 @@ def keys(run_dir: Path, receipt) -> list[str]:
     return [row.key for row in RunDir(str(run_dir)).rows(receipt)]
 
 
+@pytest.mark.slow
 def test_on_ray_the_bytes_are_those_of_one_process(dap, dap_here, options, calm, tmp_path):
     place = tmp_path / "ray"
     done = dap("run", *options, "--run-dir", place)

@@ -55,6 +55,7 @@ def other_node(monkeypatch):
     nodes.close()
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_see_the_folder(other_node, tmp_path, monkeypatch):
     project = tmp_path / "project"
     project.mkdir()
