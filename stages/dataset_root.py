@@ -6,6 +6,7 @@ import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic
@@ -29,7 +30,7 @@ class DatasetRoot(Generic[Item]):
         self._dataset, self._uri = dataset, uri
         self._set: DataSet[Any] = open_dataset(dataset) if isinstance(dataset, str) else dataset
         place = Place.parse(uri)
-        self._public = str(place.path if place.is_local else place.public)
+        self._public = place.path if place.is_local else replace(place, options="").public  # paths follow it
         self._store = None if place.is_local else Storage(uri)
         self._temporary = None if place.is_local else TemporaryDirectory(prefix="dap-dataset-")
         self._folder = Path(self._temporary.name if self._temporary else place.path)

@@ -23,6 +23,8 @@ from ..models.data.images import resize_rgb
 from ..models.datasets.base import DatasetError, Entry, Labelled
 from .dataset_root import DatasetRoot
 
+_RETRYABLE = frozenset({"missing_file", "permission_denied"})
+
 
 @dataclass
 class Ingest(SourceStage):
@@ -82,7 +84,7 @@ class Ingest(SourceStage):
             try:
                 yield Row(sample.key, self._fields(entry, self._root.read(entry)))
             except DatasetError as error:
-                yield Drop(sample.key, error.code, str(error), retryable=error.code == "missing_file")
+                yield Drop(sample.key, error.code, str(error), retryable=error.code in _RETRYABLE)
 
     @property
     def _entries(self) -> list[Entry]:
