@@ -15,6 +15,7 @@ from ..engine.records.keys import ColumnError
 from ..engine.rundir.holder import HeldError
 from ..engine.steps.barrier import BarrierError
 from ..engine.steps.outcome import cause_line
+from ..engine.storage.faults import cause
 from ..models.support.model_checks import ModelOutputError
 from .errors import EXIT_FAILED, EXIT_USAGE, UsageError
 from .interruption import interruptible
@@ -90,6 +91,8 @@ def _in_one_line(error: Exception) -> str:
         os.getcwd()
     except FileNotFoundError:
         return f"the folder that it was started in is gone ({error})"
+    if isinstance(error, OSError) and error.errno and error.filename and not error.filename2:
+        return f"{os.fsdecode(error.filename)}: {cause(error)}"
     return cause_line(str(error)) if isinstance(error, OSError) else str(error)  # a loader's worker sends its traceback
 
 

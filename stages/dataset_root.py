@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic
@@ -28,7 +30,7 @@ class DatasetRoot(Generic[Item]):
         self._dataset, self._uri = dataset, uri
         self._set: DataSet[Any] = open_dataset(dataset) if isinstance(dataset, str) else dataset
         place = Place.parse(uri)
-        self._public = str(place.path if place.is_local else place.public)
+        self._public = place.path if place.is_local else replace(place, options="").public  # paths follow it
         self._store = None if place.is_local else Storage(uri)
         self._temporary = None if place.is_local else TemporaryDirectory(prefix="dap-dataset-")
         self._folder = Path(self._temporary.name if self._temporary else place.path)
@@ -44,14 +46,10 @@ class DatasetRoot(Generic[Item]):
     def find(self, split: str | None = None) -> list[Entry]:
         """All items, or those of a split, in a fixed order; DatasetError if there is none."""
         self._listed = self._store.entries("") if self._store else {}
-        for name in self._listed:
-            if ".." not in name.split("/"):
-                path = self._folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
-                if name == split or self._set.looks_into(name):
-                    self._fetch(name)
-                    self._staying.add(name)
+        for name in sorted(self._listed):
+            if self._lay_out(name) and (name == split or self._set.looks_into(name)):
+                self._fetch(name)
+                self._staying.add(name)
         with self._naming_the_root():
             return self._set.find(self._folder, split)
 
@@ -76,10 +74,25 @@ class DatasetRoot(Generic[Item]):
         files = [self._folder / name for name in names]
         return [(file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
 
-    def _fetch(self, name: str) -> None:
+    def _lay_out(self, name: str) -> bool:
+        """Makes an empty file for an object; False where its key can name no file below the folder."""
+        if {"", ".", ".."} & set(name.split("/")):
+            return False
         path = self._folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # one that is gone is missing for the data set, too
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        except OSError as error:  # keys may be longer than names, and one may go on where another ends: `a`, `a/b`
+            if error.errno in (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR):
+                return False
+            raise
+        return True
+
+    def _fetch(self, name: str) -> None:
+        if not self._lay_out(name):
+            return
+        path = self._folder / name
+        path.unlink()  # one that is gone is missing for the data set, too
         assert self._store
         with suppress(FileNotFoundError), self._store.open(name) as source, path.open("wb") as sink:
             shutil.copyfileobj(source, sink, 1 << 22)

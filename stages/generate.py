@@ -15,6 +15,7 @@ from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.step import PipelinedStage, StageContext, UnreachableError
 from ..models.generation.prompts import Words, read_prompts
+from ..models.support.model_checks import check_weight_files
 from .batches.model_failure import model_failures_end_the_run
 from .batches.panorama_source import PanoramaSource
 
@@ -58,6 +59,9 @@ class Generate(PanoramaSource, PipelinedStage):
             return
         if Path(self.model).is_dir() and not (Path(self.model) / "model_index.json").is_file():
             raise ValueError(f"generate: {self.model}: is no pipeline of diffusers: it has no model_index.json")
+        for weights in filter(None, (self.model, self.lora)):
+            if Path(weights).exists():
+                check_weight_files(Path(weights))
         if self.prompts:
             read_prompts(self.prompts)
         if not find_spec("diffusers"):

@@ -80,9 +80,19 @@ class Images(PanoramaSource):
         except (ValueError, OSError):
             return None
 
-    @cached_property
+    @property
+    def notes(self) -> list[str]:
+        return self._search[1]
+
+    @property
     def _found(self) -> list[Video]:
-        return find_videos(self.files, kind=PICTURES)
+        return self._search[0]
+
+    @cached_property
+    def _search(self) -> tuple[list[Video], list[str]]:
+        """The pictures, and what is to be said of the rest."""
+        notes: list[str] = []
+        return find_videos(self.files, notes, PICTURES), notes
 
     @cached_property
     def _by_shard(self) -> dict[str, list[Video]]:

@@ -23,6 +23,8 @@ from ..models.data.images import resize_rgb
 from ..models.datasets.base import DatasetError, Entry, Labelled
 from .dataset_root import DatasetRoot
 
+_RETRYABLE = frozenset({"missing_file", "permission_denied"})
+
 
 @dataclass
 class Ingest(SourceStage):
@@ -66,8 +68,7 @@ class Ingest(SourceStage):
         return {key: value for key, value in super().settings().items() if key not in ("root", "split")}
 
     def external(self) -> dict[str, Any]:
-        listing = "".join(f"{e.image} {e.depth} {e.split} {self._root.stats(e)}\n" for e in self._entries)
-        return {"dataset": hashlib.sha256(os.fsencode(listing)).hexdigest()}
+        return {"dataset": self._found[1]}
 
     def shards(self) -> Sequence[str]:
         return [f"{number:06d}" for number in range(-(-len(self._entries) // self.panoramas_per_shard))]
@@ -83,11 +84,18 @@ class Ingest(SourceStage):
             try:
                 yield Row(sample.key, self._fields(entry, self._root.read(entry)))
             except DatasetError as error:
-                yield Drop(sample.key, error.code, str(error), retryable=error.code == "missing_file")
+                yield Drop(sample.key, error.code, str(error), retryable=error.code in _RETRYABLE)
+
+    @property
+    def _entries(self) -> list[Entry]:
+        return self._found[0]
 
     @cached_property
-    def _entries(self) -> list[Entry]:
-        return sorted(self._root.find(self.split), key=lambda entry: entry.key)
+    def _found(self) -> tuple[list[Entry], str]:
+        """The panoramas, and a hash of what lies there of them, by one look: it goes to the workers with the stage."""
+        entries = sorted(self._root.find(self.split), key=lambda entry: entry.key)
+        listing = "".join(f"{e.image} {e.depth} {e.split} {self._root.stats(e)}\n" for e in entries)
+        return entries, hashlib.sha256(os.fsencode(listing)).hexdigest()
 
     def _check_same_keys(self) -> None:
         keys = [entry.key for entry in self._entries]

@@ -21,7 +21,7 @@ from ..rundir.rundir import RunDir
 from ..steps.assets import AssetCache, check_asset, resolve_asset
 from ..steps.barrier import Barrier, BarrierError, Launcher
 from ..steps.outcome import Outcome, cause_line, failed
-from ..steps.step import Stage, UnreachableError
+from ..steps.step import SourceStage, Stage, UnreachableError
 from .budget import BudgetTracker
 from .executor import Executor
 from .placement import ResourceError
@@ -172,6 +172,9 @@ class Runner:
         total = len(plan.shards or ())
         done = total - len(plan.pending)
         self._progress.start(plan.node.name, total, done, plan.reasons, by_shard=is_map(plan.node))
+        if plan.pending and isinstance(plan.node.step, SourceStage):
+            for line in plan.node.step.notes:
+                self._progress.log(plan.node.name, line)
 
     def _consume(self, specs: Sequence[StageSpec], shards: Sequence[str], work: _ChainWork) -> None:
         """Runs a lane and takes in what comes of its shards, until a stage has passed its budget or cannot begin."""

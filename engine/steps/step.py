@@ -157,6 +157,11 @@ class SourceStage(Stage):
     def reads(self) -> tuple[str, ...]:
         return ()
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """Lines for people about what it leaves out, said when it begins."""
+        return ()
+
     @abstractmethod
     def shards(self) -> Sequence[str]:
         """The ids of all shards, sorted."""

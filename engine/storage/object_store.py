@@ -162,9 +162,8 @@ class ObjectFile(io.RawIOBase):
 
     def __init__(self, look: Callable[[], Version], retry_policy: RetryPolicy, name: str) -> None:
         self._retry_policy, self._name = retry_policy, name
-        self._version = retry_policy.run(look, name)
         self._position, self._start, self._ahead = 0, 0, _FIRST_READ_BYTES
-        self._block = self._fetch(0, _FIRST_READ_BYTES)
+        self._version, self._block = retry_policy.run(lambda: self._begin(look), name)
 
     def readable(self) -> bool:
         return True
@@ -207,14 +206,19 @@ class ObjectFile(io.RawIOBase):
         self._ahead = min(self._ahead * 4, _LONGEST_READ_BYTES) if in_order else _FIRST_READ_BYTES
         self._start, self._block = self._position, self._fetch(self._position, max(wanted, self._ahead))
 
-    def _fetch(self, offset: int, size: int | None) -> bytes:
-        def fetch() -> bytes:
-            try:
-                return self._version.read(offset, size)
-            except ReplacedError as error:
-                raise StorageError(f"{self._name}: {error}") from error
+    def _begin(self, look: Callable[[], Version]) -> tuple[Version, bytes]:
+        """The version and its first bytes: a look alone may ask the store for nothing, and is no answer of it."""
+        version = look()
+        return version, self._read(version, 0, _FIRST_READ_BYTES)
 
-        return self._retry_policy.run(fetch, self._name)
+    def _fetch(self, offset: int, size: int | None) -> bytes:
+        return self._retry_policy.run(lambda: self._read(self._version, offset, size), self._name)
+
+    def _read(self, version: Version, offset: int, size: int | None) -> bytes:
+        try:
+            return version.read(offset, size)
+        except ReplacedError as error:
+            raise StorageError(f"{self._name}: {error}") from error
 
 
 class Version(Protocol):

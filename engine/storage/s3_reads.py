@@ -89,7 +89,7 @@ def _as_os_error(error: boto.ClientError | boto.BotoCoreError, location: str) ->
         code, message = (error.response["Error"].get(name, "") for name in ("Code", "Message"))
         status = _status(error)
         if status == 404:
-            return FileNotFoundError(location)
+            return FileNotFoundError(f"{location}: no such object")
         if status == 412:
             return ReplacedError("replaced while it was read")
         kind = "ACCESS_DENIED" if status == 403 else f"{code} (HTTP status {status})"

@@ -40,14 +40,15 @@ class Site:
             self._new.mkdir()
         except OSError as error:
             raise StorageError(f"--out {self.out}: {cause(error)}") from error
-        for name in ("report.css", "report.js", "viewer.js"):
-            self.write(name, static_file(name))
-        self.write("plotly.min.js", resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes())
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if kind is None:
+                for name in ("report.css", "report.js", "viewer.js"):
+                    self.write(name, static_file(name))
+                plotly = resources.files("plotly").joinpath("package_data/plotly.min.js")
+                self.write("plotly.min.js", plotly.read_bytes())
                 old = self._new.with_suffix(".replaced")
                 if self.out.exists():
                     os.rename(self.out, old)

@@ -38,6 +38,8 @@ def _naming(path: Path, code: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise DatasetError(path, "no such file", "missing_file") from error
+    except PermissionError as error:
+        raise DatasetError(path, "permission denied", "permission_denied") from error
     except _DECODERS_RAISE as error:
         raise DatasetError(path, f"damaged: {' '.join(str(error).split())[:200]}", code) from error
 
@@ -49,6 +51,8 @@ def read_rgb(path: Path) -> np.ndarray:
     except PictureError as error:
         if error.code == "missing_file":
             raise DatasetError(path, "no such file", error.code) from error
+        if error.code == "permission_denied":
+            raise DatasetError(path, error.detail, error.code) from error
         if error.code == "too_large":
             raise DatasetError(path, f"{error.detail} are too many", "bad_shape") from error
         raise DatasetError(path, f"damaged: {error.detail}", "bad_image") from error

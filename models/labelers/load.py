@@ -26,6 +26,7 @@ import numpy as np
 
 from ..inference.embedded import check_model_folder, resolve_model
 from ..inference.precision import Precision
+from ..support.model_checks import check_weight_files
 from .function import source_hash
 from .outputs import METRIC, Output, OutputSetting, check_output
 from .patches import Patches
@@ -157,6 +158,8 @@ def check_labeler(model: str, output: OutputSetting = "auto") -> Output:
     if not (Path(rest).is_dir() or HUB_ID.fullmatch(rest)):
         raise ValueError(f"{model}: no such folder, and not a hub id")
     if scheme == "diffusers":
+        if Path(rest).is_dir():
+            check_weight_files(Path(rest))
         return check_output(model, "relative-depth", output)
     from .transformers import output_of
 

@@ -22,6 +22,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from ..support.model_checks import check_weight_files
 from .outputs import METRIC, Output, OutputSetting, check_output
 
 ImageDepth = Callable[[list[np.ndarray]], list[np.ndarray]]
@@ -84,6 +85,8 @@ def check_published(scheme: str, weights: str, wanted: OutputSetting) -> Output:
         raise ValueError(f"{name}: no such folder")
     if not (place.exists() or HUB_ID.fullmatch(weights)):
         raise ValueError(f"{name}: no such folder, and not a hub id")
+    if place.exists():
+        check_weight_files(place)
     if scheme == "dac":
         from .dac import checkpoint_in
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from .files import FileError, check_readable
+
 _POINTER = b"version https://git-lfs"
 _LONGEST_HEADER = 100 << 20
+_WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt"})
+_ZIP = b"PK\3\4"
 
 
 class ModelOutputError(RuntimeError):
@@ -71,6 +76,23 @@ def check_safetensors(file: Path) -> None:
         raise ValueError(f"{file}: is no safetensors file: {pointer_or(file, str(error))}") from None
     if missing := 8 + length + max(ends, default=0) - size:
         raise ValueError(f"{file}: is cut: {missing} bytes are missing" if missing > 0 else f"{file}: is too long")
+
+
+def check_weight_files(place: Path) -> None:
+    """ValueError, naming the file, if one of weights is empty, cut, or a pointer: itself, or those below a folder."""
+    files = [place] if place.is_file() else [file for file in place.rglob("*") if file.suffix in _WEIGHTS]
+    for file in sorted(file for file in files if file.is_file()):
+        if file.suffix == ".safetensors":
+            check_safetensors(file)
+            continue
+        try:
+            check_readable(file)
+        except FileError as error:
+            raise ValueError(f"{file}: {error.detail}") from None
+        with file.open("rb") as stream:
+            is_zip = stream.read(len(_ZIP)) == _ZIP  # as torch saves
+        if wrong := pointer_or(file, "is cut" if is_zip and not zipfile.is_zipfile(file) else ""):
+            raise ValueError(f"{file}: {wrong}")
 
 
 def pointer_or(file: Path, otherwise: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from ..inference.embedded import EMBEDDED
-from ..support.model_checks import check_numbers
+from ..support.model_checks import check_model_folder, check_numbers
 from .embedded import EmbeddedScene
 from .question import Question
 
@@ -112,5 +112,7 @@ def make_tagger(
     from .vision_language import TransformersScene, VllmScene  # transformers and torchvision: only where needed
 
     place, question = folder or model, question or Question()
+    if Path(place).is_dir():
+        check_model_folder(place)
     scene = VllmScene(place, question, tensor_parallel) if engine == "vllm" else TransformersScene(place, question)
     return Tagger(Path(model).name, scene, threshold, temperature)
