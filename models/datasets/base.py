@@ -118,7 +118,9 @@ class FileSet(PanoramaSet):
     def _all(self, root: Path) -> Iterator[Entry]:
         images = [path.relative_to(root) for path in root.glob(self.pattern)]
         if not images:
-            raise DatasetError(root, f"holds no panorama of {self.name}: expected {self.pattern} there")
+            raise DatasetError(
+                root, f"holds no panorama of {self.name}: expected {self.pattern} there{locked_below(root)}"
+            )
         for image in sorted(map(PurePosixPath, images)):
             yield self._entry(image, self.depth_of(root, image))
 
@@ -132,6 +134,14 @@ class FileSet(PanoramaSet):
         if self.has_truth:
             depth_m[~self.has_truth(rgb)] = np.nan
         return Labelled(entry.key, rgb, depth_m, self.scene)
+
+
+def locked_below(root: Path) -> str:
+    """The folders below that may not be read, as the end of a message: globbing passes over them in silence."""
+    locked: list[str] = []
+    for _ in os.walk(root, onerror=lambda error: locked.append(str(error.filename))):
+        pass
+    return f"; permission denied: {', '.join(sorted(locked)[:3])}" if locked else ""
 
 
 def _fitted(rgb: np.ndarray, depth_m: np.ndarray, image: Path, depth: Path) -> np.ndarray:

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from .base import DataSet, DatasetError, Entry, key_of, list_file, listed_pairs
+from .base import DataSet, DatasetError, Entry, key_of, list_file, listed_pairs, locked_below
 from .files import read_exr_m, read_npy_m, read_pfm, read_png_m, read_rgb
 
 KITTI_UNITS = 256.0
@@ -61,7 +61,8 @@ class PictureSet(DataSet[Picture]):
         else:
             found = [self._entry(root, image, list(self._truths(image, split))) for image in self._images(root)]
         if not found:
-            raise DatasetError(root, f"holds no picture of {self.name}: expected {' or '.join(self.images)} there")
+            expected = " or ".join(self.images)
+            raise DatasetError(root, f"holds no picture of {self.name}: expected {expected} there{locked_below(root)}")
         return found
 
     def _images(self, root: Path) -> Iterator[PurePosixPath]:

@@ -131,6 +131,10 @@ def test_pictures_and_truths_without_permission_are_not_called_damaged(dap_here,
             done = dap_here(*command, "--out", tmp_path / "out" / "mine")
         one_line(done, 2, f"{hidden}: permission denied")
         hidden.chmod(0o644)
+    (root / "image").chmod(0o600)
+    with nobody():
+        done = dap_here(*command, "--out", tmp_path / "out" / "mine")
+    one_line(done, 2, f"permission denied: {root / 'image'}")
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o700)
     with nobody():

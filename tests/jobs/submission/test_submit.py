@@ -149,6 +149,7 @@ def go(folder, monkeypatch) -> Path:  # noqa: F811
     return folder / "go"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_is_submitted_waited_for_refused_resumed_and_its_drops_tried_again(dap_here, go, address, monkeypatch):
     place = str(go.parent / "run")

@@ -1,6 +1,7 @@
 """Taggers that ask a vision-language model, on tiny random models of the real classes."""
 
 import json
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,11 +100,12 @@ def test_an_empty_batch_has_no_tags(folder):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="cannot load a vision-language model from"):
+    with pytest.raises(ValueError, match="no model folder"):
         make_tagger(str(tmp_path))
 
 
 def test_another_kind_of_model_is_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "dinov3_vit"}))
     with pytest.raises(ValueError, match="cannot load a vision-language model from"):
