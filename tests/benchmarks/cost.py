@@ -13,12 +13,12 @@ from dap_engine.jobs.__main__ import main
 from tests.benchmarks.material import footage
 from tests.benchmarks.measure import Result
 
-VIDEOS = 8
+VIDEOS = 24
 RECIPE = """
 executor: in-process
 videos: videos
 steps:
-  simulate: {step: simulate, source_name: rooms, panoramas: 32, height: 256, panoramas_per_shard: 8}
+  simulate: {step: simulate, source_name: rooms, panoramas: 96, height: 256, panoramas_per_shard: 8}
   plan: {step: plan, videos: "${videos}", videos_per_shard: 2}
   extract: {step: extract, height: 256, every_s: 0.25, near_duplicate_bits: null, min_sharpness: 0}
   tag: {step: tag}
