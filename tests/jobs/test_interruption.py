@@ -86,6 +86,7 @@ def test_a_call_that_nothing_breaks_off_ends_as_soon():
     )
     assert process.stdout
     assert process.stdout.readline() == "blocked\n"
+    time.sleep(1)  # until it is so
     began_s = time.monotonic()
     process.terminate()
     _, said = process.communicate(timeout=60)
