@@ -27,7 +27,7 @@ class PanoramaGenerator:
     def __init__(self, model: str, lora: str | None = None, *, device: str = "auto", wrap: Wrap = "auto") -> None:
         """Raises ValueError, in one line, where the pipeline or its LoRA weights cannot be loaded."""
         try:
-            from diffusers import DiffusionPipeline  # pyright: ignore[reportMissingImports] - an extra
+            from diffusers import DiffusionPipeline  # pyright: ignore - an extra, which exports by name lazily
         except ImportError as error:
             raise ValueError(f"{model}: {INSTALL}") from error
         self._model, chosen = model, choose_device(device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -17,12 +19,14 @@ class MarigoldDepth:
 
     def __init__(self, model: str, device: str, seed: int = 0) -> None:
         try:
-            from diffusers import MarigoldDepthPipeline  # pyright: ignore[reportMissingImports] - an extra
+            from diffusers import MarigoldDepthPipeline  # pyright: ignore - an extra, which exports by name lazily
         except ImportError as error:
             raise ValueError(f"diffusers:{model} needs diffusers: install dap-engine[generate]") from error
         self._device = choose_device(device)
         self._model, self._seed = model, seed
-        self._pipeline = MarigoldDepthPipeline.from_pretrained(model, use_safetensors=True, torch_dtype=torch.float32)
+        self._pipeline: Any = MarigoldDepthPipeline.from_pretrained(
+            model, use_safetensors=True, torch_dtype=torch.float32
+        )
         self._pipeline.to(self._device)
         self._pipeline.set_progress_bar_config(disable=True)
 
