@@ -7,12 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -29,26 +27,13 @@ from dap_engine.models.network.dap import DapModel
 from dap_engine.models.network.discriminator import Discriminator, DiscriminatorConfig
 from dap_engine.models.network.published import published_layout
 from tests.footage import panorama, write_video
+from tests.jobs.commands.users import NOT_UTF8, a_pair, drops, one_line, set_state
 from tests.jobs.packed import HEIGHT, TINY, pack_rooms
 from tests.models.datasets import layouts
 from tests.models.network.test_published import SMALL
 from tests.models.published_reference import seeded_weights
 
 SHARP = ["--set", "extract.min_sharpness=0", "--set", "extract.every_s=0.5"]  # of footage as simple as this
-NOT_UTF8 = "bal\udce9"  # a name with the single byte E9
-
-
-def one_line(done, code, *parts):
-    assert done.returncode == code, done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert all(str(part) in done.stderr for part in parts), done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def drops(run_dir, column):
-    """What a column of a run dropped, by code."""
-    receipts = RunDir(str(run_dir)).receipts(column).values()
-    return dict(sum((Counter(receipt.drops) for receipt in receipts), Counter()))
 
 
 @pytest.fixture(scope="module")
@@ -184,16 +169,6 @@ def test_pictures_are_told_by_their_content(dap_here, picture, tiny_model, tmp_p
     one_line(done, 2, "phone.heic", "JPEG, PNG, WebP, TIFF")
 
 
-def a_pair(root):
-    """A labelled panorama of noise, and what names it on the command line."""
-    (root / "rgb").mkdir(parents=True)
-    pixels = np.random.default_rng(0).integers(0, 255, (64, 128, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(root / "rgb" / "0.jpg")
-    np.save(root / "0.npy", np.ones((64, 128), np.float32))
-    (root / "pairs.txt").write_text("rgb/0.jpg 0.npy\n")
-    return ["--dataset", "airsim360", "--root", root, "--split", "pairs.txt"]
-
-
 def test_an_evaluation_refuses_a_cut_picture(dap_here, tiny_model, tmp_path):
     options = [*a_pair(tmp_path), "--model", tiny_model, "--out", tmp_path / "out"]
     assert dap_here("evaluate", *options).returncode == 0
@@ -209,18 +184,6 @@ def test_an_evaluation_refuses_a_cut_exr(dap_here, tiny_model, tmp_path):
     (depth,) = tmp_path.rglob("*.exr")
     depth.write_bytes(depth.read_bytes()[:-100])
     one_line(dap_here("evaluate", *options), 2, depth, "damaged")
-
-
-@pytest.fixture
-def full_disk(tmp_path):
-    """A disk with no room left, which may be filled up by a test."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(place)]
-    if (made := subprocess.run(mount, capture_output=True, check=False)).returncode:
-        pytest.skip(f"no right to mount a disk: {made.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @pytest.mark.parametrize("state", ["full", "read-only"])
@@ -268,13 +231,6 @@ def test_whatever_a_command_writes_it_says_if_it_cannot(dap_here, full_disk, tin
     left = {path.name for path in full_disk.iterdir()} - {path.name for path in before}
     assert left <= {"images.csv", "model", "run"}
     assert not list(full_disk.rglob("*.safetensors")) + list(full_disk.rglob("*.tar"))
-
-
-def set_state(disk, state):
-    if state == "full":
-        (disk / "rest").write_bytes(bytes(12 << 10))
-    else:
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
 
 
 def test_a_model_that_does_not_fit_on_the_disk_is_not_there(full_disk, tiny_model):

@@ -14,8 +14,7 @@ import yaml
 from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.storage.place import Place
 from dap_engine.models.labelers.published import PUBLISHED
-from tests.jobs.commands.test_users_files import NOT_UTF8, a_pair, drops, full_disk, one_line, set_state  # noqa: F401
-from tests.jobs.commands.test_users_places import nobody  # noqa: F401
+from tests.jobs.commands.users import NOBODY, NOT_UTF8, a_pair, drops, one_line, set_state
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
 NOWHERE = "endpoint_override=127.0.0.1:9&scheme=http"
@@ -33,10 +32,10 @@ def recipe(tmp_path):
     return write
 
 
-def test_what_lies_among_pictures_is_told_and_what_is_damaged_is_dropped(dap_here, nobody, picture, recipe, tmp_path):  # noqa: F811
+def test_what_lies_among_pictures_is_told_and_what_is_damaged_is_dropped(dap_here, nobody, picture, recipe, tmp_path):
     folder, mine = tmp_path / "mine" / "pictures", tmp_path / "mine"
     (folder / "locked").mkdir(parents=True)
-    os.chown(mine, 65534, 65534)
+    os.chown(mine, NOBODY, NOBODY)
     data = picture.read_bytes()
     for name in (f"{NOT_UTF8}.jpg", "2024-01-01T10:00:00.jpg", "secret.jpg"):
         (folder / name).write_bytes(data)
@@ -114,19 +113,19 @@ def test_an_object_that_is_not_there_is_said_to_be_none(dap_here, s3_uri, recipe
     one_line(dap_here("run", step, "--run-dir", tmp_path / "run"), 2, "list.txt", "no such object")
 
 
-def test_pictures_and_truths_without_permission_are_not_called_damaged(dap_here, nobody, picture, tmp_path):  # noqa: F811
+def test_pictures_and_truths_without_permission_are_not_called_damaged(dap_here, nobody, picture, tmp_path):
     root = tmp_path / "root"
     for folder in ("image", "depth"):
         (root / folder).mkdir(parents=True)
     shutil.copy(picture, root / "image" / "a.jpg")
     np.save(root / "depth" / "a.npy", np.ones((128, 256), np.float32))
     (tmp_path / "out").mkdir()
-    os.chown(tmp_path / "out", 65534, 65534)
+    os.chown(tmp_path / "out", NOBODY, NOBODY)
     command = ["evaluate", "--dataset", "perspective", "--root", root, "--model", f"python:{__name__}:ones"]
     assert dap_here(*command, "--out", tmp_path / "out" / "all").returncode == 0
     for hidden in (root / "depth" / "a.npy", root / "image" / "a.jpg"):
         hidden.chmod(0o600)
-        os.chown(tmp_path / "out" / "all", 65534, 65534)
+        os.chown(tmp_path / "out" / "all", NOBODY, NOBODY)
         with nobody():
             done = dap_here(*command, "--out", tmp_path / "out" / "mine")
         one_line(done, 2, f"{hidden}: permission denied")
@@ -174,7 +173,7 @@ def test_weights_of_any_model_that_are_pointers_are_found_before_any_work(
     one_line(done, 2, pipeline / "model.safetensors", "pointer of Git LFS")
 
 
-def test_a_report_that_does_not_fit_on_the_disk_leaves_nothing(dap_here, full_disk, picture, recipe, tmp_path):  # noqa: F811
+def test_a_report_that_does_not_fit_on_the_disk_leaves_nothing(dap_here, full_disk, picture, recipe, tmp_path):
     step = recipe(step="images", files=str(picture), min_sharpness=0, height=64)
     assert dap_here("run", step, "--run-dir", tmp_path / "run").returncode == 0
     set_state(full_disk, "full")

@@ -14,15 +14,9 @@ from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.storage.place import Place
 from dap_engine.engine.storage.storage import Storage
 from tests.footage import panorama, write_video
+from tests.jobs.commands.users import NOBODY, one_line
 
 IN_PROCESS = ["--set", "executor=in-process", "--set", "extract.min_sharpness=0", "--set", "extract.every_s=0.5"]
-NOBODY = 65534
-
-
-def one_line(done, code, *parts):
-    assert done.returncode == code, done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert all(str(part) in done.stderr for part in parts), done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -36,26 +30,6 @@ def extract(dap_here, run_dir, videos):
     return dap_here(
         "run", "curate", "--run-dir", run_dir, "--set", f"videos={videos}", *IN_PROCESS, "--until", "extract"
     )
-
-
-@pytest.fixture
-def nobody(tmp_path):
-    """Takes this process's rights away for a while: `with nobody(): …` is a user who is not root."""
-    if os.geteuid():
-        pytest.skip("only root can become somebody else")
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == 0 and folder.name.startswith(("pytest-", "popen-", tmp_path.name)):
-            folder.chmod(0o755)
-
-    class Nobody:
-        def __enter__(self):
-            os.seteuid(NOBODY)
-
-        def __exit__(self, *_):
-            os.seteuid(0)
-
-    yield Nobody
-    os.seteuid(0)
 
 
 def test_what_is_no_file_is_told_and_never_waited_for(dap_here, tiny_model, tmp_path):
