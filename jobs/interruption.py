@@ -40,11 +40,12 @@ class Interruption:
         Python writes a signal's number to `signals` at once, though the main thread be in a call that nothing breaks
         off, such as waiting for another rank.
         """
-        while number := signals.recv(1):
-            if signal.Signals(number[0]) in _SIGNALS:
-                time.sleep(_WITHIN_S)
-                self.number = number[0]
-                os._exit(self.report())
+        with signals:
+            while number := signals.recv(1):
+                if signal.Signals(number[0]) in _SIGNALS:
+                    time.sleep(_WITHIN_S)
+                    self.number = number[0]
+                    os._exit(self.report())
 
     def report(self, then: str = "") -> int:
         """Says what happened, and what follows from it; returns the exit code, 128 + signal."""

@@ -13,7 +13,7 @@ KINDS = {
     "extract": "dap_engine.stages.extract:Extract",
     "tag": "dap_engine.stages.tag:Tag",
     "label": "dap_engine.stages.label:Label",
-    "fuse-scale": "dap_engine.stages.label:FuseScale",
+    "fuse-scale": "dap_engine.stages.fuse_scale:FuseScale",
     "score": "dap_engine.stages.score:Score",
     "score-control": "dap_engine.stages.score_control:ScoreControl",
     "select": "dap_engine.stages.select:Select",

@@ -21,7 +21,7 @@ from ..engine.storage.place import Place
 from ..models.data.depth_png import encode_depth_png
 from ..models.data.images import resize_rgb
 from ..models.datasets.base import DatasetError, Entry, Labelled
-from .dataset_root import DatasetRoot
+from .batches.dataset_root import DatasetRoot
 
 _RETRYABLE = frozenset({"missing_file", "permission_denied"})
 

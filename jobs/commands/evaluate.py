@@ -25,7 +25,7 @@ from ...models.labelers.outputs import OUTPUT_SETTINGS, check_alignment
 from ...models.labelers.patches import Patches
 from ...models.metrics.alignment import ALIGNMENTS
 from ...models.metrics.equivariance import yaw_error
-from ...stages.dataset_root import DatasetRoot
+from ...stages.batches.dataset_root import DatasetRoot
 from ..errors import EXIT_DONE, UsageError
 from ..job import check_place
 from ..output import output_folder, write_file

@@ -6,7 +6,7 @@ import pytest
 from dap_engine.engine.records.column import TarColumn
 from dap_engine.engine.records.sample import Row
 from dap_engine.models.data.depth_png import decode_depth_png, encode_depth_png
-from dap_engine.stages.label import FuseScale
+from dap_engine.stages.fuse_scale import FuseScale
 from tests.runs import FRAMES, Bring, finished, frame, noise_depth_m, rows_of
 
 FLICKER = [1.0, 1.4, 0.8, 1.2, 0.7, 1.3]

@@ -24,7 +24,7 @@ from ....models.labelers.load import ForeignLabeler, Labeler, split_reference
 from ....models.labelers.published import PUBLISHED
 from ....models.metrics.depth import NAMES
 from ....models.metrics.disparity import DISPARITY_NAMES
-from ....stages.dataset_root import DatasetRoot
+from ....stages.batches.dataset_root import DatasetRoot
 from ...errors import EXIT_DONE, UsageError
 from ...output import output_folder, write_file
 from ...tables import show_table

@@ -11,11 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic
 
-from ..engine.storage.place import Place
-from ..engine.storage.storage import Entry as Stored
-from ..engine.storage.storage import Storage
-from ..models.datasets.base import DataSet, DatasetError, Entry, Item
-from ..models.datasets.catalogue import open_dataset
+from ...engine.storage.place import Place
+from ...engine.storage.storage import Entry as Stored
+from ...engine.storage.storage import Storage
+from ...models.datasets.base import DataSet, DatasetError, Entry, Item
+from ...models.datasets.catalogue import open_dataset
 
 
 class DatasetRoot(Generic[Item]):
