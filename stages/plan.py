@@ -18,6 +18,7 @@ from ..engine.rundir.commit import delete_output
 from ..engine.rundir.drops import read_drops
 from ..engine.steps.assets import RUN_SCHEME
 from ..engine.steps.barrier import Barrier, BarrierContext
+from .batches.splits import unit_hash
 from .footage.assignment import extend_assignment
 from .footage.fetch import resolved
 from .footage.listing import RIGHTS, VIDEO_SUFFIXES, Video, find_videos, unlicensed
@@ -137,8 +138,7 @@ class Plan(Barrier):
 
     def _place_of(self, video_id: str) -> float:
         """In [0, 1), by a hash."""
-        digest = hashlib.sha256(f"{self.seed}:{video_id}".encode()).digest()
-        return int.from_bytes(digest[:8]) / 2**64
+        return unit_hash(f"{self.seed}:{video_id}")
 
     def _unlicensed(self, video: Video) -> Drop | None:
         return unlicensed(video, self.licenses, video.video_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
@@ -14,6 +13,7 @@ from ..engine.records.sample import Drop, Row, Sample
 from ..engine.steps.asset_settings import AssetUri
 from ..engine.steps.step import SourceStage, StageContext
 from ..models.data.depth_png import encode_depth_png
+from .batches.splits import unit_hash
 
 if TYPE_CHECKING:
     from ..models.simulator.rendering.panoramas import LabelledPanorama
@@ -109,7 +109,7 @@ class Simulate(SourceStage):
 
     def _split_of(self, scene_id: str) -> str:
         """All views of a scene are in one split, chosen by a hash of its id."""
-        position = int.from_bytes(hashlib.sha256(scene_id.encode()).digest()[:8]) / 2**64
+        position = unit_hash(scene_id)
         if position < self.test_share:
             return "test"
         return "val" if position < self.test_share + self.validation_share else "train"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from ...models.video.frames import VideoFrame
 from ...models.video.spherical_metadata import Declared
 from .checks import ChecksPanoramas, measured
 from .model_failure import model_failures_end_the_run
+from .splits import unit_hash
 
 _COLUMN = re.compile(r"[a-z][a-z0-9]{0,39}")
 _TAKEN = frozenset({"frames", "plan", "tags", "models", "reports", "receipts", "drops", "logs"})
@@ -80,5 +80,4 @@ class PanoramaSource(ChecksPanoramas, SourceStage):
         return Row(self.key(name), {"jpg": self.encode_kept(analyzed), "json": {**origin, **measured(analyzed)}})
 
     def _split_of(self, name: str) -> str:
-        digest = hashlib.sha256(f"{self.seed}:{self.column}-{name}".encode()).digest()
-        return "val" if int.from_bytes(digest[:8]) / 2**64 < self.validation_share else "train"
+        return "val" if unit_hash(f"{self.seed}:{self.column}-{name}") < self.validation_share else "train"
