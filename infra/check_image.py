@@ -121,6 +121,10 @@ def main() -> None:
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", dest="arguments")
     parser.add_argument("--bind", type=Path, action="append", default=[], help="a path to be seen inside, too")
     options = parser.parse_args()
+    if os.geteuid() or not shutil.which("debootstrap"):
+        parser.error("needs root, and debootstrap: apt-get install debootstrap")
+    if options.root.exists():
+        parser.error(f"{options.root} is there already")
     options.root.mkdir(parents=True)
     with ExitStack() as mounted:
         arguments = dict(argument.split("=", 1) for argument in options.arguments)

@@ -1,5 +1,7 @@
 """The views of a panorama whose predictions are compared, as recipes set them."""
 
+# No `annotations` of `__future__` here: to read settings, text would be evaluated with all that TYPE_CHECKING names.
+
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 

@@ -1,5 +1,7 @@
 """Where a training runs, what it learns from, and what is seen of it, as recipes set them."""
 
+# No `annotations` of `__future__` here: to read settings, text would be evaluated with all that TYPE_CHECKING names.
+
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,5 +1,7 @@
 """Training a depth model on a packed column: a barrier of the recipe, and what `dap train` calls."""
 
+# No `annotations` of `__future__` here: to read settings, text would be evaluated with all that TYPE_CHECKING names.
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -119,12 +119,12 @@ class StandInScore(Score):
 
 
 def recipe(frames: int, shards: int) -> dict:
-    """dap2m's steps from frames to the last training; of a scene it selects as much of all as there."""
-    here, top = __name__ if __name__ != "__main__" else "tests.benchmarks.rehearsal", round(frames * 0.18)
+    """dap2m's steps from frames to the last training; of each scene it selects as large a share as there."""
+    here, top = "tests.benchmarks.rehearsal", round(frames * 0.18)
     network = {"config": {"image_height": HEIGHT, "head_channels": [8, 8, 8, 8], "head_features": 8}}
     training = {"steps": 2, "backbone_lr": 1e-4, "decoder_lr": 1e-4}
     batches = {"image_height": HEIGHT, "batch_size": 4, "num_workers": 0}
-    labeller = {"step": "label", "model": f"python:{here}:label", "batch_size": 16}
+    labeler = {"step": "label", "model": f"python:{here}:label", "batch_size": 16}
     final = {"network": network, "training": training, "batches": batches}
     return {
         "name": "rehearsal",
@@ -132,7 +132,7 @@ def recipe(frames: int, shards: int) -> dict:
         "steps": {
             "frames": {"step": f"{here}:MadeFrames", "frames": frames, "total_shards": shards},
             "tag": {"step": f"{here}:StandInTag"},
-            "label-1": {**labeller, "round": 1},
+            "label-1": {**labeler, "round": 1},
             "score-1": {"step": f"{here}:StandInScore"},
             "select-1": {"step": "select", "round": 1, "top": {"indoor": top, "outdoor": top}},
             "pack-selected": {
@@ -141,7 +141,7 @@ def recipe(frames: int, shards: int) -> dict:
                 "sources": [{"images": "frames", "labels": "labels-1", "selection": "selection-1"}],
             },
             "labeler-2": {"step": "train", "model": "labeler-2", "data": "train-selected", **final},
-            "label-2": {**labeller, "round": 2},
+            "label-2": {**labeler, "round": 2},
             "pack-final": {"step": "pack", "train": "final", "sources": [{"images": "frames", "labels": "labels-2"}]},
             "dap": {"step": "train", "model": "dap", "data": "train-final", **final},
         },
@@ -173,7 +173,8 @@ def main() -> None:
     took_s = time.monotonic() - began_s
     files = [path for path in options.run_dir.rglob("*") if path.is_file()]
     print(describe_machine())
-    print(f"{options.frames:,} frames in {options.shards:,} shards: {took_s / 60:.1f} min, killed {kills} times")
+    how = f"{took_s / 60:.1f} min, killed {kills} times{'' if done else ', not done'}"
+    print(f"{options.frames:,} frames in {options.shards:,} shards: {how}")
     print(f"driver {peak_bytes / 2**20:.0f} MiB at most; {len(files):,} files, {_bytes(files) / 2**30:.2f} GiB")
     began_s = time.monotonic()
     said = subprocess.run(
