@@ -15,9 +15,12 @@ from .measure import Measured, ProbeError, ProbeSpec, measure
 _LOOK_EVERY_S = 0.05  # at its memory
 
 
-def measure_apart(spec: ProbeSpec, folder: Path, limit_s: float) -> Measured:
-    """Measures a stage in a fresh process, whose log goes to `folder`; raises ProbeError, whose log stays."""
-    threads = {"OMP_NUM_THREADS": str(max(1, int(spec.stage.pool.num_cpus)))}  # as Ray does for a worker
+def measure_apart(spec: ProbeSpec, folder: Path, limit_s: float, *, all_cores: bool = False) -> Measured:
+    """Measures a stage in a fresh process, whose log goes to `folder`; raises ProbeError, whose log stays.
+
+    It computes with as many threads as its pool has CPUs, as a worker on Ray does, or with `all_cores`.
+    """
+    threads = {} if all_cores else {"OMP_NUM_THREADS": str(max(1, int(spec.stage.pool.num_cpus)))}
     log_path = folder / f"{spec.stage.node}.log"
     try:
         with (

@@ -5,7 +5,8 @@ shards in waves of as many workers as its pool and the machines allow. The stage
 chain takes what its slowest stage takes, and one shard's way through the others; or, if that is longer, the CPUs, GPUs
 and memory that all its workers hold and for how long, over what there is. Chains follow one another.
 
-Without machines, the run is one process that takes one shard of one stage after another.
+Without machines, the run is one process that takes one shard of one stage after another. What one stage has imported
+is there for the next, so that the longest set-up counts, and no other.
 
 Left out: the time of barriers, Ray's own start, waiting for storage that others share, and machines unlike this one.
 A shard of which some samples were put back counts as a whole one.
@@ -40,7 +41,8 @@ class StageForecast:
     samples_in: int
     samples_out: int
     bytes: int
-    shard_s: float  # of one worker
+    set_up_s: float  # of one worker
+    shard_s: float
     work_s: float  # of all workers together, set-up included
     wall_s: float  # if the stage had the machines to itself
     core_hours: float
@@ -83,9 +85,10 @@ def forecast(
         if each.measured:
             stages[each.node.name] = _stage(each.node, each.measured, plans[each.node.name], columns, machines)
     tried = [each.node.name for each in probed if each.measured and each.shard]
+    by_chain = [[stages[node.name] for node in chain if node.name in stages] for chain in chains]
     return Forecast(
         stages,
-        sum(_chain_s([stages[node.name] for node in chain if node.name in stages], machines) for chain in chains),
+        sum(_chain_s(chain, machines) for chain in by_chain) if machines else _in_process_s(list(stages.values())),
         sum(stage.core_hours for stage in stages.values()),
         sum(stage.gpu_hours for stage in stages.values()),
         sum(stage.bytes for stage in stages.values()),
@@ -133,6 +136,7 @@ def _stage(
         samples_in=round(total_in),
         samples_out=round(total_out),
         bytes=round(total_out * measured.bytes_per_sample + shards * measured.empty_bytes),
+        set_up_s=measured.set_up_s,
         shard_s=shard_s,
         work_s=work_s,
         wall_s=measured.set_up_s + math.ceil(shards / workers) * shard_s if shards else 0.0,
@@ -156,11 +160,17 @@ def _workers(pool: Pool, shards: int, machines: Sequence[Machine]) -> int:
 
 def _chain_s(chain: Sequence[StageForecast], machines: Sequence[Machine]) -> float:
     chain = [stage for stage in chain if stage.shards]
-    if not chain or not machines:
-        return sum(stage.wall_s for stage in chain)
+    if not chain:
+        return 0.0
     slowest = max(chain, key=lambda stage: stage.wall_s)
     others_s = sum(stage.shard_s for stage in chain if stage is not slowest)
     return max(slowest.wall_s + others_s, *(_busy_s(chain, name, machines) for name in ("CPU", "GPU", "memory")))
+
+
+def _in_process_s(stages: Sequence[StageForecast]) -> float:
+    stages = [stage for stage in stages if stage.shards]
+    set_up_s = max((stage.set_up_s for stage in stages), default=0.0)
+    return set_up_s + sum(stage.shards * stage.shard_s for stage in stages)
 
 
 def _busy_s(chain: Sequence[StageForecast], resource: str, machines: Sequence[Machine]) -> float:

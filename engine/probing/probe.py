@@ -40,10 +40,15 @@ class Probed:
 
 
 class Probe:
-    """Probes the nodes of a graph in their spec. `made` is an empty local folder that takes all output."""
+    """Probes the nodes of a graph in their spec. `made` is an empty local folder that takes all output.
 
-    def __init__(self, graph: Graph, run: RunDir, made: Path, log: Callable[[str], None]) -> None:
-        self._graph, self._run, self._folder, self._log = graph, run, made, log
+    `in_process`: the run will be one process, whose stages compute on all cores.
+    """
+
+    def __init__(
+        self, graph: Graph, run: RunDir, made: Path, log: Callable[[str], None], *, in_process: bool = False
+    ) -> None:
+        self._graph, self._run, self._folder, self._log, self._in_process = graph, run, made, log, in_process
         self._made = RunDir(str(made / "run"))
         self._foreseen: dict[str, Mapping[str, Receipt]] = {}  # columns that were listed aside
         self._stands_in = False  # whether files that the probe made stand for those that the run has still to make
@@ -97,7 +102,7 @@ class Probe:
             inputs = {column: self._input(column, shard) for column in node.step.shard_reads(held)}
             home = self._made if self._stands_in else self._run
             spec = ProbeSpec(self._spec(node), shard, inputs, home, self._made)
-            return Probed(node, shard, measure_apart(spec, self._folder, limit_s))
+            return Probed(node, shard, measure_apart(spec, self._folder, limit_s, all_cores=self._in_process))
         except ProbeError as error:
             return Probed(node, shard, why_not=str(error), log=error.log)
 

@@ -85,7 +85,7 @@ def _cost(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
 
     nodes = parse_nodes(arguments.nodes)
     with tempfile.TemporaryDirectory(prefix="dap-probe-") as folder:
-        probe = Probe(job.graph, job.run, Path(folder), log=lambda line: print(line, file=sys.stderr))
+        probe = _make_probe(job, folder)
         if arguments.probe:
             probed = probe.run(job.nodes)
         else:
@@ -110,6 +110,11 @@ def _machines(recipe: Recipe, plans: Sequence[NodePlan]) -> Sequence[Machine]:
 
 def _probe(job: Job, machines: Sequence[Machine]) -> tuple[list[Probed], Forecast]:
     with tempfile.TemporaryDirectory(prefix="dap-probe-") as folder:
-        probe = Probe(job.graph, job.run, Path(folder), log=lambda line: print(line, file=sys.stderr))
+        probe = _make_probe(job, folder)
         probed = probe.run(job.nodes)
         return probed, forecast(probed, probe.plans, job.graph.chains(job.nodes), probe.samples, machines)
+
+
+def _make_probe(job: Job, folder: str) -> Probe:
+    in_process = job.recipe.executor == "in-process"
+    return Probe(job.graph, job.run, Path(folder), lambda line: print(line, file=sys.stderr), in_process=in_process)

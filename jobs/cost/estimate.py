@@ -174,11 +174,17 @@ class _Estimate:
             sample_s = max(on_card_s, cpu_s / max(1.0, pool.num_cpus))
             self.sources[node.name] = "estimated", self._on_cards(operations)
         else:
-            sample_s = cpu_s + operations * units / (rates().cpu_flops * max(1.0, pool.num_cpus))
+            sample_s = cpu_s + operations * units / (rates().cpu_flops * self._cores(pool.num_cpus))
             if operations:
                 self.sources[node.name] = "measured", f"{_tera(operations)} a sample; {rates().cpu_flops_where}"
         written = out_per_in if isinstance(step, Extract) else units  # of the frames looked at, those that are kept
         return _measured(sample_s, rates().set_up_s, rate.bytes * written / out_per_in, out_per_in, in_shard)
+
+    def _cores(self, of_worker: float) -> float:
+        """That a network computes on: a worker's on Ray, all of the machine in a run of one process."""
+        if self.job.recipe.executor == "in-process":
+            return max(machine["CPU"] for machine in self.nodes.machines)
+        return max(1.0, of_worker)
 
     def _fan_out(self, step: Any) -> tuple[int | None, float, float]:
         """Samples in a source's shard; samples out for one in; and how many the rate is of, for one in."""
@@ -235,11 +241,13 @@ class _Estimate:
             return self._evaluation(node, step)
         if rate is None or not isinstance(step, (Plan, Pack, Select)):
             return Cost(node.name, "unknown", "no rate for it: its time is not in the sums", 0, 0)
+        rate = rate.at(self._height(node))
         samples = {Plan: self._videos, Pack: self._packed, Select: self._selected}[type(step)](step)
         core_s, alone_s, pieces = samples * rate.cpu_s, 0.0, 1
         shards = len(self._samples(step.reads[0] if step.reads else "plan"))
         if isinstance(step, Pack):
-            shards = pieces = math.ceil(samples / step.samples_per_shard)
+            by_bytes = step.bytes_per_shard and samples * rate.bytes / step.bytes_per_shard
+            shards = pieces = math.ceil(by_bytes or samples / step.samples_per_shard)
             alone_s = samples * rates().steps["select"].cpu_s  # the assignment
         elif isinstance(step, Plan):
             pieces = math.ceil(samples / _VIDEOS_A_PIECE)

@@ -10,7 +10,7 @@ from tests.benchmarks.measure import Result
 SUBJECTS = (
     *("extract", "sparse", "horizon", "ray_map", "chain", "resume", "scale", "driver", "assignment"),
     *("loader", "depth_png", "label", "cards", "inference", "losses", "patches", "decoders", "video_decoders"),
-    "cost",
+    *("cost", "report"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 import time
@@ -91,6 +92,25 @@ class CostlyModel(PipelinedStage, Costly):
         return Row(f"{sample.key}-0", {"bin": bytes(self.row_bytes)})
 
 
+@dataclass
+class CountThreads(Stage):
+    """Drops everything; the code is how many threads libraries are told to compute with."""
+
+    name = "count-threads"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("numbers",)
+
+    @property
+    def writes(self) -> Column:
+        return TarColumn("threads", ("bin",))
+
+    def process(self, batch: list[Sample]) -> Iterator[Row | Drop]:
+        for sample in batch:
+            yield Drop(sample.key, f"threads_{os.environ.get('OMP_NUM_THREADS')}")
+
+
 def _pass(seconds: float, busy: bool) -> None:
     if not busy:
         time.sleep(seconds)
@@ -100,4 +120,4 @@ def _pass(seconds: float, busy: bool) -> None:
         pass
 
 
-COSTLY_STEPS = {**STEPS, "costly": Costly, "costly-model": CostlyModel}
+COSTLY_STEPS = {**STEPS, "costly": Costly, "costly-model": CostlyModel, "count-threads": CountThreads}

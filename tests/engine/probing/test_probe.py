@@ -31,9 +31,12 @@ def graph_of(*steps: str) -> Graph:
     return build_graph(load_recipe("steps:\n" + "\n".join(f"  {step}" for step in steps), COSTLY_STEPS).nodes)
 
 
-def probe(folder: Path, graph: Graph, place: str = "", limit_s: float = 60.0, **select) -> tuple[Probe, list[Probed]]:
+def probe(
+    folder: Path, graph: Graph, place: str = "", limit_s: float = 60.0, in_process: bool = False, **select
+) -> tuple[Probe, list[Probed]]:
     (folder / "made").mkdir()
-    probe = Probe(graph, RunDir(place or str(folder / "run")), folder / "made", log=lambda line: None)
+    run = RunDir(place or str(folder / "run"))
+    probe = Probe(graph, run, folder / "made", log=lambda line: None, in_process=in_process)
     return probe, probe.run(graph.select(**select), limit_s)
 
 
@@ -50,6 +53,17 @@ def run(graph: Graph, place: str, **select) -> None:
 
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_stage_computes_with_as_many_threads_as_in_the_run(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    graph = graph_of(COUNT, "threads: {step: count-threads, pool: {num_cpus: 3}}")
+    for in_process, threads in ((False, "threads_3"), (True, "threads_None")):
+        folder = tmp_path / threads
+        folder.mkdir()
+        _, (_, probed) = probe(folder, graph, in_process=in_process)
+        assert probed.measured
+        assert probed.measured.drops.keys() == {threads}
 
 
 @pytest.mark.parametrize("step", ["costly", pytest.param("costly-model", marks=pytest.mark.slow)])

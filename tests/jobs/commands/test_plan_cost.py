@@ -52,7 +52,10 @@ def test_the_papers_run_on_a_laptop_without_footage_or_cluster(dap_here):
     assert steps["dap"]["core_hours"] == pytest.approx(14 * steps["dap"]["gpu_hours"])
     assert total["bytes"] == sum(step["bytes"] for step in steps.values())
     assert document["warnings"] == []
-    smaller = costs(dap_here, "dap2m", "--set", f"videos={NOWHERE}", "--nodes", "1x(8 A100, 128 CPU)")
+    assert (steps["pack-final"]["bytes"], steps["pack-final"]["shards"]) == (2_010_000 * 380_000, 2010)
+    by_bytes = ["--set", "pack-final.bytes_per_shard=1000000000"]
+    smaller = costs(dap_here, "dap2m", "--set", f"videos={NOWHERE}", "--nodes", "1x(8 A100, 128 CPU)", *by_bytes)
+    assert steps_of(smaller)["pack-final"]["shards"] == 764
     assert steps_of(smaller)["dap"]["gpu_hours"] == pytest.approx(steps["dap"]["gpu_hours"] * 989 / 312)
     assert steps_of(smaller)["label-1"]["wall_s"] > 2 * steps["label-1"]["wall_s"]
 
