@@ -16,6 +16,7 @@ from ..execution.run_shard import ShardRunner, StageSpec
 from ..records.column import Column, FolderColumn, TarColumn
 from ..records.rows import merge_on_key
 from ..records.sample import Sample
+from ..rundir.commit import delete_output
 from ..rundir.receipts import Receipt
 from ..rundir.rundir import RunDir
 from ..steps.step import PipelinedStage, SourceStage
@@ -76,11 +77,12 @@ class Measured:
 class Pace:
     """Lets a few batches through and keeps time: one is over when the first sample of the next is asked for.
 
-    Of a stage that reads ahead, the first batch is over when nothing is in flight any more.
+    Until it is `open`, it lets nothing through. Of a stage that reads ahead, the first batch is over when nothing is in flight any more.
     """
 
     batch_size: int = 1
     reads_ahead: bool = False
+    open: bool = True
     begun_s: list[float] = field(default_factory=list)  # of each batch
     begun_cpu_s: float = 0.0  # when the first one began
     ended_s: float = 0.0
@@ -91,7 +93,7 @@ class Pace:
     def few(self, samples: Iterable[Sample]) -> Iterator[Sample]:
         """The first samples, as many as the time allows."""
         self._source = iter(samples)
-        while not self._enough():
+        while self.open and not self._enough():
             self.begun_cpu_s = self.begun_cpu_s or _cpu_s()
             self.begun_s.append(time.monotonic())
             for sample in islice(self._source, self.batch_size):
@@ -100,7 +102,7 @@ class Pace:
 
     def in_flight(self, batches: Sequence[Sequence[str]]) -> None:
         """Hears from the engine; none: all batches are over."""
-        if not batches:
+        if self.open and not batches:
             self.ended_s = time.monotonic()
             self._at_rest.set()
 
@@ -145,8 +147,11 @@ class _FewSamples(RunDir):
 
 
 def measure(spec: ProbeSpec, started_s: float) -> Measured:
-    """Runs the stage as a worker would, on a few samples; raises ProbeError, with a traceback in it, if that fails."""
-    pace = Pace()
+    """Runs the stage as a worker would, on a few samples; raises ProbeError, with a traceback in it, if that fails.
+
+    The same shard goes before it without any sample, so that what the first shard of a worker costs is part of set-up.
+    """
+    pace = Pace(open=False)
     runner = ShardRunner(
         spec.stage, _FewSamples(spec.made.uri, spec.inputs, pace), pace.in_flight, home=spec.home
     )  # fmt: skip
@@ -155,6 +160,10 @@ def measure(spec: ProbeSpec, started_s: float) -> Measured:
     if isinstance(stage, SourceStage):
         all_of = stage.source
         stage.source = lambda shard: pace.few(all_of(shard))
+    runner.run(spec.shard)
+    if empty := spec.made.receipt(stage.writes.name, spec.shard):
+        delete_output(spec.made, empty)
+    pace.open = True
     outcome = runner.run(spec.shard)
     done_s = time.monotonic()
     runner.close()
