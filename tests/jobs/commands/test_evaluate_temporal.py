@@ -1,6 +1,7 @@
 """`dap evaluate --temporal` on films of the simulator and on encoded footage: what flickers, and wrong usage."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,8 +29,10 @@ def by_mark(rgb: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("footage")
-    film = Film(videos=2, height=32, seconds=3, fps=2)
+    return filmed(tmp_path_factory.mktemp("footage"), Film(videos=2, height=32, seconds=3, fps=2))
+
+
+def filmed(folder: Path, film: Film) -> Path:
     for shard in film.shards():
         (row,) = film.process([Sample(shard, {})])
         for name, data in row.fields.items():
@@ -60,6 +63,18 @@ def test_the_truth_of_a_film_agrees_with_itself(footage):
         assert found["abs_rel"] == 0
         seen, _ = temporal._film_change(film, film.depths_m, 0, 1)
         assert seen.size > 0.5 * np.isfinite(film.depths_m[0]).sum(), "most points are where the poses say"
+
+
+def test_without_the_truth_flicker_is_what_it_is_with_it(tmp_path):
+    """Of a camera that walks and turns."""
+    (path,) = filmed(tmp_path, Film(videos=1, height=128, seconds=1, fps=5)).glob("*.mp4")
+    film = read_film(path)
+    predicted_m = film.depths_m * np.array([1, 1.2, 1.1, 1.25, 0.9])[:, None, None]
+    found = temporal.footage_figures(film, predicted_m)
+    true = temporal.film_figures(film, np.where(np.isinf(predicted_m), 100, predicted_m))
+    assert (found["pairs"], found["left_out"]) == (4, 0)
+    assert found["scale_flicker"] == pytest.approx(true["scale_flicker"], abs=0.02)
+    assert found["temporal_change"] == pytest.approx(true["temporal_error"], abs=0.05)
 
 
 def test_models_on_films(capsys, footage, published, own_folder):

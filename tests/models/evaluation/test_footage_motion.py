@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from dap_engine.models.evaluation.footage_motion import camera_rotation, same_colour
+from dap_engine.models.evaluation.footage_motion import _tracks, camera_rotation, same_colour
 from dap_engine.models.geometry.equirectangular import rotation_matrix
 from tests.footage import panorama
 
@@ -53,6 +53,14 @@ def test_a_turn_across_the_seam_is_found():
 def test_between_two_shots_there_is_none(other):
     assert camera_rotation(panorama(H), other) is None
     assert camera_rotation(other, panorama(H)) is None
+
+
+def test_where_everything_moves_there_is_none():
+    before = panorama(H)
+    upper, middle, lower = np.split(before, [75, 117])
+    after = np.concatenate([np.roll(upper, 16, axis=1), middle, np.roll(lower, -16, axis=1)])
+    assert len(_tracks(before, after)[0]) > 100
+    assert camera_rotation(before, after) is None
 
 
 def test_the_same_frames_give_the_same_rotation():
