@@ -2,8 +2,8 @@
 
 Corners that are tracked from one frame to the next become rays b and b'. Of what is still and far, b' = R b. R is the
 rotation of least Σ |b' − R b|, in which what moves by itself, or is near a camera that moves, counts for little: least
-squares by Kabsch's algorithm, again and again, with the weights 1 / |b' − R b| of the last time. A camera that moves
-along near things of one side alone is taken to turn, by some 1.5° between frames 0.2 s apart in a simulated room.
+squares by Kabsch's algorithm, again and again, with the weights 1 / |b' − R b| of the last time. A camera that walks
+along near things on one side is taken to turn: by 1.5° in 0.2 s in a simulated room, by 0.2° in a simulated street.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SAME_COLOUR, _AROUND = 10.0, (5, 5)  # grey levels, mean over a few pixels
 def camera_rotation(before: np.ndarray, after: np.ndarray) -> np.ndarray | None:
     """R (3, 3), which takes rays of a frame (H, W, 3) uint8 to those of the next one that look at the same thing.
 
-    None where no rotation is found: between two shots, in fog or darkness, where nearly everything is close.
+    None where none is found: between two shots, in fog or darkness, and where a camera moves close to nearly everything.
     """
     one, other = _tracks(before, after)
     if len(one) < _LEAST_TRACKS:

@@ -111,7 +111,7 @@ def evaluate_temporal(arguments: argparse.Namespace, load: Callable[[argparse.Na
             table.add_row(name, "-" if document[name] is None else f"{document[name]:.4f}")
         show_table(table)
         if document.get("left_out"):
-            print(f"pairs of frames left out, between which no rotation was found: {document['left_out']}")
+            print(f"pairs of frames left out, without a rotation or much to compare: {document['left_out']}")
         print(f"by {word}: {out}")
     return EXIT_DONE
 
@@ -158,11 +158,13 @@ def _read(video: Video, arguments: argparse.Namespace) -> Shot:
 
 def _check_metres(arguments: argparse.Namespace) -> None:
     """UsageError for a model without metres where there is no truth to align it to, or a scale to be made steady."""
-    what = f"--dataset {FOOTAGE}" if arguments.dataset == FOOTAGE else "--fuse-scale" if arguments.fuse_scale else ""
+    if arguments.dataset == FILM and not arguments.fuse_scale:
+        return
     output = METRIC
     with suppress(ValueError, OSError):  # loading will tell
         output = check_labeler(arguments.model, arguments.output)
-    if what and output != METRIC:
+    if output != METRIC:
+        what = "--fuse-scale" if arguments.dataset == FILM else f"--dataset {FOOTAGE}"
         raise UsageError(f"--model {arguments.model} gives {output}: {what} is for metres")
 
 
