@@ -28,7 +28,7 @@ _SAME_COLOUR, _AROUND = 10.0, (5, 5)  # grey levels, mean over a few pixels
 def camera_rotation(before: np.ndarray, after: np.ndarray) -> np.ndarray | None:
     """R (3, 3), which takes rays of a frame (H, W, 3) uint8 to those of the next one that look at the same thing.
 
-    None where none is found: between two shots, in fog or darkness, and where a camera moves close to nearly everything.
+    None where none is found: between two shots, in fog or darkness, where a camera moves close to nearly everything.
     """
     one, other = _tracks(before, after)
     if len(one) < _LEAST_TRACKS:
