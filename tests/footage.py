@@ -11,13 +11,17 @@ import numpy as np
 Frame = np.ndarray
 
 
-def panorama(height: int, seed: int = 0, turn: float = 0.0) -> Frame:
-    """Smooth random colours on the sphere, uint8 (H, 2H, 3), turned by `turn` rad: closed seam, stretched poles."""
+def panorama(height: int, seed: int = 0, turn: float = 0.0, rotation: Frame | None = None) -> Frame:
+    """Smooth random colours on the sphere, uint8 (H, 2H, 3), turned by `turn` rad: closed seam, stretched poles.
+
+    `rotation` (3, 3): of the camera, from its rays to those of the sphere.
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
     theta = np.pi - 2 * np.pi * (np.arange(2 * height) + 0.5) / (2 * height) + turn
     phi = np.pi / 2 - np.pi * (np.arange(height) + 0.5) / height
     theta, phi = np.meshgrid(theta, phi)
     rays = np.stack([np.cos(phi) * np.cos(theta), np.cos(phi) * np.sin(theta), np.sin(phi)], -1)
+    rays = rays if rotation is None else rays @ rotation.T
     waves = rng.normal(size=(3, 24)) * np.geomspace(2, 24, 24)
     phases = rng.uniform(0, 2 * np.pi, 24)
     colours = rng.normal(size=(24, 3))

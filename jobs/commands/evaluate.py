@@ -32,7 +32,7 @@ from ..output import output_folder, write_file
 from ..tables import show_table
 from .parts.loose_files import check_device
 from .parts.perspective import add_picture_arguments, check_picture_arguments, evaluate_pictures
-from .parts.temporal import FILM, add_temporal_arguments, check_temporal_arguments, evaluate_temporal
+from .parts.temporal import SHOT_SETS, add_temporal_arguments, check_temporal_arguments, evaluate_temporal
 
 _TURNED = 8  # panoramas that the error under yaw is measured on: each is predicted four times more
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         required=True,
-        choices=sorted({*DATASETS, *PICTURE_SETS, FILM}),
+        choices=sorted({*DATASETS, *PICTURE_SETS, *SHOT_SETS}),
         help="shards: KEY.jpg, KEY.depth.png, KEY.json; stereo and perspective: pictures that are no panoramas",
     )
     parser.add_argument("--root", required=True, metavar="DIR|URI", help="folder of the data set, or s3://…")
@@ -78,7 +78,7 @@ def main(arguments: argparse.Namespace) -> int:
     place = check_place("--root", arguments.root) if is_uri(arguments.root) else arguments.root
     check_picture_arguments(arguments)
     check_temporal_arguments(arguments)
-    if arguments.dataset == FILM:
+    if arguments.dataset in SHOT_SETS:
         return evaluate_temporal(arguments, _load)
     if arguments.dataset in PICTURE_SETS:
         return evaluate_pictures(arguments, place, _load)

@@ -17,21 +17,19 @@ import numpy as np
 from ..data.depth_png import decode_depth_m
 from ..geometry.equirectangular import rotation_matrix
 from ..support.files import FileError
-from ..video.decoder import Decoder
 from .base import DatasetError
+from .footage import Shot, read_frames
 
 _EVERY_FRAME_S = 1e-6
 
 
 @dataclass(frozen=True)
-class Film:
-    """One shot: N pictures (H, W, 3) uint8, their true distances (N, H, W), and how the camera stood.
+class Film(Shot):
+    """One shot, its true distances (N, H, W), and how the camera stood.
 
     `depths_m` is inf in the sky; `positions_m` (N, 3); `rotations` (N, 3, 3), from the camera to the world.
     """
 
-    name: str
-    rgbs: list[np.ndarray]
     depths_m: np.ndarray
     positions_m: np.ndarray
     rotations: np.ndarray
@@ -52,8 +50,7 @@ def read_film(path: Path) -> Film:
     depths_m = _truth(path.with_suffix(".truth.tar"))
     positions_m, rotations = _poses(path.with_suffix(".json"))
     try:
-        with Decoder() as decoder:
-            rgbs = [frame.rgb.copy() for frame in decoder.sample_frames(str(path), _EVERY_FRAME_S, depths_m.shape[1])]
+        rgbs = read_frames(str(path), _EVERY_FRAME_S, depths_m.shape[1])
     except FileError as error:
         raise DatasetError(path, f"{error.code}: {error.detail}", error.code) from error
     if not len(rgbs) == len(depths_m) == len(positions_m):
