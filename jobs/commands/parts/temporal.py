@@ -59,7 +59,12 @@ def add_temporal_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", type=int, default=_FRAMES, metavar="N", help=f"{FOOTAGE}: of every video (default: {_FRAMES})"
     )
     group.add_argument(
-        "--every-s", type=float, default=_EVERY_S, metavar="SECONDS", help=f"from one to the next (default: {_EVERY_S})"
+        "--every",
+        dest="every_s",
+        type=float,
+        default=_EVERY_S,
+        metavar="SECONDS",
+        help=f"from one to the next (default: {_EVERY_S})",
     )
     group.add_argument(
         "--height", type=int, default=_HEIGHT, metavar="PIXELS", help=f"that they get (default: {_HEIGHT})"
@@ -74,7 +79,7 @@ def check_temporal_arguments(arguments: argparse.Namespace) -> None:
         raise UsageError("--fuse-scale is for --temporal, and a number of frames")
     if arguments.dataset != FOOTAGE:
         if (arguments.frames, arguments.every_s, arguments.height) != (_FRAMES, _EVERY_S, _HEIGHT):
-            raise UsageError(f"--frames, --every-s and --height are for --dataset {FOOTAGE}")
+            raise UsageError(f"--frames, --every and --height are for --dataset {FOOTAGE}")
         return
     check_sampling(arguments.every_s, arguments.height)
     if arguments.frames < 2:

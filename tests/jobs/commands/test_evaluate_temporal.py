@@ -108,7 +108,7 @@ def test_what_cannot_be(capsys, footage, published, tmp_path):
         ([*film, "--temporal", "--fuse-scale", -1], "--fuse-scale is for --temporal, and a number of frames"),
         (["--dataset", "film", "--root", tmp_path / "no", "--temporal"], "no such folder"),
         (["--dataset", "film", "--root", tmp_path / "weights", "--temporal"], "holds no film"),
-        ([*film, "--temporal", "--frames", 4], "--frames, --every-s and --height are for --dataset footage"),
+        ([*film, "--temporal", "--frames", 4], "--frames, --every and --height are for --dataset footage"),
         (
             [*film, "--temporal", "--fuse-scale", 4, "--model", "depthcrafter:a/b", "--alignment", "disparity"],
             "--fuse-scale is for metres",
@@ -192,7 +192,7 @@ def test_what_cannot_be_of_footage(capsys, marked, tmp_path):
     whole = [*here, "--temporal"]
     for arguments, message in [
         (here, "--temporal and --dataset film or footage go"),
-        ([*whole, "--every-s", 0], "--every must be positive"),
+        ([*whole, "--every", 0], "--every must be positive"),
         ([*whole, "--height", 4], "--height 16 to"),
         ([*whole, "--frames", 1], "--frames must be at least 2"),
         ([*whole, "--alignment", "median"], "--alignment median needs a truth"),
@@ -201,7 +201,7 @@ def test_what_cannot_be_of_footage(capsys, marked, tmp_path):
         ([*whole, "--root", tmp_path / "no"], "no such file or folder"),
         ([*whole, "--root", marked / "broken.mp4"], "broken.mp4: unreadable"),
         ([*whole, "--root", marked / "short.mp4"], "short.mp4: too_short: 1 frame every 0.2 s"),
-        ([*whole, "--every-s", 60, "--root", marked / "more"], "still.mkv: too_short"),
+        ([*whole, "--every", 60, "--root", marked / "more"], "still.mkv: too_short"),
     ]:
         assert main(["evaluate", *map(str, arguments)]) == 2, arguments
         (line,) = capsys.readouterr().err.strip().splitlines()
