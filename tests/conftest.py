@@ -67,10 +67,15 @@ def s3_uri(s3_endpoint, request):
     return f"s3://{bucket}/run?" + urllib.parse.urlencode({"endpoint_override": s3_endpoint, "scheme": "http"})
 
 
-@pytest.fixture(params=["local", "s3"])
-def place(request, tmp_path):
-    """The URI of an empty run, on a disk and on an object store."""
+def empty_run(request, tmp_path) -> str:
+    """What a fixture of the parameters "local" and "s3" is: the URI of an empty run."""
     return str(tmp_path / "run") if request.param == "local" else request.getfixturevalue("s3_uri")
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
+def place(request, tmp_path):
+    """The URI of an empty run on a disk; on an object store, too, where slow tests run."""
+    return empty_run(request, tmp_path)
 
 
 @pytest.hookimpl(wrapper=True)

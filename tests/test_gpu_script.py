@@ -36,7 +36,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     "kinds",
     [
-        ["label", "score"],
+        pytest.param(["label", "score"], marks=pytest.mark.slow),
         pytest.param(["dense", "forward", "steps", "losses", "loader", "tag", "gpu-tests"], marks=pytest.mark.slow),
     ],
 )

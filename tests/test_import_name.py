@@ -115,6 +115,7 @@ def submit(client: JobSubmissionClient, command: str, folder: Path) -> str:
             time.sleep(1)
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_file_of_the_tree_and_installs_nothing_else(tmp_path):
     tree = tmp_path / "tree"  # building leaves things behind
     without = shutil.ignore_patterns("__pycache__", "*.pyc")

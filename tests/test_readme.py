@@ -72,6 +72,7 @@ def test_a_function_as_a_stage(folder, footage):  # noqa: F811
     assert sizes == {row.key: len(row.fields["jpg"]) for row in rows(folder, "frames")} != {}
 
 
+@pytest.mark.slow
 def test_the_same_from_python(folder):
     (code,) = blocks("From Python", "python")
     assert len(code.splitlines()) <= 15

@@ -121,6 +121,7 @@ def test_loading_takes_a_request_a_sample_and_few_a_shard(counting, s3_uri, num_
     assert counting.count("samples.parquet") == 0  # the node has its index
 
 
+@pytest.mark.slow
 def test_loading_outlasts_faults_of_the_store(counting, s3_uri, monkeypatch):
     monkeypatch.setattr(faults, "FIRST_PAUSE_S", 0.01)
     finished(s3_uri, *columns(), PACK)
@@ -131,6 +132,7 @@ def test_loading_outlasts_faults_of_the_store(counting, s3_uri, monkeypatch):
     assert [batch["key"] for batch in data.loader(training=True)] == undisturbed
 
 
+@pytest.mark.slow
 def test_a_column_packed_by_others_is_scanned_once(counting, s3_uri, tmp_path):
     run = finished(s3_uri, *columns(), PACK)
     run.storage.delete("train-x/samples.parquet")

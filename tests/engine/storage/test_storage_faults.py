@@ -279,6 +279,7 @@ def test_a_run_outlasts_a_bad_network_with_the_same_bytes(faulty, proxy, s3_uri,
     assert content(Storage(s3_uri)) == content(Storage(str(tmp_path)))
 
 
+@pytest.mark.slow
 def test_a_run_fails_clearly_through_a_long_outage_and_resumes(faulty, proxy, s3_uri, tmp_path, monkeypatch):
     Storage(s3_uri).delete("x")
     run(str(tmp_path))

@@ -255,6 +255,7 @@ def test_weights_that_are_not_of_the_run(lineage, run, chosen):
 # How it is asked, and what it costs
 
 
+@pytest.mark.slow
 def test_on_an_object_store(lineage, whole, chosen, s3_uri):
     copy, original = Storage(s3_uri), Storage(str(whole))
     for path in original.list(""):

@@ -1,7 +1,5 @@
 """`dap plan`: what would run and why, at any scale; and what it will take, found out by trying."""
 
-import contextlib
-import io
 import json
 
 import pytest
@@ -49,19 +47,19 @@ def test_footage_out_of_reach_is_said_not_fatal(capsys, tmp_path):
 
 @pytest.fixture(scope="module")
 def curated(footage, tmp_path_factory):
-    """A run of `curate`, what a probe had foretold of it, and the arguments that name it."""
+    """A run of `curate` and the arguments that name it."""
     place = tmp_path_factory.mktemp("curated") / "run"
     settings = [f"videos={footage}", "executor=in-process", "extract.height=96", "extract.every_s=1"]
     job = ["curate", "--run-dir", str(place), *(word for setting in settings for word in ("--set", setting))]
-    with contextlib.redirect_stdout(io.StringIO()) as foretold:
-        assert main(["plan", *job, "--probe", "--json"]) == 0
-    assert not place.exists()
     assert main(["run", *job]) == 0
-    return RunDir(str(place)), json.loads(foretold.getvalue()), job
+    return RunDir(str(place)), job
 
 
-def test_a_probe_foretells_the_run(curated):
-    run, foretold, _ = curated
+@pytest.mark.slow
+def test_a_probe_foretells_the_run(capsys, curated, tmp_path):
+    run, job = curated
+    foretold = plan_of(capsys, *job, "--probe", "--run-dir", str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
     stages, total = foretold["probe"]["stages"], foretold["probe"]["total"]
     assert list(stages) == ["extract", "tag", "label"]
     assert (foretold["probe"]["not_probed"], foretold["probe"]["not_predicted"]) == ({}, ["plan"])
@@ -83,15 +81,16 @@ def plan_of(capsys, *arguments: str) -> dict:
 
 
 def test_a_plan_says_what_changed_and_for_how_many_shards(capsys, curated):
-    _, _, job = curated
+    _, job = curated
     assert {step["to_do"] for step in plan_of(capsys, *job)["steps"]} == {0}
     steps = {step["step"]: step for step in plan_of(capsys, *job, "--set", "tag.threshold=0.7")["steps"]}
     assert (steps["tag"]["to_do"], steps["tag"]["reasons"]) == (2, {"setting threshold changed": 2})
     assert (steps["label"]["to_do"], steps["label"]["reasons"]) == (0, {})
 
 
+@pytest.mark.slow
 def test_a_probe_leaves_a_finished_run_as_it_is_and_sees_what_new_videos_add(capsys, curated, footage, tmp_path):
-    run, _, job = curated
+    run, job = curated
     before = run.storage.entries("")
     for video in footage.rglob("*.mp4"):
         (tmp_path / video.parent.name).mkdir()
@@ -114,6 +113,7 @@ def test_what_the_cluster_cannot_give_is_refused_before_anything_is_tried(capsys
     assert "probing" not in error
 
 
+@pytest.mark.slow
 def test_footage_that_the_run_has_still_to_make_is_stood_in_for(dap, tmp_path):
     recipe = tmp_path / "filmed.yaml"
     recipe.write_text(FILMED)

@@ -104,6 +104,7 @@ def test_quotas_that_the_data_cannot_fill_are_said_first(dap_here, tiny_model, t
     assert line == f"select: its quota of indoor is {indoor + 1}, but {indoor} samples have that tag"
 
 
+@pytest.mark.slow
 def test_a_probe_goes_before_the_table(dap_here, tiny_model, tmp_path):
     recipe = tmp_path / "filmed.yaml"
     recipe.write_text(FILMED.replace("MODEL", str(tiny_model)))

@@ -155,6 +155,7 @@ def visible(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(config, data, tmp_path):
     killing = (
         "import os, sys\nfrom dap_engine.jobs import __main__ as m\nfrom dap_engine.jobs.commands import train as t\n"
@@ -176,6 +177,7 @@ def test_a_loss_that_is_no_number_is_one_line(config, data, tmp_path, capsys):
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_torchrun_trains_on_two_processes_and_writes_one_model(config, data, tmp_path):
     command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "dap_engine.jobs", "train", config]
     done = subprocess.run(

@@ -324,6 +324,7 @@ def test_lists_as_people_save_them(dap_here, video, tmp_path):
     one_line(done, 2, "list.csv", "no list")
 
 
+@pytest.mark.slow
 def test_footage_of_a_store_under_odd_keys(dap_here, video, s3_uri, tmp_path):
     """A list that lies on S3, of keys that want no escaping; the run lies there, too, under such a key."""
     place = Place.parse(s3_uri)

@@ -60,6 +60,7 @@ def test_a_healthy_run_though_its_videos_are_gone(capsys, run):
     assert verified(capsys, run.uri) == {"ok": True, "problems": [], "samples": SAMPLES}
 
 
+@pytest.mark.slow
 def test_a_healthy_run_on_an_object_store(capsys, run, s3_uri):
     copy = RunDir(s3_uri)
     for path in run.storage.list(""):

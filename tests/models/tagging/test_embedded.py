@@ -72,6 +72,7 @@ def test_a_batch_is_answered_as_its_panoramas_one_by_one():
     assert p_indoor(meadow(), room()) == [*p_indoor(meadow()), *p_indoor(room())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", ["synthetic", "field"])
 def test_most_simulated_panoramas_are_right(look):
     panoramas = list(labelled_panoramas(seed=7, count=24, look=look, height=96, views_per_scene=1))
