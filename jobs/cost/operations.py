@@ -11,6 +11,7 @@ from ...engine.planning.graph import Graph
 from ...engine.planning.recipe import Node
 from ...engine.steps.assets import RUN_SCHEME
 from ...models.inference.embedded import EMBEDDED, resolve_model
+from ...models.ranking.views import Views
 from ...stages.generate import Generate
 from ...stages.label import Label
 from ...stages.reports.evaluate import Evaluate
@@ -43,13 +44,21 @@ class Operations:
         if isinstance(step, Generate):
             return _generator_operations(step)
         if isinstance(step, Score):
-            return self._judge(step.model) if step.ranker != "consistency" and step.model else None
+            return self._of_score(step)
         if isinstance(step, Tag) and step.model != EMBEDDED:
             billions = _BILLIONS.search(Path(step.model).name)
             pixels = min(step.max_pixels, 2 * min(height, step.height) ** 2)
             tokens = pixels / _PIXELS_PER_TOKEN + rates().tokens
             return 2e9 * float(billions[1]) * tokens if billions else None
         return 0.0
+
+    def _of_score(self, step: Score) -> float | None:
+        if not step.model and not step.teachers:
+            return 0.0  # the labels know how far their views agree
+        if step.ranker == "consistency" and step.model:
+            one = self._depth(step.model, height=None)
+            return None if one is None else one * len(step.views or Views())
+        return self._judge(step.model) if step.model else None
 
     def of_step(self, node: Node) -> float | None:
         """A step of a training, of all ranks together."""

@@ -60,6 +60,11 @@ def test_the_papers_run_on_a_laptop_without_footage_or_cluster(dap_here):
     assert steps_of(smaller)["label-1"]["wall_s"] > 2 * steps["label-1"]["wall_s"]
 
 
+def test_the_demo_ranks_without_a_network(dap_here):
+    score = steps_of(costs(dap_here, "demo", "--nodes", "1x(2 CPU)"))["score-1"]
+    assert (score["how"], score["samples"] > 0) == ("measured", True)
+
+
 def test_people_read_it_as_a_table(dap_here):
     done = dap_here("plan", "dap2m", "--set", f"videos={NOWHERE}", "--nodes", CLUSTER)
     rows = [line.split("│") for line in done.stdout.splitlines()]
