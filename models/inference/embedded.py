@@ -1,7 +1,7 @@
 """The small depth model that comes with the package, for machines without weights.
 
-It learned from simulated panoramas at 96×192 alone. It shows the flow and gives plausible depth; it is no DAP.
-Its `lineage.json` says how it was made; the recipe `embedded` makes such a model anew.
+It learned from simulated panoramas at 128×256 alone. It shows the flow and gives plausible depth; it is no DAP.
+Its README.md says how good it is, its `lineage.json` how it was made; the recipe `embedded` makes it anew.
 """
 
 from pathlib import Path
