@@ -61,6 +61,7 @@ def test_a_step_of_your_own(folder, footage):  # noqa: F811
     assert key in run(folder, "dap", "lineage", "--run-dir", "runs/bright", key).stdout
 
 
+@pytest.mark.slow
 def test_a_function_as_a_stage(folder, footage):  # noqa: F811
     recipe = (folder / "bright.yaml").read_text()
     step = '{step: "sizes:sizes", unit_bytes: 1}'

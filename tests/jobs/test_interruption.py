@@ -45,6 +45,7 @@ def test_a_run_on_ray_ends_in_order_with_sigterm(tmp_path):
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "what"),
     [

@@ -14,6 +14,8 @@ from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.models.simulator.rendering.panoramas import labelled_panoramas
 from tests.jobs.conftest import content_hashes, kill_group_when
 
+pytestmark = pytest.mark.slow  # several runs, one of them killed again and again
+
 RECIPE = """
 name: both
 videos: videos

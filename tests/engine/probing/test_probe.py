@@ -156,6 +156,7 @@ def assert_foretold(predicted: Forecast, done: RunDir) -> None:
         assert stage.bytes == pytest.approx(sum(receipt.output.bytes for receipt in receipts), rel=0.3)
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_is_said_and_the_rest_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the logs stay there
     graph = graph_of(

@@ -260,6 +260,7 @@ Storage(sys.argv[1]).write_bytes('x', b'n' * 3_000_000)
     assert Storage(s3_uri).read_bytes("x") in (DATA, b"n" * 3_000_000)
 
 
+@pytest.mark.slow
 def test_a_run_outlasts_a_bad_network_with_the_same_bytes(faulty, proxy, s3_uri, tmp_path, monkeypatch):
     monkeypatch.setattr(faults, "RETRY_FOR_S", 10.0)
     Storage(s3_uri).delete("x")

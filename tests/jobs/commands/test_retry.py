@@ -46,6 +46,7 @@ def drops_of(dap_here, place, column="frames"):
     return json.loads(dap_here("status", "--run-dir", place, "--json").stdout)["columns"][column]["drops"]
 
 
+@pytest.mark.slow
 def test_retry_puts_drops_of_a_code_back_and_does_only_them(dap, dap_here, videos, tmp_path):
     calm, place, names = tmp_path / "calm", tmp_path / "run", sorted(videos.iterdir())
     assert dap_here(*curate(calm, videos, only="plan,extract,tag")).returncode == 0

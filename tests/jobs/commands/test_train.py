@@ -94,6 +94,7 @@ def test_it_can_be_scraped(config, data, tmp_path, monkeypatch):
         urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5)
 
 
+@pytest.mark.slow
 def test_several_columns_are_one_set_or_mixed_by_weights(config, tmp_path, capsys, s3_uri):
     shards = {"train-a": {"train-000000": 7, "val-000000": 2}, "train-b": {"train-000000": 6}}
     here, there = (tmp_path / pack_rooms(tmp_path, of, column) for column, of in shards.items())

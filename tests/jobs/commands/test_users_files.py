@@ -412,6 +412,7 @@ def test_what_is_left_out_of_a_folder_is_told(dap_here, video, tmp_path):
     one_line(done, 2, "* ? [ ] are wildcards")
 
 
+@pytest.mark.slow
 def test_who_reads_the_output_may_leave_or_not_be_there(tmp_path):
     command = f"{sys.executable} -m dap_engine.jobs plan demo --run-dir {tmp_path / 'run'} --json"
     for redirect in ("| true", ">&-"):

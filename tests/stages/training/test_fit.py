@@ -91,7 +91,10 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(place, un
     assert figures == undisturbed[1]
 
 
-@pytest.mark.parametrize(("step", "goes_on_at"), [(2, 1), (3, 4), (7, 7)])
+@pytest.mark.parametrize(
+    ("step", "goes_on_at"),
+    [pytest.param(2, 1, marks=pytest.mark.slow), (3, 4), pytest.param(7, 7, marks=pytest.mark.slow)],
+)
 def test_an_error_anywhere_costs_no_more_than_the_steps_since_the_last_checkpoint(place, undisturbed, step, goes_on_at):
     with pytest.raises(InterruptedTrainingError):
         train(place, interrupt_at(step))

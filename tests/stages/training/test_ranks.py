@@ -221,6 +221,7 @@ def test_parts_of_a_batch_give_the_weights_of_the_whole(words, undisturbed, tmp_
     assert largest_difference(undisturbed, weights(tmp_path / "out")) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
