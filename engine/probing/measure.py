@@ -77,7 +77,8 @@ class Measured:
 class Pace:
     """Lets a few batches through and keeps time: one is over when the first sample of the next is asked for.
 
-    Until it is `open`, it lets nothing through. Of a stage that reads ahead, the first batch is over when nothing is in flight any more.
+    Until it is `open`, it lets nothing through. Of a stage that reads ahead, the first batch is over when nothing is in
+    flight any more.
     """
 
     batch_size: int = 1
