@@ -18,7 +18,7 @@ _LOOK_EVERY_S = 0.05  # at its memory
 def measure_apart(spec: ProbeSpec, folder: Path, limit_s: float, *, all_cores: bool = False) -> Measured:
     """Measures a stage in a fresh process, whose log goes to `folder`; raises ProbeError, whose log stays.
 
-    It computes with as many threads as its pool has CPUs, as a worker on Ray does; with `all_cores`, as one process would.
+    It computes with as many threads as its pool has CPUs, as a worker on Ray does, or on `all_cores`.
     """
     threads = {} if all_cores else {"OMP_NUM_THREADS": str(max(1, int(spec.stage.pool.num_cpus)))}
     log_path = folder / f"{spec.stage.node}.log"
