@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 RUN_DIR ?= runs/demo
 # Many tests wait for Ray, so more processes than cores. Files go to them in the order of their names: those that wait most come first.
 PARALLEL ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# The tests start hundreds of processes: modules are compiled once, and not by each of them.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo test test-slow bench gpu lint format
 

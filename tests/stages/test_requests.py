@@ -24,10 +24,10 @@ from dap_engine.stages.training.settings import DataConfig
 from tests.engine.storage.faulty_s3 import Fault, FaultyS3, Request
 from tests.runs import FRAMES, Bring, finished, hashes, jpeg
 
-SHARDS, FRAMES_EACH = 4, 40
+SHARDS, FRAMES_EACH = 4, 16
 DEPTH = encode_depth_png(np.full((16, 32), 3.0, np.float32))
 FRAMES_AND_LABELS = Source(images="frames", labels="labels-1")
-PACK = Pack("x", [FRAMES_AND_LABELS], samples_per_shard=80)
+PACK = Pack("x", [FRAMES_AND_LABELS], samples_per_shard=32)
 DATA = DataConfig(image_height=16, batch_size=8, num_workers=1)
 
 
@@ -149,6 +149,6 @@ def test_a_column_packed_by_others_is_scanned_once(counting, s3_uri, tmp_path):
 def test_a_table_that_does_not_fit_the_index_is_refused(tmp_path):
     run = finished(tmp_path / "run", *columns(), PACK)
     index = Path(run.uri) / "train-x" / "index.json"
-    index.write_text(index.read_text().replace('"samples": 80', '"samples": 79'))
+    index.write_text(index.read_text().replace('"samples": 32', '"samples": 31'))
     with pytest.raises(ValueError, match="its table of samples does not fit its index"):
         DATA.module(run.storage, "train-x")

@@ -33,7 +33,7 @@ def page(visit, page_file):
 
 
 def opened(visit, path, **options):
-    page = visit(path, **options)
+    page = visit(path, **{"viewport": {"width": 500, "height": 400}, **options})  # small: it is drawn without a card
     page.wait_for_selector("#viewer[data-ready]")
     return page
 
