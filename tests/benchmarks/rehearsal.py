@@ -5,8 +5,9 @@
     python -m tests.benchmarks.rehearsal --run-dir runs/rehearsal --frames 2600 --shards 20 --s3     counts requests
 
 The run is killed with all its processes every `--kill-every-s` seconds, and begun again by the same command, until it
-is done. Then `dap verify` reads all of it. With `--s3`, the run lies on an S3 server on loopback, which is slow: for
-small ones, whose requests are counted. What is printed goes into BENCHMARKS.md by hand.
+is done or its time is over (`--give-up-after-s`). Of a run that is done, `dap verify` reads all. With `--s3`, the run
+lies on an S3 server on loopback, which is slow: for small ones, whose requests are counted. What is printed goes into
+BENCHMARKS.md by hand.
 """
 
 from __future__ import annotations
@@ -181,8 +182,9 @@ def main() -> None:
 
 def _rehearse(dap: list[str], recipe_file: str, run_dir: str, options: argparse.Namespace) -> None:
     began_s, kills, peak_bytes, done = time.monotonic(), 0, 0, False
-    while not done and time.monotonic() - began_s < options.give_up_after_s:
-        seconds, bytes_held, code = _run([*dap, "run", recipe_file, "--run-dir", run_dir], options.kill_every_s)
+    while not done and (left_s := began_s + options.give_up_after_s - time.monotonic()) > 0:
+        kill_after_s = min(options.kill_every_s, left_s)
+        seconds, bytes_held, code = _run([*dap, "run", recipe_file, "--run-dir", run_dir], kill_after_s)
         peak_bytes, done, kills = max(peak_bytes, bytes_held), code == 0, kills + (code is None)
         print(f"{'killed' if code is None else f'ended with {code}'} after {seconds:.0f} s", flush=True)
         if code:
@@ -190,6 +192,8 @@ def _rehearse(dap: list[str], recipe_file: str, run_dir: str, options: argparse.
     took_s = time.monotonic() - began_s
     how = f"{took_s / 60:.1f} min, killed {kills} times{'' if done else ', not done'}"
     print(f"{options.frames:,} frames in {options.shards:,} shards: {how}; driver {peak_bytes / 2**20:.0f} MiB at most")
+    if not done:
+        return
     began_s = time.monotonic()
     said = subprocess.run([*dap, "verify", "--run-dir", run_dir, "--json"], capture_output=True, text=True, check=False)
     verified = json.loads(said.stdout)
