@@ -104,11 +104,11 @@ class Select(OverPanoramas, Barrier):
         for number, column in enumerate(self._scores):
             scores = context.run.table(input_of(context.inputs, shard, column)).select(["key", "score"])
             scores = scores.rename_columns(["key", f"score-{number}" if number else "score"])
-            joined = joined.join(scores, "key", join_type="inner")
+            joined = join_on_key(joined, scores)
         if self._needs_frames:
             frames = input_of(context.inputs, shard, *self.image_columns)
             facts = pa.Table.from_pylist(list(self._facts(context, frames)), schema=_FACTS)
-            joined = joined.join(facts, "key", join_type="inner")
+            joined = join_on_key(joined, facts)
         return joined.append_column("shard", pa.array([shard] * len(joined), pa.string()))
 
     def _facts(self, context: BarrierContext, receipt: Receipt) -> Iterator[dict[str, Any]]:
@@ -179,6 +179,12 @@ class Select(OverPanoramas, Barrier):
             pq.write_table(rows, scratch / "shard.parquet", compression="zstd")
             samples_in = context.inputs[next(iter(self._scores))][shard].samples_out
             context.commit(shard, scratch / "shard.parquet", samples_in, len(rows))
+
+
+def join_on_key(left: pa.Table, right: pa.Table) -> pa.Table:
+    """The rows of both by their key, copied: a join leaves them in buffers for 32,768, however few they are."""
+    joined = left.join(right, "key", join_type="inner")
+    return joined.take(pa.array(np.arange(len(joined))))
 
 
 def _count(rows: pa.Table, scene: str) -> int:

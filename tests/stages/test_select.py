@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dap_engine.engine.records.column import ParquetColumn
 from dap_engine.engine.records.sample import Row
 from dap_engine.stages.ranking.choice import Candidate, Chooser, Diversity, Strata
-from dap_engine.stages.select import Select, top_ranked
+from dap_engine.stages.select import Select, join_on_key, top_ranked
 from tests.runs import FRAMES, Bring, failure, finished, hashes, rows_of
 
 TAGS = ParquetColumn("tags", pa.schema([("scene", pa.string())]))
@@ -64,6 +64,17 @@ def test_the_best_are_taken_in_order_whatever_the_order_of_the_rows(samples, cou
         chosen = top_ranked(table, scene, count)
         found = {row["key"]: (row["scene"], row["rank"]) for row in chosen.to_pylist()}
         assert found == expected(samples, {scene: count})
+
+
+@given(st.sets(st.integers(0, 99)), st.sets(st.integers(0, 99)))
+def test_what_is_joined_holds_no_more_than_its_rows(left, right):
+    def keys(numbers: set[int]) -> pa.Array:
+        return pa.array([f"{n:04d}" for n in numbers], pa.string())
+
+    scores = pa.array([n / 100 for n in right], pa.float64())
+    joined = join_on_key(pa.table({"key": keys(left)}), pa.table({"key": keys(right), "score": scores}))
+    assert {row["key"]: row["score"] for row in joined.to_pylist()} == {f"{n:04d}": n / 100 for n in left & right}
+    assert joined.get_total_buffer_size() <= joined.nbytes + 1000
 
 
 @pytest.mark.parametrize("shards", [1, 2, 5])
