@@ -61,6 +61,7 @@ def python(project: Path, *arguments: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_our_names_are_found(project):
     python(project, "-c", "from dap_engine.models import DapModel, DepthPredictor")
 

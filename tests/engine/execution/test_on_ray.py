@@ -26,6 +26,7 @@ def test_a_ray_that_is_there_is_used_and_stays():
     assert ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_the_same_bytes_as_in_process_on_fewer_cpus_than_stages(tmp_path):
     """Three chained stages of one CPU each."""
     run(str(tmp_path / "a"), "times.drop_every=3")

@@ -28,6 +28,7 @@ steps:
 """
 
 
+@pytest.mark.slow
 def test_the_recipe_at_full_scale_is_whole(capsys, tmp_path, footage):
     assert main(["plan", "dap2m", "--run-dir", str(tmp_path / "run"), "--set", f"videos={footage}"]) == 0
     rows = {

@@ -121,7 +121,13 @@ def test_a_clock_that_starts_late_makes_no_video_longer(dap_here, tmp_path):
     assert pq.read_table(planned)["seconds"].to_pylist() == pytest.approx([2.0], abs=0.2)
 
 
-@pytest.fixture(params=["jpg", "progressive.jpg", "png", "webp", "tif", "bmp", "gif"])
+@pytest.fixture(
+    params=[
+        "jpg",
+        "png",
+        *(pytest.param(it, marks=pytest.mark.slow) for it in ("progressive.jpg", "webp", "tif", "bmp", "gif")),
+    ]
+)
 def good(request, picture, tmp_path):
     """A whole picture of each format."""
     file = tmp_path / f"a.{request.param}"

@@ -238,6 +238,7 @@ def test_a_run_that_has_only_begun_has_a_report_too(run_dir, tmp_path):
 # In a browser
 
 
+@pytest.mark.slow
 def test_every_page_opens_from_disk_and_fits_a_narrow_screen(visit, site):
     for page in sorted(site.glob("*.html")) + sorted(site.glob("video/*.html"))[:2]:
         opened = visit(page, viewport={"width": 360, "height": 700})
@@ -262,6 +263,7 @@ def test_the_viewer_shows_without_a_click_and_follows_the_address(visit, site, r
     page.wait_for_function(f"() => document.querySelector('h1').textContent !== '{second}'")
 
 
+@pytest.mark.slow
 def test_pages_are_dark_for_who_wants_it(visit, site):
     for scheme, dark in (("light", False), ("dark", True)):
         page = visit(site / "index.html", color_scheme=scheme)
