@@ -75,6 +75,7 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(samples, "_node_cache", lambda: tmp_path)
 
 
+@pytest.mark.slow
 def test_packing_reads_tables_and_a_request_a_sample_and_column(counting, s3_uri, tmp_path):
     finished(counting.uri, *columns())
     counting.forget()

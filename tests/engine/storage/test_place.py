@@ -85,6 +85,7 @@ def test_secrets_are_not_public():
 @example(name="50%25.mp4", folder="50%")
 @example(name="what?.mp4", folder="x?region=eu")
 @example(name="a#b", folder="ü日😀")
+@pytest.mark.slow
 def test_any_name_comes_back_on_a_disk_and_on_a_store(s3_endpoint, bucket, name, folder):
     """What is put under a key is found, listed and read under that key, as the URI of an object and below a folder."""
     if name in (".", "..") or folder in (".", ".."):

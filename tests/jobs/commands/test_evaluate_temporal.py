@@ -77,6 +77,7 @@ def test_without_the_truth_flicker_is_what_it_is_with_it(tmp_path):
     assert found["temporal_change"] == pytest.approx(true["temporal_error"], abs=0.05)
 
 
+@pytest.mark.slow
 def test_models_on_films(capsys, footage, published, own_folder):
     found = evaluate(capsys, footage, "--model", f"{OURS}by_brightness")
     fused = evaluate(capsys, footage, "--model", f"{OURS}by_brightness", "--fuse-scale", 4)

@@ -302,6 +302,7 @@ def test_a_model_that_gives_no_numbers_labels_nothing(dap_here, picture, video, 
     assert not (tmp_path / "run" / "labels-1").exists()
 
 
+@pytest.mark.slow
 def test_lists_as_people_save_them(dap_here, video, tmp_path):
     uris = [video.name, "https://example.org/a.mp4"]
     text = "\n".join(uris)
