@@ -231,7 +231,10 @@ def test_a_folder_that_was_written_anew_with_the_same_files_leaves_the_plan_as_i
     assert hashes(finished(tmp_path / "run", Plan(videos=str(clips))), "plan") == before
 
 
-@pytest.mark.parametrize(("seed", "share"), [(0, 0.05), (1, 0.95)])
+@pytest.mark.parametrize(
+    ("seed", "share"),
+    [(0, 0.05), (1, 0.95), *(pytest.param(*it, marks=pytest.mark.slow) for it in ((0, 0.95), (1, 0.05)))],
+)
 def test_two_videos_are_in_both_splits_and_stay_there(tmp_path, seed, share):
     plan = Plan(videos=str(fill(tmp_path / "videos", "a.mp4", "bb.mp4")), seed=seed, validation_share=share)
     run = finished(tmp_path / "run", plan)
