@@ -2,9 +2,9 @@
 
 (Two would do no harm: see `commit`.) A driver claims the run by an object of its own, `.holders/<id>.json`, which it
 writes anew every few seconds, and then looks who else is there. It begins once no other living claim is left: of two
-that come at the same time at least one sees the other. A holder on this system lives as long as its process. One
-elsewhere is taken for dead after `SILENCE_S` without a beat, by the times that the storage gives to both claims, so
-that no two clocks are compared.
+that come at the same time at least one sees the other. A holder on this system lives as long as its process, and has
+`_ENDING_S` to end, as one killed a moment ago does. One elsewhere is taken for dead after `SILENCE_S` without a beat,
+by the times that the storage gives to both claims, so that no two clocks are compared.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ FOLDER = ".holders"
 BEAT_S = 5.0
 SILENCE_S = 30.0
 _LOOK_EVERY_S = 1.0
+_ENDING_S = 2.0
 _TIE_S = 3.0  # how much longer the earlier of two waits for the other to give way
 _SAME_START_S = 1.0
 
@@ -47,13 +48,13 @@ class Holder:
     host: str
     system: str  # whose process numbers are meant: which boot of which machine, and which container
     pid: int
-    started_s: float  # its process, since 1970
+    started_s: float  # its process, since the system's boot, which no setting of the clock changes
 
     @staticmethod
     def here(job: str) -> Holder:
         """This process."""
         me = psutil.Process()
-        return Holder(time.time(), job, socket.gethostname(), _system(), me.pid, me.create_time())
+        return Holder(time.time(), job, socket.gethostname(), _system(), me.pid, _started_s(me))
 
     @property
     def is_here(self) -> bool:
@@ -67,7 +68,7 @@ class Holder:
             return False
         try:
             process = psutil.Process(self.pid)
-            is_same = abs(process.create_time() - self.started_s) < _SAME_START_S
+            is_same = abs(_started_s(process) - self.started_s) < _SAME_START_S
             return not is_same or process.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return True
@@ -75,6 +76,10 @@ class Holder:
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.since_s))
         return f"{self.job} on {self.host} since {since}"
+
+
+def _started_s(process: psutil.Process) -> float:
+    return process.create_time() - psutil.boot_time()
 
 
 def _system() -> str:
@@ -132,7 +137,7 @@ class _Claim:
             watched_s = time.monotonic() - began_s
             for name, (other, entry) in others.items():
                 is_seen_alive = other.is_here or beats_ns.get(name, entry.mtime_ns) != entry.mtime_ns
-                patience_s = (0 if other.is_here else SILENCE_S) + (_TIE_S if self._holder < other else 0)
+                patience_s = (_ENDING_S if other.is_here else SILENCE_S) + (_TIE_S if self._holder < other else 0)
                 if is_seen_alive and watched_s >= patience_s:
                     raise HeldError(f"{self._run} is held by {other}; --take-over ends that and goes on here")
                 if not (other.is_here or beats_ns):

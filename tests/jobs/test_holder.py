@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dap_engine.engine.rundir.holder import FOLDER, holders
@@ -75,7 +76,9 @@ def test_the_second_run_is_told_who_holds_the_directory_and_a_killed_one_delays_
     who = f"held by process {first.pid} on {re.escape(socket.gethostname())} since 20.. "
     assert re.search(who.replace("20.. ", r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC; --take-over"), line), line
     assert dap_here("retry", "--run-dir", place, "--column", "waited").returncode == 2
-    first.send_signal(signal.SIGKILL)  # and nobody has asked yet what became of it
+    first.send_signal(signal.SIGKILL)  # and nobody asks what became of it
+    while psutil.Process(first.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.05)
     go.touch()
     began_s = time.monotonic()
     third = dap_here(*run)

@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import os
+import subprocess
 import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dap_engine.engine.rundir import holder
@@ -81,6 +83,16 @@ def test_a_process_number_that_is_given_out_again_is_not_the_holder(tmp_path):
         pass
     with hold(tmp_path, take_over=True):
         pass
+
+
+def test_one_that_is_about_to_end_is_not_in_the_way(tmp_path):
+    ending = subprocess.Popen(["sleep", "0.5"])
+    process = psutil.Process(ending.pid)
+    started_s = process.create_time() - psutil.boot_time()
+    claimed(tmp_path, **{**dataclasses.asdict(Holder.here("job a")), "pid": ending.pid, "started_s": started_s})
+    with hold(tmp_path):
+        assert process.status() == psutil.STATUS_ZOMBIE
+    ending.wait()
 
 
 def test_of_several_that_come_at_once_one_is_let_in(place, monkeypatch):
