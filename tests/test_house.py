@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 import tomllib
@@ -36,7 +37,8 @@ def module_of(path: Path) -> str:
 MODULES = {module_of(path): path for folder in MAY_IMPORT for path in sources(folder)}
 
 
-def imports(path: Path) -> set[str]:
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
     """What a file imports, those for type checking and inside functions too: ours below the package, others whole."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -45,7 +47,7 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = _base(path, node)
             found |= {name if (name := f"{base}.{alias.name}") in MODULES else base for alias in node.names}
-    return found - {module_of(path)}
+    return frozenset(found - {module_of(path)})
 
 
 def _base(path: Path, node: ast.ImportFrom) -> str:

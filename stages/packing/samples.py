@@ -54,9 +54,10 @@ def open_samples(storage: Storage, column: str, split: str) -> ShardSet:
     """
     entries = _entries(storage, column, split)
     identity = repr((storage.address(column), split, [sorted(entry.items()) for entry in entries]))
-    place = _node_cache() / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.arrow"
+    place = _node_folder() / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.arrow"
     with _locked(place.with_suffix(".lock")):
         if not place.exists():
+            _delete_unused(place.parent)
             _write_index(place, _index(storage, column, entries))
         os.utime(place)
         index = pa.ipc.open_file(pa.memory_map(str(place))).read_all()
@@ -97,17 +98,21 @@ def _write_index(place: Path, index: pa.Table) -> None:
     unfinished.replace(place)
 
 
-def _node_cache() -> Path:
-    """A folder of this user on this machine; what was not used for a week is deleted from it."""
+def _node_folder() -> Path:
+    """A folder of this user on this machine. Raises StorageError if it is somebody else's."""
     folder = Path(tempfile.gettempdir()) / f"dap-samples-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise StorageError(f"{folder}: belongs to somebody else")
+    return folder
+
+
+def _delete_unused(folder: Path) -> None:
+    """Deletes what was not used for a week."""
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # another process has deleted it
             if time.time() - path.stat().st_mtime > _UNUSED_S:
                 path.unlink()
-    return folder
 
 
 @contextlib.contextmanager

@@ -33,11 +33,15 @@ MINIATURE = {
     "critic.steps": 2,
     "select-1.top": "{indoor: 4, outdoor: 4}",
 }
+TRAININGS = ("labeler-1", "labeler-2", "discriminator", "critic", "dap")
 MAPS = ("simulate", "footage", "extract", "tag", "label-1", "score-1", "label-2")
 FRUGAL = {  # as few processes as can be: each takes seconds to import what it needs
     **MINIATURE,
     **{f"{step}.pool.max_workers": 1 for step in MAPS},
-    **{f"{step}.batches.num_workers": 0 for step in ("labeler-2", "discriminator", "critic", "dap")},
+    **{f"{step}.batches.num_workers": 0 for step in TRAININGS},
+    **{f"{step}.batches.batch_size": 2 for step in TRAININGS},
+    **{f"{step}.batches.image_height": 64 for step in TRAININGS},
+    **{f"{step}.height": 64 for step in ("simulate", "field", "extract")},
 }
 COLUMNS = {
     *("footage", "labelled-sim", "labelled-field", "plan", "frames", "tags", "labels-1", "scores-1", "selection-1"),

@@ -154,6 +154,7 @@ def ancestors(pid: int) -> Iterator[int]:
         yield pid
 
 
+@pytest.mark.slow
 def test_a_training_that_the_cluster_cannot_hold_is_refused_at_once(cluster, data, tmp_path):
     greedy = replace(TRAIN, hardware=Hardware(workers=2, num_cpus=2))
     task = Task(greedy, RunDir(str(data)), {}, Resume(Storage(str(tmp_path)), "checkpoints/rooms.ckpt", 2))

@@ -72,7 +72,7 @@ def counting(s3_uri, s3_endpoint):
 @pytest.fixture(autouse=True)
 def node(tmp_path, monkeypatch):
     """A node that has no index yet."""
-    monkeypatch.setattr(samples, "_node_cache", lambda: tmp_path)
+    monkeypatch.setattr(samples, "_node_folder", lambda: tmp_path)
 
 
 @pytest.mark.slow

@@ -72,6 +72,7 @@ def test_nodes_are_waited_for_and_those_that_come_later_get_work(nodes, tmp_path
     assert len(set(workers)) == 2
 
 
+@pytest.mark.slow
 def test_what_does_not_come_is_refused_when_the_time_is_over(nodes):
     executor = RayExecutor(wait_s=1, log=lambda line: None)
     try:

@@ -47,7 +47,11 @@ def disturb(place, log, calm, seed, victims, nodes=None):
 
 @pytest.mark.parametrize(
     ("seed", "victims"),
-    [(0, ("child", "actor", "node")), pytest.param(1, ("driver", "group"), marks=pytest.mark.slow)],
+    [
+        (1, ("actor",)),
+        pytest.param(0, ("child", "actor", "node"), marks=pytest.mark.slow),
+        pytest.param(1, ("driver", "group"), marks=pytest.mark.slow),
+    ],
 )
 def test_killed_on_a_cluster(tmp_path, calm, nodes, seed, victims):
     disturb(str(tmp_path / "run"), tmp_path / "log", calm, seed, victims, nodes)

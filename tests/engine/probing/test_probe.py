@@ -55,6 +55,7 @@ def files(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_stage_computes_with_as_many_threads_as_in_the_run(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     graph = graph_of(COUNT, "threads: {step: count-threads, pool: {num_cpus: 3}}")

@@ -250,9 +250,10 @@ def test_every_page_opens_from_disk_and_fits_a_narrow_screen(visit, site):
 
 
 def test_the_viewer_shows_without_a_click_and_follows_the_address(visit, site, run_dir):
-    visit(site / "index.html").wait_for_selector("#viewer[data-ready]")
+    small = {"width": 500, "height": 400}  # it is drawn without a card
+    visit(site / "index.html", viewport=small).wait_for_selector("#viewer[data-ready]")
     first, second = (row["key"] for row in selected(run_dir)[:2])
-    page = visit(f"{site}/viewer.html#{first}")
+    page = visit(f"{site}/viewer.html#{first}", viewport=small)
     page.wait_for_selector("#viewer[data-ready]")
     assert page.locator("h1").text_content() == first
     page.evaluate(f"() => {{ location.hash = '{second}' }}")

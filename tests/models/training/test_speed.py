@@ -34,6 +34,7 @@ def test_checkpointed_layers_run_again_for_their_gradients(model):
     assert calls_of_layers(model) == [1, 1]
 
 
+@pytest.mark.slow
 def test_layers_that_are_alike_are_compiled_once_and_heads_beside_them(model):
     torch._dynamo.reset()
     counters.clear()
