@@ -15,6 +15,7 @@ from ..engine.records.sample import Sample
 from ..engine.rundir.receipts import Receipt
 from ..engine.rundir.rundir import RunDir
 from ..engine.steps.limits import Budget, Limits, Pool
+from ..engine.steps.outcome import cause_line
 from .begin import begun
 from .errors import UsageError
 from .job import bring_up_to_date, check_run_dir, job_from_text, open_saved_job
@@ -64,7 +65,7 @@ def run(
         raise UnfinishedError(f"stopped: {result.over_budget}")
     if result.unfinished:
         first = result.unfinished[0]
-        why = next(reversed(first.error.strip().splitlines()), first.status)
+        why = cause_line(first.error) if first.error else first.status
         raise UnfinishedError(f"{len(result.unfinished)} unfinished, first {first.node} {first.shard}: {why}")
     return Run(job.run.uri)
 
@@ -84,7 +85,7 @@ class Run:
         """The samples that all the columns have, shard by shard: `sample["frames"]["jpg"]` is a field of a column.
 
         Raises:
-            UsageError: no column is given.
+            UsageError: no column is given, or nothing is in one.
         """
         if not columns:
             raise UsageError("samples of which columns? Give one or more, as samples('frames')")
@@ -98,7 +99,9 @@ class Run:
 
     def _receipts(self, column: str) -> dict[str, Receipt]:
         """By shard; of a packed column its tars, without what lists them."""
-        receipts = dict(self._run.receipts(column))
+        if not (receipts := dict(self._run.receipts(column))):
+            there = ", ".join(self._run.columns()) or "nothing"
+            raise UsageError(f"{self._run.uri} has nothing in a column {column!r}; it has {there}")
         tars = {shard: receipt for shard, receipt in receipts.items() if receipt.output.path.endswith(".tar")}
         return tars or receipts
 

@@ -189,6 +189,10 @@ def run_shard(
             for batch in batches:
                 work.take(batch)
         work.finish()
+        if (lost := work.samples_in - work.samples_out - len(work.drops)) > 0:
+            raise BrokenStageError(
+                f"{lost} of {work.samples_in} samples became neither a row nor a drop: a stage yields one for each"
+            )
         return commit(
             run,
             column=stage.writes.name,

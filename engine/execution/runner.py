@@ -163,6 +163,10 @@ class Runner:
         """Removes shards that the recipe has no more, such as those of a larger run before."""
         column = plan.node.step.writes.name
         there = planner.all_receipts(column)
+        if plan.orphans:
+            self._progress.log(
+                plan.node.name, f"removes {len(plan.orphans)} outputs of shards that the recipe has no more"
+            )
         for shard in plan.orphans:
             delete_output(self._run, there[shard])
         for shard in planner.receipts(column).failed - set(plan.shards or ()):

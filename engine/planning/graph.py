@@ -87,6 +87,8 @@ def build_graph(nodes: Iterable[Node]) -> Graph:
         made = node.step.produces
         if not _PLACE.fullmatch(made) or not _PLACE.fullmatch(node.step.writes.name):
             raise RecipeError(f"step {node.name!r} would write {made!r}: use letters, digits, '_', '-' and '.'")
+        if node.step.writes.name in ("receipts", "drops", "logs"):
+            raise RecipeError(f"step {node.name!r} would write {made!r}, which is the run's own: take another name")
         if (other := unordered.producer(made)) is not node:
             raise RecipeError(f"steps {other.name if other else '?'!r} and {node.name!r} both write {made!r}")
         for column in node.step.reads:

@@ -16,11 +16,15 @@ from .sample import Row
 class ParquetWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path, self._schema, self._keys = path, schema, RisingKeys()
+        self._fields = frozenset(schema.names[1:])
         self._rows: list[dict[str, Any]] = []
 
     def add(self, row: Row) -> None:
         self._keys.check(row.key)
-        self._rows.append({**row.fields, self._schema.names[0]: row.key})
+        fields = {**row.fields, self._schema.names[0]: row.key}
+        if len(fields) != len(self._schema) or not fields.keys() >= self._fields:
+            raise ColumnError(f"{row.key}: has fields {sorted(row.fields)}, the column {sorted(self._fields)}")
+        self._rows.append(fields)
 
     def mark(self) -> Callable[[], None]:
         undo_keys, count = self._keys.mark(), len(self._rows)

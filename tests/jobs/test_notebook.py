@@ -55,6 +55,10 @@ def test_a_run_stays_where_it_was_when_the_folder_changes(tmp_path, monkeypatch)
     assert len(list(there.samples("numbers"))) == 8
     with pytest.raises(ValueError, match="samples of which columns"):
         next(there.samples())
+    with pytest.raises(ValueError, match="has nothing in a column 'number'; it has numbers"):
+        next(there.samples("number"))
+    with pytest.raises(ValueError, match="has nothing in a column 'numbers'; it has nothing"):
+        next(Run("nowhere").samples("numbers"))
 
 
 def test_only_and_until(tmp_path):

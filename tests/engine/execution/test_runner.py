@@ -155,6 +155,16 @@ def test_a_step_that_exits_has_failed(tmp_path, monkeypatch, step, method, colum
     assert all("SystemExit" in error for error in errors)
 
 
+def test_a_stage_that_loses_samples_ends_the_run(tmp_path, monkeypatch):
+    process = Times.process
+    monkeypatch.setattr(
+        Times, "process", lambda stage, batch: (row for row in process(stage, batch) if "3" not in row.key)
+    )
+    result = run(str(tmp_path))
+    assert result.stopped_at == "times"
+    assert "1 of 4 samples became neither a row nor a drop" in RunDir(str(tmp_path)).failures("products")["0000"]
+
+
 def test_a_sample_may_raise_any_text(tmp_path, monkeypatch):
     process = Times.process
 
@@ -184,9 +194,10 @@ def test_selected_steps_need_what_came_before(tmp_path):
     assert run(str(tmp_path), only=["add", "total"]).worked == 4
 
 
-def test_a_smaller_recipe_leaves_nothing_of_a_larger_one(place):
+def test_a_smaller_recipe_leaves_nothing_of_a_larger_one(place, capsys):
     run(place, "times.drop_every=3")
     run(place, "times.drop_every=3", "count.total_shards=2")
+    assert "times: removes 1 outputs of shards that the recipe has no more" in capsys.readouterr().err
     assert sorted(RunDir(place).receipts("products")) == ["0000", "0001"]
     assert verify_run(RunDir(place)).problems == []
     (total,) = RunDir(place).rows(RunDir(place).receipts("total")["all"])

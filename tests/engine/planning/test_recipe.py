@@ -2,7 +2,8 @@ import pytest
 
 from dap_engine.engine.planning.graph import build_graph
 from dap_engine.engine.planning.recipe import RecipeError, load_recipe
-from tests.engine.steps import RECIPE, STEPS
+from dap_engine.engine.records.column import TarColumn
+from tests.engine.steps import RECIPE, STEPS, Count
 
 
 def load(text: str = RECIPE, *overrides: str):
@@ -84,3 +85,10 @@ def test_selection():
 def test_broken_graphs_are_one_clear_line(text, message):
     with pytest.raises(RecipeError, match=message):
         build_graph(load(text).nodes)
+
+
+@pytest.mark.parametrize("name", ["receipts", "drops", "logs"])
+def test_no_step_writes_into_the_folders_of_the_run(name, monkeypatch):
+    monkeypatch.setattr(Count, "writes", TarColumn(name, ("txt", "json")))
+    with pytest.raises(RecipeError, match=f"step 'count' would write '{name}', which is the run's own"):
+        build_graph(load("steps: {count: {step: count}}").nodes)

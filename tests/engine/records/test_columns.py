@@ -87,6 +87,14 @@ def test_missing_field_is_refused():
         write(TarColumn("x", ("jpg", "json")), [Row("a", {"jpg": b""})])
 
 
+@pytest.mark.parametrize("fields", [{}, {"means": 1.0}, {"mean": 1.0, "more": 2.0}])
+def test_a_row_that_does_not_fit_the_schema_is_refused(fields):
+    column = ParquetColumn("x", pa.schema([("mean", pa.float64())]))
+    assert write(column, [Row("a", {"mean": 1.0})])
+    with pytest.raises(ColumnError, match=r"a: has fields \[.*\], the column \['mean'\]"):
+        write(column, [Row("a", fields)])
+
+
 @pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil.txt", "a b.txt"])
 def test_tar_path_tricks_are_refused(name):
     with pytest.raises(ColumnError):
