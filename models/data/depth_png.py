@@ -2,8 +2,8 @@
 
 Maps are written with the filter "up" in every row and ISA-L's deflate at level 2: some four times as fast as OpenCV's
 encoder at level 1, and as small. Any PNG reader reads them. Level 2 gives the same bytes on every x86-64 processor
-(tried: Nehalem, Sandy Bridge, Haswell, AVX-512); level 3 does not. The first bytes are a block of their own: in the loop
-for longer input, ISA-L 2.32 hashes its own address in place of the third byte, so that a map in some thousands got other
+(tried: Nehalem, Sandy Bridge, Haswell, AVX-512); level 3 does not. The first bytes are a block of their own: the
+loop of ISA-L 2.32 hashes an address in place of a stream's third byte, so that one map in some thousands got other
 bytes. What others wrote is read by OpenCV.
 """
 
