@@ -75,9 +75,9 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.batch_size < 1:
         raise UsageError("--batch-size must be at least 1")
     check_device(arguments.device)
-    place = check_place("--root", arguments.root) if is_uri(arguments.root) else arguments.root
     check_picture_arguments(arguments)
     check_temporal_arguments(arguments)
+    place = check_place("--root", arguments.root) if is_uri(arguments.root) else arguments.root
     if arguments.dataset in SHOT_SETS:
         return evaluate_temporal(arguments, _load)
     if arguments.dataset in PICTURE_SETS:

@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=sorted(_KINDS), help="the stage to try")
     parser.add_argument("files", nargs="+", metavar="FILE", help="images or videos")
     parser.add_argument(
-        "--model", default="embedded", help="tag, depth, quality: a model folder or hub id (default: embedded)"
+        "--model",
+        default="embedded",
+        help="tag, depth: a model folder or hub id (default: embedded); quality: a model folder, which it needs",
     )
     parser.add_argument(
         "--truth",

@@ -76,6 +76,8 @@ class PictureSet(DataSet[Picture]):
         """Where the truth of an image may lie, the likeliest first."""
         root, folder = image.parent.parent, image.parent.name
         if self.is_stereo and folder == "left":
+            if split:
+                raise DatasetError(str(root), f"has no split {split!r}: left/ and disparity/ are one")
             yield from (root / "disparity" / f"{image.stem}{suffix}" for suffix in (".pfm", ".png"))
         elif self.is_stereo:
             yield root / f"disp_{split or 'occ'}{'_0' if folder == 'image_2' else ''}" / image.name

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from ....engine.storage.place import is_uri, without_secrets
 from ....models.datasets.base import DatasetError
 from ....models.datasets.film import Film, find_films, read_film
 from ....models.datasets.footage import Shot, read_frames
@@ -77,6 +78,10 @@ def check_temporal_arguments(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--temporal and --dataset {FILM} or {FOOTAGE} go together")
     if arguments.fuse_scale < 0 or (arguments.fuse_scale and not arguments.temporal):
         raise UsageError("--fuse-scale is for --temporal, and a number of frames")
+    if arguments.temporal and arguments.split is not None:
+        raise UsageError(f"--split: {FILM} and {FOOTAGE} have none")
+    if arguments.dataset == FILM and is_uri(arguments.root):
+        raise UsageError(f"--root {without_secrets(arguments.root)}: films are read from a folder of this machine")
     if arguments.dataset != FOOTAGE:
         if (arguments.frames, arguments.every_s, arguments.height) != (_FRAMES, _EVERY_S, _HEIGHT):
             raise UsageError(f"--frames, --every and --height are for --dataset {FOOTAGE}")

@@ -109,6 +109,8 @@ def test_what_cannot_be(capsys, footage, published, tmp_path):
         ([*film, "--temporal", "--fuse-scale", -1], "--fuse-scale is for --temporal, and a number of frames"),
         (["--dataset", "film", "--root", tmp_path / "no", "--temporal"], "no such folder"),
         (["--dataset", "film", "--root", tmp_path / "weights", "--temporal"], "holds no film"),
+        ([*film, "--temporal", "--split", "test"], "--split: film and footage have none"),
+        (["--dataset", "film", "--root", "s3://a/b", "--temporal"], "films are read from a folder of this machine"),
         ([*film, "--temporal", "--frames", 4], "--frames, --every and --height are for --dataset footage"),
         (
             [*film, "--temporal", "--fuse-scale", 4, "--model", "depthcrafter:a/b", "--alignment", "disparity"],

@@ -43,6 +43,12 @@ def test_splits_of_kitti(tmp_path):
         read_all("stereo", tmp_path, "val")
 
 
+def test_plain_folders_have_no_splits(tmp_path):
+    layouts.STEREO["plain"](tmp_path)
+    with pytest.raises(DatasetError, match="has no split 'noc': left/ and disparity/ are one"):
+        read_all("stereo", tmp_path, "noc")
+
+
 @pytest.mark.parametrize(
     ("kind", "file", "content", "message"),
     [
