@@ -10,10 +10,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..engine.execution.executor import Executor, InProcessExecutor
 from ..engine.execution.progress import Progress
 from ..engine.execution.runner import Runner, RunResult, save_recipe
 from ..engine.planning.graph import Graph, build_graph
+from ..engine.planning.plan import Planner
 from ..engine.planning.recipe import Node, Recipe, RecipeError, load_recipe
 from ..engine.rundir.rundir import RunDir
 from ..engine.storage.object_store import check_store
@@ -124,8 +127,9 @@ def read_recipe(name: str) -> str:
 def bring_up_to_date(job: Job, shards: Collection[str] | None = None, metrics_port: int | None = None) -> RunResult:
     """Saves the recipe, then runs, within `begun`; what is up to date is left alone.
 
-    `shards`: map stages leave all others as they are.
+    `shards`: map stages leave all others as they are. Raises UsageError if outputs of another recipe would be removed.
     """
+    _check_that_it_is_of(job.recipe.name, job)
     job.run.storage.clean_scratch()
     save_recipe(job.recipe, job.run)
     progress = Progress()
@@ -136,6 +140,20 @@ def bring_up_to_date(job: Job, shards: Collection[str] | None = None, metrics_po
     runner = Runner(job.graph, job.run, make, progress, shards, launch_ranks)
     with serve_metrics(metrics_port if job.recipe.executor == "in-process" else None):
         return runner.run(job.nodes)
+
+
+def _check_that_it_is_of(name: str, job: Job) -> None:
+    try:
+        saved = yaml.safe_load(job.run.storage.read_bytes("run.yaml"))["name"]
+    except (FileNotFoundError, yaml.YAMLError, TypeError, KeyError):  # a new one, or of no known recipe
+        return
+    if saved == name:
+        return
+    if removed := sum(len(plan.orphans) for plan in Planner(job.graph, job.run).plan(job.nodes)):
+        raise UsageError(
+            f"{without_secrets(job.run.uri)}: is of the recipe {saved!r}, and {removed} outputs would be removed: "
+            f"give another --run-dir, or --set name={saved} if that is meant"
+        )
 
 
 def launch_ranks(task: Any, folder: Path, log: Callable[[str], None]) -> dict[str, float]:

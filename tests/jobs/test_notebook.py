@@ -69,6 +69,18 @@ def test_only_and_until(tmp_path):
     assert run(recipe, str(tmp_path / "a")).status()["total"].shards_done == 1
 
 
+def test_another_recipe_removes_nothing(tmp_path):
+    place = str(tmp_path / "run")
+    run(make_recipe(COUNT, TIMES, executor="in-process"), place)
+    fewer = Node("count", Count(total_shards=1))
+    with pytest.raises(ValueError, match="is of the recipe 'run', and 1 outputs would be removed: give another"):
+        run(make_recipe(fewer, name="other", executor="in-process"), place)
+    assert len(Run(place).status()["numbers"].failed) == 0
+    assert len(list(Run(place).samples("numbers"))) == 8
+    run(make_recipe(fewer, executor="in-process"), place)
+    assert len(list(Run(place).samples("numbers"))) == 4
+
+
 def test_what_fails_is_an_error_and_the_rest_is_done(tmp_path):
     nodes = (COUNT, Node("times", Times(raise_at=[0, 1, 2, 3])))
     recipe, place = make_recipe(*nodes, executor="in-process"), str(tmp_path / "run")
