@@ -117,7 +117,7 @@ class Select(OverPanoramas, Barrier):
         Raises:
             BarrierError: the frames do not have what a rule looks at.
         """
-        members = read_members(context.run.storage, receipt)
+        members = read_members(context.run.storage, receipt, "json")
         with context.run.storage.open(receipt.output.path) as stream:
             for key, place in zip(members["key"].to_pylist(), members["json"].to_pylist(), strict=True):
                 stream.seek(place["offset"])

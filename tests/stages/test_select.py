@@ -202,6 +202,18 @@ def test_strata_share_a_quota_evenly_and_leave_what_they_cannot_fill_to_the_best
     assert chosen(tmp_path / "b", facts, top={"indoor": 8}, **settings) == list(RANKED)
 
 
+def test_a_shard_without_samples_breaks_no_rule(tmp_path):
+    facts = {key: (0, int(key[-1]), 0.0) for key in RANKED}
+    there = Bring(FRAMES, {"000000": [], "000001": frames(facts).rows["000000"]})
+    run = finished(
+        tmp_path,
+        *columns({"000000": {}, "000001": RANKED}),
+        there,
+        Select(top={"indoor": 9}, diversity=Diversity(near_duplicate_bits=0), strata=Strata("quality.brightness")),
+    )
+    assert len(rows_of(run, "selection-1")) == 4
+
+
 def test_rules_that_frames_cannot_answer_fail_in_a_line(tmp_path):
     rows = [Row(key, {"jpg": b"", "json": {"place": "Ulm"}}) for key in sorted(RANKED)]
     plain = Bring(FRAMES, {"000000": rows})
