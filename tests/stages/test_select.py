@@ -215,12 +215,14 @@ def test_a_shard_without_samples_breaks_no_rule(tmp_path):
 
 
 def test_rules_that_frames_cannot_answer_fail_in_a_line(tmp_path):
-    rows = [Row(key, {"jpg": b"", "json": {"place": "Ulm"}}) for key in sorted(RANKED)]
+    rows = [Row(key, {"jpg": b"", "json": {"place": "Ulm", "frame_index": 0}}) for key in sorted(RANKED)]
     plain = Bring(FRAMES, {"000000": rows})
     by_hash = Select(diversity=Diversity(near_duplicate_bits=2))
+    by_shot = Select(diversity=Diversity(max_per_shot=2))
     by_place = Select(strata=Strata("place", [1.0]))
     steps = [*columns({"000000": RANKED}), plain]
     assert "frame a-0 has no 'hash' in its JSON" in failure(tmp_path / "a", *steps, by_hash)
+    assert "frame a-0 has no 'shot' in its JSON" in failure(tmp_path / "s", *steps, by_shot)
     assert "strata: place of frame a-0: 'Ulm' is no number" in failure(tmp_path / "b", *steps, by_place)
     by_name = finished(tmp_path / "c", *steps, Select(strata=Strata("place"), top={"indoor": 3}))
     assert len(rows_of(by_name, "selection-1")) == 3
