@@ -75,6 +75,15 @@ class Select(OverPanoramas, Barrier):
     def writes(self) -> Column:
         return ParquetColumn(selection_column(self.round, self.variant), _SCHEMA)
 
+    @property
+    def follows(self) -> tuple[str, ...]:
+        return tuple(self._scores)[:1]
+
+    @property
+    def joins(self) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+        images = [self.image_columns] if self._needs_frames else []
+        return [(self.follows, others) for others in [("tags",), *((column,) for column in self._scores), *images]]
+
     def shards(self, context: BarrierContext) -> Sequence[str]:
         return list(context.inputs[next(iter(self._scores))])
 

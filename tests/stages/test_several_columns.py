@@ -1,9 +1,10 @@
 """Panoramas of several columns in one run: each step takes every shard from the column that has it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
+from dap_engine.engine.planning.recipe import RecipeError
 from dap_engine.engine.records.sample import Sample
 from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.verification.verify import verify_run
@@ -18,7 +19,7 @@ from dap_engine.stages.score import Score
 from dap_engine.stages.select import Select
 from dap_engine.stages.tag import Tag
 from tests.footage import panorama
-from tests.runs import FRAMES, Bring, failure, finished, frame, rows_of
+from tests.runs import FRAMES, Bring, finished, frame, rows_of
 
 BOTH = ["frames", "photos"]
 MADE = ("tags", "labels-1", "scores-1", "selection-1")
@@ -104,11 +105,19 @@ def test_nothing_is_wrong_with_such_a_run(run):
     assert verify_run(run).problems == []
 
 
-def test_a_column_that_was_not_labelled_cannot_be_packed(models, tmp_path):
-    labelled_alone = Label(model=models[0])
-    pack = Pack("all", [Source(BOTH, "labels-1")])
-    error = failure(tmp_path, FIRST, SECOND, labelled_alone, pack)
-    assert error == "labels-1 lack the shard photos-000000, which another column that is read here has"
+def test_columns_that_do_not_fit_are_refused_before_any_work(models, tmp_path):
+    tag, label, score, select, pack = steps(models, BOTH)
+    near = Select(images="frames", diversity=Diversity(max_per_shot=1))
+    scored, selected = (replace(step, images="frames") for step in (score, select))
+    refused = [
+        ("'scores-1' .* 'bring-photos-1', .* not in 'tags'", replace(tag, images="frames"), label, score, select),
+        ("'scores-1' .* not in 'frames'", tag, label, score, near),
+        ("'photos' .* not in 'labels-1'", replace(label, images="frames"), Pack("all", [Source(BOTH, "labels-1")])),
+        ("'photos' .* not in 'selection-1'", tag, label, scored, selected, pack),
+    ]
+    for message, *made in refused:
+        with pytest.raises(RecipeError, match=message):
+            finished(tmp_path, FIRST, SECOND, *made)
 
 
 @pytest.mark.parametrize("images", [[], "", ["frames", ""]])
