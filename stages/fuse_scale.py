@@ -26,6 +26,7 @@ class FuseScale(OverPanoramas, Stage):
 
     name: ClassVar[str] = "fuse-scale"
     version: ClassVar[int] = 1
+    whole_batches: ClassVar[bool] = True
 
     labels: int = 1
     round: int = 2

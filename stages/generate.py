@@ -46,8 +46,8 @@ class Generate(PanoramaSource, PipelinedStage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.panoramas < 0 or self.steps < 1 or self.guidance < 0:
-            raise ValueError("generate: panoramas and guidance must be at least 0, steps at least 1")
+        if min(self.panoramas, self.guidance, self.seed) < 0 or self.steps < 1:
+            raise ValueError("generate: panoramas, guidance and seed must be at least 0, steps at least 1")
         if self.picture_height < self.height or self.picture_height % _MULTIPLE:
             raise ValueError(f"generate: picture_height must be a multiple of {_MULTIPLE}, and at least height")
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from ..engine.records.column import Column, TarColumn
 from ..engine.rundir.receipts import Receipt
 from ..engine.steps.barrier import Barrier, BarrierContext, BarrierError
+from .batches.panoramas import names_of
 from .packing.assignment import ASSIGNMENT, BESIDE, INDEX, SAMPLES, make_assignment, shard_groups
 from .packing.index import read_index
 from .packing.shard import PackShard
@@ -45,6 +46,11 @@ class Pack(Barrier):
     @property
     def reads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(column for source in self.sources for column in source.columns))
+
+    @property
+    def joins(self) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+        sources = [(names_of(source.images), (source.labels, source.selection)) for source in self.sources]
+        return [(images, (column,)) for images, columns in sources for column in columns if column]
 
     @property
     def writes(self) -> Column:

@@ -75,6 +75,15 @@ class Select(OverPanoramas, Barrier):
     def writes(self) -> Column:
         return ParquetColumn(selection_column(self.round, self.variant), _SCHEMA)
 
+    @property
+    def follows(self) -> tuple[str, ...]:
+        return tuple(self._scores)[:1]
+
+    @property
+    def joins(self) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+        images = [self.image_columns] if self._needs_frames else []
+        return [(self.follows, others) for others in [("tags",), *((column,) for column in self._scores), *images]]
+
     def shards(self, context: BarrierContext) -> Sequence[str]:
         return list(context.inputs[next(iter(self._scores))])
 
@@ -117,14 +126,13 @@ class Select(OverPanoramas, Barrier):
         Raises:
             BarrierError: the frames do not have what a rule looks at.
         """
-        members = read_members(context.run.storage, receipt)
+        members = read_members(context.run.storage, receipt, "json")
         with context.run.storage.open(receipt.output.path) as stream:
             for key, place in zip(members["key"].to_pylist(), members["json"].to_pylist(), strict=True):
                 stream.seek(place["offset"])
                 info = json.loads(stream.read(place["bytes"]))
-                missing = [name for name in self._looked_at if name not in info]
-                if missing:
-                    raise BarrierError(f"frame {key} has no {missing[0]!r} in its JSON, which `diversity` needs")
+                if missing := next((name for name in self._looked_at(info) if name not in info), None):
+                    raise BarrierError(f"frame {key} has no {missing!r} in its JSON, which `diversity` needs")
                 yield {
                     "key": key,
                     "shot": info.get("shot", 0),
@@ -132,11 +140,12 @@ class Select(OverPanoramas, Barrier):
                     "stratum": self._stratum(key, info),
                 }
 
-    @property
-    def _looked_at(self) -> list[str]:
-        """Fields of a frame's JSON that the rules of diversity need."""
-        needed = {"shot": self.diversity.max_per_shot, "hash": self.diversity.near_duplicate_bits}
-        return [name for name, rule in needed.items() if rule is not None]
+    def _looked_at(self, info: Any) -> Iterator[str]:
+        """Fields of a frame's JSON that the rules of diversity need: of what is of no video, no shot."""
+        if self.diversity.max_per_shot is not None and "frame_index" in info:
+            yield "shot"
+        if self.diversity.near_duplicate_bits is not None:
+            yield "hash"
 
     def _stratum(self, key: str, info: Any) -> str:
         if self.strata is None:

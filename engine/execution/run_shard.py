@@ -42,6 +42,7 @@ class StageSpec:
     limits: Limits
     sample_limit_s: float
     pickled: bytes  # the stage, and its assets by name
+    whole_batches: bool = False  # as of the stage
 
     @staticmethod
     def of(node: Node, assets: Mapping[str, Asset] = MappingProxyType({})) -> StageSpec:
@@ -50,7 +51,8 @@ class StageSpec:
         assert isinstance(stage, Stage)
         limit_s = node.limits.sample_s or stage.sample_limit_s
         pickled = pickle.dumps((stage, dict(assets)))
-        return StageSpec(node.name, stage.writes.name, node.pool, node.limits, limit_s, pickled)
+        column = stage.writes.name
+        return StageSpec(node.name, column, node.pool, node.limits, limit_s, pickled, stage.whole_batches)
 
 
 class ShardRunner:

@@ -54,7 +54,10 @@ class ShardWork:
         self._bug: BaseException | None = None
 
     def take(self, batch: Sequence[Sample]) -> None:
-        """Does a batch, or begins with it. A sample that makes the stage raise is dropped after its batch was split."""
+        """Does a batch, or begins with it. A sample that makes the stage raise is dropped after its batch was split.
+
+        Of a stage of whole batches, what it raises over more than one sample is raised.
+        """
         self.samples_in += len(batch)
         left_out = self._isolation.left_out
         self.drops += [left_out[sample.key] for sample in batch if sample.key in left_out]
@@ -162,6 +165,8 @@ class ShardWork:
         if isinstance(error, (StorageError, BrokenStageError, ImportError)):
             raise error  # the shard fails, and is done again when the storage, the model or the package is there
         if isinstance(error, OSError) and is_disk_fault(error):
+            raise error
+        if len(part) > 1 and self._stage.whole_batches:
             raise error
         if len(part) > 1:
             _LOG.warning("%s: a batch of %d raised %r and is split", self._stage.name, len(part), error)

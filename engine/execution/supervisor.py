@@ -34,7 +34,7 @@ class Supervisor:
 
         If the child ends by an exception, every other child would too: the outcome is fatal.
         """
-        history = _History(self._spec.limits.attempts)
+        history = _History(self._spec.limits.attempts, self._spec.whole_batches)
         while True:
             try:
                 return self._attempt(shard, history.isolation())
@@ -82,6 +82,7 @@ class _History:
     """The deaths of children over one shard, and what follows from them for its samples."""
 
     attempts: int
+    whole_batches: bool
     _apart: set[str] = field(default_factory=set)
     _alone: set[str] = field(default_factory=set)
     _left_out: dict[str, Drop] = field(default_factory=dict)
@@ -97,7 +98,7 @@ class _History:
         """Takes a death over some batches into account; returns why the shard is given up, empty if it is not.
 
         Of several batches each is tried by itself. A single one is tried once more as it is, for it may not have been
-        its fault; then its samples go one by one.
+        its fault; then its samples go one by one, or the shard is given up whose batches stay whole.
         """
         keys = [key for batch in in_flight for key in batch]
         self._in_vain += 1
@@ -110,6 +111,8 @@ class _History:
         self._deaths.update(keys)
         hung = death.code == "timed_out"  # trying again would take as long again
         if len(keys) > 1 and (hung or max(self._deaths[key] for key in keys) >= min(2, self.attempts)):
+            if self.whole_batches:
+                return f"a worker {death} over the batch of {keys[0]}, whose samples are not tried one by one"
             self._alone.update(keys)
             for key in keys:
                 del self._deaths[key]  # it may have been any of them

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from ..steps.assets import RUN_SCHEME
+from ..steps.barrier import Barrier
 from ..steps.step import SourceStage, Stage
 from .recipe import Node, RecipeError
 from .settings import did_you_mean
@@ -37,6 +38,15 @@ class Graph:
         followed = node.step.alternatives or node.step.reads[:1]
         makers = [maker for column in followed if (maker := self.producer(column))]
         return list({root.name: root for maker in makers for root in self.roots(maker)}.values())
+
+    def origins(self, column: str) -> set[str]:
+        """The nodes that the shards of a column come from: as `roots`, and on through barriers that follow columns."""
+        maker = _maker(self, column)
+        if isinstance(maker.step, Barrier):
+            followed = maker.step.follows
+        else:
+            followed = maker.step.alternatives or maker.step.reads[:1] if isinstance(maker.step, Stage) else ()
+        return set().union(*map(self.origins, followed)) or {maker.name}
 
     def chains(self, selected: Iterable[Node]) -> list[tuple[Node, ...]]:
         """The selected nodes in order; consecutive map stages that have shards in common stand together."""
@@ -103,6 +113,8 @@ def build_graph(nodes: Iterable[Node]) -> Graph:
     for node in graph.nodes:
         if isinstance(node.step, Stage) and len(node.step.alternatives) > 1:
             _check_alternatives(graph, node, node.step)
+        if isinstance(node.step, Barrier):
+            _check_joins(graph, node, node.step)
     return graph
 
 
@@ -123,6 +135,20 @@ def _check_alternatives(graph: Graph, node: Node, stage: Stage) -> None:
         if missing := [followed[root] for root in followed if root not in there]:
             raise RecipeError(
                 f"step {node.name!r} reads {column!r} beside {missing[0]!r}, but step {maker.name!r} makes none of that"
+            )
+
+
+def _check_joins(graph: Graph, node: Node, barrier: Barrier) -> None:
+    """Raises RecipeError where columns that a barrier joins cannot have the same shards."""
+    for these, those in barrier.joins:
+        wanted = {origin: column for column in these for origin in sorted(graph.origins(column))}
+        there = set().union(*map(graph.origins, those))
+        if {_maker(graph, column).name for column in those} & there - wanted.keys():
+            continue  # it brings shards of its own, which may be called as those wanted are
+        if missing := [origin for origin in wanted if origin not in there]:
+            raise RecipeError(
+                f"step {node.name!r} reads {wanted[missing[0]]!r} with the shards of step {missing[0]!r}, "
+                f"which are not in {' or '.join(map(repr, those))}"
             )
 
 

@@ -60,7 +60,7 @@ class Measured:
     peak_bytes: int  # of memory, child processes included
     output_bytes: int
     empty_bytes: int  # of an output without samples
-    samples_in_shard: int | None  # of the whole shard, which a source alone can tell
+    samples_in_shard: float | None  # of the whole shard, which a source alone can tell
 
     @property
     def out_per_in(self) -> float:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..records.keys import ColumnError
-from ..records.tar import tabulate_tar
+from ..records.tar import PLACE, tabulate_tar
 from ..storage.storage import Storage
 from .receipts import Receipt
 
@@ -35,20 +35,25 @@ def note_members(storage: Storage, column: str, shard: str, sha256: str, local: 
     _write(storage, members_path(column, shard, sha256), table)
 
 
-def read_members(storage: Storage, receipt: Receipt) -> pa.Table:
+def read_members(storage: Storage, receipt: Receipt, *fields: str) -> pa.Table:
     """What the tar of a receipt holds, as `tabulate_tar` says it, from its table, or from the tar if there is none.
+
+    `fields` are there in any case: of a tar that has none of a field, as one without samples, with nulls.
 
     Raises:
         ColumnError: the tar has to be read, and is broken.
     """
     path = members_path(receipt.column, receipt.shard, receipt.output.sha256)
     try:
-        return pq.read_table(pa.BufferReader(storage.peek(path)), use_threads=False)
+        table = pq.read_table(pa.BufferReader(storage.peek(path)), use_threads=False)
     except (FileNotFoundError, pa.ArrowException):
         with storage.open(receipt.output.path) as stream:
             table = tabulate_tar(stream)
         _write(storage, path, table)
-        return table
+    for field in fields:
+        if field not in table.schema.names:
+            table = table.append_column(field, pa.nulls(len(table), PLACE))
+    return table
 
 
 def forget_members(storage: Storage, receipt: Receipt) -> None:

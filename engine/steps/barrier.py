@@ -92,6 +92,16 @@ class Barrier(Step):
 
     only_lists: ClassVar[bool] = False  # it opens nothing and takes seconds: a probe may run it aside
 
+    @property
+    def follows(self) -> tuple[str, ...]:
+        """Columns of `reads` whose shards are its own; none if it has others."""
+        return ()
+
+    @property
+    def joins(self) -> Sequence[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Columns of `reads` that belong together: each shard of the first ones has to be in one of the second ones."""
+        return ()
+
     @abstractmethod
     def shards(self, context: BarrierContext) -> Sequence[str]:
         """The ids that `run` commits. It is done when each has a receipt with the wanted fingerprint."""

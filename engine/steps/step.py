@@ -87,6 +87,7 @@ class Stage(Step):
 
     batch_size: int = 1
     sample_limit_s: ClassVar[float] = 600.0  # a worker that takes longer over one sample is killed
+    whole_batches: ClassVar[bool] = False  # its samples depend on each other: where a batch fails, so does its shard
 
     @property
     def alternatives(self) -> tuple[str, ...]:

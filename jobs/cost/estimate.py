@@ -24,6 +24,8 @@ from ...engine.steps.step import SourceStage
 from ...stages.batches.panoramas import names_of
 from ...stages.extract import CANDIDATES, Extract
 from ...stages.film import Film
+from ...stages.generate import Generate
+from ...stages.images import Images
 from ...stages.pack import Pack
 from ...stages.packing.sources import Source
 from ...stages.plan import Plan
@@ -186,8 +188,8 @@ class _Estimate:
             return max(machine["CPU"] for machine in self.nodes.machines)
         return max(1.0, of_worker)
 
-    def _fan_out(self, step: Any) -> tuple[int | None, float, float]:
-        """Samples in a source's shard; samples out for one in; and how many the rate is of, for one in."""
+    def _fan_out(self, step: Any) -> tuple[float | None, float, float]:
+        """Samples in a source's shard, in the mean; samples out for one in; and how many the rate is of, for one in."""
         if isinstance(step, Simulate):
             per_shard = min(step.panoramas_per_shard, step.panoramas)
             return 1, per_shard, per_shard
@@ -196,6 +198,8 @@ class _Estimate:
         if isinstance(step, Extract):
             frames = self._frames_a_video(step)
             return None, frames, frames * (CANDIDATES if step.max_frames else 1)
+        if isinstance(step, (Generate, Images)) and step.panoramas:
+            return step.panoramas / len(step.shards()), 1, 1
         if isinstance(step, SourceStage):
             return getattr(step, "panoramas_per_shard", 1), 1, 1
         return None, 1, 1
@@ -305,7 +309,9 @@ def _even(samples: int, shards: int) -> dict[str, int]:
     return {f"{number:06d}": ends[number + 1] - ends[number] for number in range(shards)}
 
 
-def _measured(sample_s: float, set_up_s: float, bytes_each: float, out_per_in: float, in_shard: int | None) -> Measured:
+def _measured(
+    sample_s: float, set_up_s: float, bytes_each: float, out_per_in: float, in_shard: float | None
+) -> Measured:
     """A rate in the place of a measurement."""
     out = round(_SAMPLES * out_per_in)
     return Measured(

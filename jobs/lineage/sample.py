@@ -23,7 +23,8 @@ Document = dict[str, Any]
 _ABOVE_ALL_KEYS = "\x7f"
 _THREADS = 16
 _LABELLED, _PACKED = "labelled-", "train-"
-_STEPS = ("tag", "label", "score", "select")  # those whose rows have a place of their own in a document
+_PLACES = {"tag": "tags", "label": "labels", "fuse-scale": "labels", "score": "scores", "select": "selections"}
+"""Where the rows of steps are found in a document; of the rest, among the others."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,17 @@ class SampleLineage:
             raise UsageError(f"no sample {key!r} in {self.run.uri}: its video is known, but has no such frame")
         frames = [entry for entry in entries if entry["column"] == column]
         rest = [entry for entry in entries if entry["column"] != column]
-        by_step = {step: [entry for entry in rest if entry["step"] == step] for step in _STEPS}
+        told = {place: [entry for entry in rest if _PLACES.get(entry["step"]) == place] for place in _PLACES.values()}
         return {
             "key": key,
             "kind": "frame",
             "video": video,
             "frame": next(iter(frames), None),
-            "tag": next(iter(by_step["tag"]), None),
-            "labels": by_step["label"],
-            "scores": by_step["score"],
-            "selections": by_step["select"],  # none: there was no selection, or the frame was not selected
-            "others": [entry for entry in rest if entry["step"] not in _STEPS],
+            "tag": next(iter(told["tags"]), None),
+            "labels": told["labels"],
+            "scores": told["scores"],
+            "selections": told["selections"],  # none: there was no selection, or the frame was not selected
+            "others": [entry for entry in rest if entry["step"] not in _PLACES],
             "drops": drops,
             **self._taught(key, key),
         }

@@ -22,7 +22,8 @@ def sample_tree(document: Document) -> Tree:
     _add_panorama(tree, document)
     for entry in document.get("labels", ()):
         depths = f"{_metres(entry['min_m'])} to {_metres(entry['max_m'])}, median {_metres(entry['median_m'])}"
-        _add_entry(tree, f"label of round {entry['round']}: {depths}", entry)
+        scaled = f", times {entry['scale_factor']:g}" if "scale_factor" in entry else ""
+        _add_entry(tree, f"label of round {entry['round']}: {depths}{scaled}", entry)
     for entry in document.get("scores", ()):
         _add_entry(tree, f"score of round {entry['round']}: {entry['score']:.4f}", entry)
     for entry in document.get("selections", ()):

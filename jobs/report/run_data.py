@@ -111,7 +111,7 @@ class RunData:
         wanted, found = set(keys), {}
         for shard in [shard for shard in self.shards if shard in receipts] or receipts:
             receipt = receipts[shard]
-            members = read_members(self.run.storage, receipt).select(["key", field])
+            members = read_members(self.run.storage, receipt, field).select(["key", field])
             for row in members.filter(pa_field("key").isin(list(wanted))).to_pylist():
                 place = row[field]
                 found[row["key"]] = self.run.storage.read_range(receipt.output.path, place["offset"], place["bytes"])

@@ -59,7 +59,7 @@ class PictureMeasurement:
         if self._is_stereo and self._alignment == "none":
             if not factor:
                 raise ValueError(f"{picture.key}: disparity without alignment needs a focal length and a baseline")
-            found = found / factor
+            found = found.masked_fill(found.isposinf(), BEYOND_RANGE_M) / factor
         if known.any():
             found = align(found, near, known, self._alignment)
         predicted = found.masked_fill(found.isposinf(), BEYOND_RANGE_M).clamp_min(NEAREST_M)

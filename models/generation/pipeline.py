@@ -25,7 +25,12 @@ class PanoramaGenerator:
     """A pipeline of a folder or hub id, such as FLUX.1 with the LoRA weights of DiT360, in bfloat16 on a card."""
 
     def __init__(self, model: str, lora: str | None = None, *, device: str = "auto", wrap: Wrap = "auto") -> None:
-        """Raises ValueError, in one line, where the pipeline or its LoRA weights cannot be loaded."""
+        """Loads and wraps a pipeline.
+
+        Raises:
+            ValueError: in one line, the pipeline or its LoRA weights cannot be loaded.
+            TypeError: its network cannot be wrapped around so.
+        """
         try:
             from diffusers import DiffusionPipeline  # pyright: ignore - an extra, which exports by name lazily
         except ImportError as error:

@@ -9,6 +9,7 @@ Decoders see what lies across the border in all their convolutions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, Literal
 
 import torch
@@ -25,6 +26,9 @@ class WrapAround:
     """Hooks into a denoiser of pictures: a transformer of tokens with `img_ids`, or any network of (B, C, h, w)."""
 
     def __init__(self, denoiser: nn.Module, wrap: Wrap) -> None:
+        """Raises TypeError where padding is asked of a network that has no tokens with places."""
+        if wrap == "padding" and "img_ids" not in signature(denoiser.forward).parameters:
+            raise TypeError(f"{type(denoiser).__name__} has no tokens with places to pad: set wrap to rolling or auto")
         self._wrap = wrap
         self._steps: dict[float, int] = {}
         self._undo: Callable[[Tensor], Tensor] = torch.clone

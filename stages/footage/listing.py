@@ -104,11 +104,11 @@ def find_videos(source: str, notes: list[str] | None = None, kind: Kind = VIDEOS
     Folders are searched to their depth, linked folders too; a link that leads back to where it came from is left out.
     A parquet list has a column `uri`, and may have `seconds` and `bytes`, which are used where they make sense,
     `split`, `start_s` and `end_s` of a segment, `license`, `source_url` and `attribution`. What is named twice, also
-    through a link, is one video; so is a segment.
+    through a link, is one video, of one split and licence; so is a segment.
 
     Raises:
         UnreachableError: a URI that cannot be listed from here.
-        ValueError: nothing is there, or it holds no video.
+        ValueError: nothing is there, it holds no video, or names one with two splits or licences.
     """
     try:
         found = _find(source, kind, [] if notes is None else notes)
@@ -120,8 +120,20 @@ def find_videos(source: str, notes: list[str] | None = None, kind: Kind = VIDEOS
     if not found:
         raise ValueError(f"{kind.word}s: {source}: holds no {kind.word} ({' '.join(sorted(kind.suffixes))})")
     shortest_last = sorted(found, key=lambda video: (len(video.relative), video.relative), reverse=True)
-    once = {(video.uri, video.start_s, video.end_s): video for video in shortest_last}
+    once: dict[Any, Video] = {}
+    for video in shortest_last:
+        segment = (video.uri, video.start_s, video.end_s)
+        if said := _contradiction(once.get(segment, video), video):
+            listed_twice = f"{without_secrets(video.relative)} is listed twice, with {said}"
+            raise ValueError(f"{kind.word}s: {without_secrets(source)}: {listed_twice}")
+        once[segment] = video
     return sorted(once.values(), key=lambda video: video.video_id)
+
+
+def _contradiction(one: Video, other: Video) -> str:
+    """What a list says of one video that it does not say of it elsewhere; empty if it agrees."""
+    values = ((name, getattr(one, name), getattr(other, name)) for name in ("split", "license"))
+    return next((f"the {name} {this!r} and {that!r}" for name, this, that in values if this != that), "")
 
 
 def _find(source: str, kind: Kind, notes: list[str]) -> list[Video]:

@@ -39,7 +39,7 @@ def write_samples(path: Path, storage: Storage, receipts: Sequence[Receipt]) -> 
 
 
 def _rows(storage: Storage, receipt: Receipt) -> pa.Table:
-    members, name = read_members(storage, receipt), Path(receipt.output.path).name
+    members, name = read_members(storage, receipt, "jpg", "depth.png"), Path(receipt.output.path).name
     jpg, depth_png = (members[field].combine_chunks() for field in ("jpg", "depth.png"))
     columns = [members["key"], pa.repeat(pa.scalar(name), len(members)), members["source"]]
     places = [place.field(figure) for place in (jpg, depth_png) for figure in ("offset", "bytes")]

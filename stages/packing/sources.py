@@ -25,6 +25,7 @@ ROWS = pa.schema(
 )
 """A sample, the number of the `Origin` of its parts, and where they lie there."""
 
+_FIELDS = ("jpg", "depth.png", "json")
 _SIDE_BY_SIDE = 16
 _SHARDS_AT_ONCE = 64
 
@@ -86,11 +87,11 @@ def all_rows(run: RunDir, some: Iterator[Origin]) -> Iterator[pa.Table]:
 
 def rows_of(run: RunDir, origin: Origin, number: int) -> pa.Table:
     """ROWS of the samples of a shard that have all their parts and, if there is a selection, are in it."""
-    images = read_members(run.storage, origin.images)
-    labels = read_members(run.storage, origin.labels) if origin.labels else images
+    images = read_members(run.storage, origin.images, *_FIELDS)
+    labels = read_members(run.storage, origin.labels, *_FIELDS) if origin.labels else images
     places = pc.index_in(images["key"], value_set=labels["key"])
-    label_json = _field(labels, "json").take(places) if origin.labels else pa.nulls(len(images), PLACE)
-    parts = [_field(images, "jpg"), _field(labels, "depth.png").take(places), _field(images, "json")]
+    label_json = labels["json"].take(places) if origin.labels else pa.nulls(len(images), PLACE)
+    parts = [images["jpg"], labels["depth.png"].take(places), images["json"]]
     split = pc.fill_null(images["split"], "train")
     numbers = pa.repeat(pa.scalar(number, pa.int32()), len(images))
     rows = pa.table([images["key"], split, numbers, *parts, label_json], schema=ROWS)
@@ -101,7 +102,3 @@ def rows_of(run: RunDir, origin: Origin, number: int) -> pa.Table:
     for other in needed[1:]:
         whole = pc.and_(whole, other)
     return rows.filter(whole)
-
-
-def _field(members: pa.Table, field: str) -> pa.ChunkedArray:
-    return members[field] if field in members.schema.names else pa.chunked_array([pa.nulls(len(members), PLACE)])

@@ -15,6 +15,8 @@ from ...models.frames.near_duplicates import NearDuplicates
 class Diversity:
     """At most so many samples of a video and of a shot, and none that nearly repeats a better one of the whole run.
 
+    A panorama that is of no video counts as a video of one shot.
+
     near_duplicate_bits: pictures whose yaw-invariant hashes differ by at most so many bits are near duplicates.
     """
 

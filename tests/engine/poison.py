@@ -112,7 +112,21 @@ class PoisonedPart(PipelinedStage, Poison):
                 self.harm(number)
 
 
-STEPS = {"count": Count, "poison": Poison, "poisoned-part": PoisonedPart, "add": Add, "total": Total}
+@dataclass
+class WholePoison(Poison):
+    """The same, of which no batch is split."""
+
+    whole_batches = True
+
+
+STEPS = {
+    "count": Count,
+    "poison": Poison,
+    "whole-poison": WholePoison,
+    "poisoned-part": PoisonedPart,
+    "add": Add,
+    "total": Total,
+}
 
 RECIPE = """
 name: poison

@@ -103,6 +103,7 @@ def test_what_is_wrong_is_told_before_any_work(settings, message, tmp_path, monk
     ("settings", "message"),
     [
         ({"panoramas": -1}, "at least 0"),
+        ({"seed": -1}, "seed must be at least 0"),
         ({"picture_height": 500}, "multiple of 16"),
         ({"height": 2048}, "at least height"),
     ],

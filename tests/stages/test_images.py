@@ -113,6 +113,16 @@ def test_a_list_says_splits_and_rights_and_what_is_missing_is_dropped(folder, tm
     assert other.receipts("rooms").drops == {"license": 2}
 
 
+@pytest.mark.parametrize("said", [{"split": ["val", "test"]}, {"license": ["cc0-1.0", None]}])
+def test_a_picture_that_is_listed_twice_is_of_one_split_and_licence(folder, said, tmp_path):
+    pq.write_table(pa.table({"uri": [str(folder / "a.jpg")] * 2, **said}), tmp_path / "list.parquet")
+    (name, (one, other)) = next(iter(said.items()))
+    with pytest.raises(
+        RecipeError, match=rf"list.parquet: \S*a.jpg is listed twice, with the {name} {one!r} and {other!r}"
+    ):
+        check_nodes([Node("images", images(tmp_path / "list.parquet"))])
+
+
 def test_pictures_of_an_object_store_are_those_of_a_folder(folder, run, s3_uri, tmp_path):
     storage = Storage(s3_uri)
     for file in folder.rglob("*.*"):

@@ -202,13 +202,27 @@ def test_strata_share_a_quota_evenly_and_leave_what_they_cannot_fill_to_the_best
     assert chosen(tmp_path / "b", facts, top={"indoor": 8}, **settings) == list(RANKED)
 
 
+def test_a_shard_without_samples_breaks_no_rule(tmp_path):
+    facts = {key: (0, int(key[-1]), 0.0) for key in RANKED}
+    there = Bring(FRAMES, {"000000": [], "000001": frames(facts).rows["000000"]})
+    run = finished(
+        tmp_path,
+        *columns({"000000": {}, "000001": RANKED}),
+        there,
+        Select(top={"indoor": 9}, diversity=Diversity(near_duplicate_bits=0), strata=Strata("quality.brightness")),
+    )
+    assert len(rows_of(run, "selection-1")) == 4
+
+
 def test_rules_that_frames_cannot_answer_fail_in_a_line(tmp_path):
-    rows = [Row(key, {"jpg": b"", "json": {"place": "Ulm"}}) for key in sorted(RANKED)]
+    rows = [Row(key, {"jpg": b"", "json": {"place": "Ulm", "frame_index": 0}}) for key in sorted(RANKED)]
     plain = Bring(FRAMES, {"000000": rows})
     by_hash = Select(diversity=Diversity(near_duplicate_bits=2))
+    by_shot = Select(diversity=Diversity(max_per_shot=2))
     by_place = Select(strata=Strata("place", [1.0]))
     steps = [*columns({"000000": RANKED}), plain]
     assert "frame a-0 has no 'hash' in its JSON" in failure(tmp_path / "a", *steps, by_hash)
+    assert "frame a-0 has no 'shot' in its JSON" in failure(tmp_path / "s", *steps, by_shot)
     assert "strata: place of frame a-0: 'Ulm' is no number" in failure(tmp_path / "b", *steps, by_place)
     by_name = finished(tmp_path / "c", *steps, Select(strata=Strata("place"), top={"indoor": 3}))
     assert len(rows_of(by_name, "selection-1")) == 3

@@ -121,6 +121,15 @@ def test_one_death_changes_no_byte(tmp_path):
     assert batch_sizes(str(tmp_path / "run")) == dict.fromkeys(range(8), 4)
 
 
+def test_a_stage_of_whole_batches_has_none_split(tmp_path):
+    result = run(str(tmp_path / "raises"), "poison.step=whole-poison", "poison.raises=[5]")
+    assert next(outcome.node for outcome in result.unfinished if outcome.status == "failed") == "poison"
+    assert "cannot double 5" in RunDir(str(tmp_path / "raises")).failures("products")["0000"]
+    outcome = supervised(str(tmp_path / "kills"), "poison.step=whole-poison", "poison.kills=[6]")
+    assert (outcome.status, outcome.fatal) == ("failed", False)
+    assert outcome.error.startswith("a worker died by SIGSEGV over the batch of n000004")
+
+
 @pytest.mark.parametrize("code", ["stage_error", None])
 def test_work_marked_for_retry_is_done_alone(place, tmp_path, code):
     calm, log, cure = str(tmp_path / "calm"), tmp_path / "log", tmp_path / "cure"

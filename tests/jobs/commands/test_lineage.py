@@ -1,6 +1,7 @@
 """`dap lineage`: every packed sample back to its video and second, every model to its data."""
 
 import json
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -10,13 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from dap_engine.engine.records.column import TarColumn
+from dap_engine.engine.records.sample import Row
 from dap_engine.engine.rundir.drops import read_drops
 from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.engine.storage.storage import Storage, hash_local
 from dap_engine.jobs.__main__ import main
+from dap_engine.models.data.depth_png import encode_depth_png
+from dap_engine.stages.fuse_scale import FuseScale
 from tests.engine.verification.damage import forge_output, forge_receipt
 from tests.footage import panorama, write_video
 from tests.jobs.whole_run import whole_run
+from tests.runs import FRAMES, Bring, finished, frame, noise_depth_m
 
 VIDEO, DROPPED = "b-db0f8b31c1", "b-db0f8b31c1-00000005"
 
@@ -90,6 +96,22 @@ def test_what_each_column_says_of_it_and_by_what_weights(lineage, whole, chosen)
     assert (selection["rank"], selection["scene"], selection["round"]) == (row["rank"], row["scene"], 1)
     receipt = json.loads((whole / "receipts/labels-1/000000.json").read_text())
     assert (label["step"], label["version"], label["fingerprint"]) == ("label", 3, receipt["fingerprint"])
+
+
+def test_labels_of_a_steady_scale_are_labels(lineage, capsys, tmp_path):
+    frames = [frame(f"a-{number}", number, shot=0) for number in range(2)]
+    labels = [
+        Row(one.key, {"depth.png": encode_depth_png(noise_depth_m(0) * scale), "json": {}})
+        for one, scale in zip(frames, (1, 4), strict=True)
+    ]
+    given = Bring(TarColumn("labels-1", ("depth.png", "json")), {"000000": labels})
+    finished(tmp_path, Bring(FRAMES, {"000000": frames}), given, FuseScale())
+    (tmp_path / "run.yaml").touch()
+    (label,) = lineage("a-0", uri=tmp_path)["labels"]
+    assert (label["round"], label["column"], label["step"]) == (2, "labels-2", "fuse-scale")
+    assert label["scale_factor"] == pytest.approx(2, rel=0.01)
+    assert main(["lineage", "--run-dir", str(tmp_path), "a-0"]) == 0
+    assert re.search(r"label of round 2: .* m, median .* m, times [12][.\d]* \(labels-2", capsys.readouterr().out)
 
 
 def test_every_packed_sample_is_found_where_it_lies_and_what_learned_from_it(lineage, whole):

@@ -60,6 +60,21 @@ def test_the_papers_run_on_a_laptop_without_footage_or_cluster(dap_here):
     assert steps_of(smaller)["label-1"]["wall_s"] > 2 * steps["label-1"]["wall_s"]
 
 
+def test_panoramas_of_users_and_of_text_are_counted_as_they_are(dap_here, tmp_path):
+    for number in range(5):
+        (tmp_path / f"{number}.jpg").write_bytes(b"not looked into")
+    recipe = tmp_path / "both.yaml"
+    recipe.write_text(f"""
+executor: in-process
+steps:
+  images: {{step: images, files: {tmp_path}, panoramas_per_shard: 2}}
+  generate: {{step: generate, model: black-forest-labs/FLUX.1-dev, panoramas: 8, panoramas_per_shard: 3}}
+  tag: {{step: tag, images: [photos, generated]}}
+""")
+    steps = steps_of(costs(dap_here, recipe, "--nodes", "1x(2 CPU)"))
+    assert {name: step["samples"] for name, step in steps.items()} == {"images": 5, "generate": 8, "tag": 13}
+
+
 def test_the_demo_ranks_without_a_network(dap_here):
     score = steps_of(costs(dap_here, "demo", "--nodes", "1x(2 CPU)"))["score-1"]
     assert (score["how"], score["samples"] > 0) == ("measured", True)

@@ -57,6 +57,20 @@ def test_what_lies_among_pictures_is_told_and_what_is_damaged_is_dropped(dap_her
     assert "left out" not in again.stderr
 
 
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_panoramas_that_nobody_labels_are_not_packed_and_nothing_is_begun(dap_here, picture, tmp_path, command):
+    shutil.copy(picture, tmp_path / "a.jpg")
+    images = {"step": "images", "files": str(tmp_path)}
+    pack = {"step": "pack", "train": "all", "sources": [{"images": ["photos", "rooms"], "labels": "labels-1"}]}
+    label = {"step": "label", "images": "photos", "model": "embedded"}
+    steps = {"photos": images, "rooms": images | {"column": "rooms"}, "label": label, "pack": pack}
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump({"name": "x", "executor": "in-process", "steps": steps}))
+    done = dap_here(command, file, "--run-dir", tmp_path / "run")
+    one_line(done, 2, "'pack' reads 'rooms' with the shards of step 'rooms', which are not in 'labels-1'")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_data_set_of_a_store_with_keys_that_are_no_files(dap_here, s3_uri, s3_endpoint, recipe, tmp_path):
     """What no disk can hold is left out, nothing is made or removed elsewhere, and a second run has nothing to do."""
     a_pair(tmp_path / "data")

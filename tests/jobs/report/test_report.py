@@ -18,7 +18,9 @@ from dap_engine.engine.rundir.rundir import RunDir
 from dap_engine.jobs.report import results
 from dap_engine.jobs.report.build import build_report
 from dap_engine.models.data.depth_png import decode_units
+from dap_engine.stages.tag import Tag
 from tests.jobs.whole_run import whole_run
+from tests.runs import FRAMES, Bring, finished, frame
 
 BLACK = "b-db0f8b31c1-00000005"
 
@@ -233,6 +235,12 @@ def test_a_run_that_has_only_begun_has_a_report_too(run_dir, tmp_path):
     build_report(RunDir(str(run)), str(tmp_path / "site"))
     assert "0 frames kept" in text_of(tmp_path / "site", "frames.html")
     assert "The run has no tags yet" in text_of(tmp_path / "site", "tags.html")
+
+
+def test_a_shard_of_which_nothing_was_kept_has_no_pictures(tmp_path):
+    frames = Bring(FRAMES, {"000000": [], "000001": [frame("a-0")]})
+    build_report(finished(tmp_path / "run", frames, Tag()), str(tmp_path / "site"))
+    assert "a-0" in text_of(tmp_path / "site", "tags.html")
 
 
 # In a browser
