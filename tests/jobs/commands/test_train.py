@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
@@ -263,7 +264,7 @@ def test_another_training_is_not_written_over(config, data, tmp_path, capsys):
     assert "holds the model of another training (setting training changed)" in the_line(capsys)
 
 
-def test_a_recipe_trains_its_training_steps_alone(tmp_path, capsys):
+def test_a_recipe_trains_its_training_steps_alone(tmp_path, capsys, monkeypatch):
     recipe = tmp_path / "recipe.yaml"
     size = {"image_height": HEIGHT, "batch_size": 4, "num_workers": 0}
     steps = {
@@ -276,6 +277,14 @@ def test_a_recipe_trains_its_training_steps_alone(tmp_path, capsys):
     assert main(["train", str(recipe), *run]) == 1
     assert "needs step 'pack', which is not complete" in capsys.readouterr().err
     assert main(["run", str(recipe), *run, "--until", "pack"]) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(LiveFolder, "add", Mock(side_effect=KeyboardInterrupt))
+        capsys.readouterr()
+        assert main(["train", str(recipe), *run]) == 130
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1] == "dap train: interrupted; the same command resumes"
+    assert "failed" not in said
+    assert RunDir(str(tmp_path / "run")).failures("models") == {}, "an interrupt is none"
     assert main(["train", str(recipe), *run, "--only", "labeler"]) == 0
     DapModel.from_folder(tmp_path / "run" / "models" / "labeler")
     assert not (tmp_path / "run" / "checkpoints").exists() or not list((tmp_path / "run" / "checkpoints").iterdir())
