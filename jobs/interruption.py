@@ -32,6 +32,7 @@ class Interruption:
         for other in _SIGNALS:
             if signal.getsignal(other) == self.stop:
                 signal.signal(other, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # torch's raises for workers that are stopped with us
         raise KeyboardInterrupt
 
     def watch(self, signals: socket.socket) -> None:

@@ -96,6 +96,30 @@ def test_a_call_that_nothing_breaks_off_ends_as_soon():
     assert said.splitlines()[-1] == "dap train: stopped by SIGTERM; the same command resumes"
 
 
+CHILD_ENDS_TOO = """
+import os, signal, subprocess, sys
+from dap_engine.jobs.interruption import interruptible
+def raises(*_):
+    raise RuntimeError("a worker is killed by signal: Terminated")
+signal.signal(signal.SIGCHLD, raises)  # as torch's loader does
+with interruptible("train") as interruption:
+    worker = subprocess.Popen(["sleep", "600"])
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt:
+        worker.terminate()
+        worker.wait()
+        sys.exit(interruption.report())
+"""
+
+
+def test_workers_that_are_told_to_stop_as_well_raise_nothing():
+    """SIGTERM to the whole process group, as `timeout` sends it."""
+    done = subprocess.run([sys.executable, "-c", CHILD_ENDS_TOO], capture_output=True, text=True, check=False)
+    assert done.stderr == "dap train: stopped by SIGTERM; the same command resumes\n"
+    assert done.returncode == 128 + signal.SIGTERM
+
+
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once(tmp_path):
     code, seconds, _ = stopped(simulate(tmp_path / "out", "ray"), tmp_path / "out", signal.SIGINT, signal.SIGINT)
