@@ -10,6 +10,29 @@ from typing import Any, get_args, get_type_hints
 
 import jsonargparse
 import yaml
+from yaml.composer import ComposerError
+from yaml.nodes import MappingNode
+
+
+def read_yaml(text: str, file: str) -> Any:
+    """The value of a YAML text; raises RecipeError, which names the file, also where a mapping has a key twice."""
+    try:
+        return yaml.load(text, _UniqueKeys)  # noqa: S506 - a safe loader
+    except (yaml.YAMLError, RecursionError) as error:
+        raise RecipeError(" ".join(str(error).replace("<unicode string>", file).split())) from error
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice, of which YAML would take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                raise ComposerError(None, None, f"the key {key.value!r} stands there twice", key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return node
 
 
 def build_settings(cls: type, settings: Any, where: str) -> Any:

@@ -12,10 +12,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ...engine.planning.setting_meanings import settings_text
-from ...engine.planning.settings import build_settings, did_you_mean, override_setting
+from ...engine.planning.settings import RecipeError, build_settings, did_you_mean, override_setting, read_yaml
 from ...engine.rundir.holder import FOLDER as HOLDERS
 from ...engine.rundir.receipts import Basis
 from ...engine.rundir.rundir import RunDir
@@ -94,7 +92,7 @@ def _training_job(arguments: argparse.Namespace) -> Job:
     """The recipe, with nothing but training steps to run."""
     if is_under_torchrun():
         raise UsageError("a recipe does not run under torchrun: give a config, or set hardware.workers in the recipe")
-    job = job_from_text(read_recipe(arguments.recipe), arguments.run_dir, arguments.overrides)
+    job = job_from_text(read_recipe(arguments.recipe), arguments.run_dir, arguments.overrides, arguments.recipe)
     only = [name for name in arguments.only.split(",") if name]
     nodes = job.graph.select(only, None)
     if other := [node.name for node in nodes if only and not isinstance(node.step, Training)]:
@@ -158,9 +156,9 @@ def _read_config(file: str, overrides: list[str], data: list[str]) -> Train:
     if not Path(file).is_file():
         raise UsageError(f"{file}: no such config file")
     try:
-        settings = yaml.safe_load(Path(file).read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
+        settings = read_yaml(Path(file).read_text(), file) or {}
+    except (RecipeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: not YAML: {error}") from error
     if not isinstance(settings, dict):
         raise UsageError(f"{file}: needs settings, not {settings!r}")
     for override in overrides:

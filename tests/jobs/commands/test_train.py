@@ -241,6 +241,7 @@ def the_line(capsys) -> str:
 
 def test_a_wrong_place_is_one_clear_line(config, data, tmp_path, capsys):
     (tmp_path / "file").write_text("")
+    (twice := tmp_path / "twice.yaml").write_text("training: {steps: 4}\ntraining: {steps: 5}\n")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("")
     for wrong, message in [
@@ -249,6 +250,7 @@ def test_a_wrong_place_is_one_clear_line(config, data, tmp_path, capsys):
         ((config, data, tmp_path / "full"), "holds mine.txt"),
         ((tmp_path / "none.yaml", data, tmp_path / "out"), "no such config file"),
         ((tmp_path / "file", data, tmp_path / "out"), "training"),
+        ((twice, data, tmp_path / "out"), f"the key 'training' stands there twice in \"{twice}\", line 2"),
     ]:
         assert train(*wrong) == 2
         assert message in the_line(capsys)
