@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from ..rundir.rundir import RunDir
 from ..steps.outcome import Outcome
+from . import samples
 
 FOLDER = "logs"
 
@@ -44,6 +47,20 @@ class WorkerLog:
             if not self._run.storage.is_local:
                 self._run.storage.write_bytes(self._path, self._local.read_bytes())
 
+    @contextmanager
+    def taking_tracebacks(self) -> Iterator[None]:
+        """Inside, what samples raise in this process goes here, rather than to the terminal."""
+        logger, handler = logging.getLogger(samples.__name__), _Records(self)
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._stack.close()
+
     def _place(self) -> Path:
         if self._run.storage.is_local:
             place = Path(self._run.storage.locate(self._path))
@@ -51,3 +68,14 @@ class WorkerLog:
             place = self._stack.enter_context(self._run.storage.scratch()) / "log"
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
+
+
+class _Records(logging.Handler):
+    def __init__(self, log: WorkerLog) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._log.file:
+            with suppress(OSError):
+                self._log.file.write(f"{self.format(record)}\n".encode(errors="backslashreplace"))
