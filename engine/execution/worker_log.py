@@ -47,16 +47,6 @@ class WorkerLog:
             if not self._run.storage.is_local:
                 self._run.storage.write_bytes(self._path, self._local.read_bytes())
 
-    @contextmanager
-    def taking_tracebacks(self) -> Iterator[None]:
-        """Inside, what samples raise in this process goes here, rather than to the terminal."""
-        logger, handler = logging.getLogger(samples.__name__), _Records(self)
-        logger.addHandler(handler)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-
     def close(self) -> None:
         """Lets go of the file."""
         self._stack.close()
@@ -70,12 +60,36 @@ class WorkerLog:
         return place
 
 
-class _Records(logging.Handler):
-    def __init__(self, log: WorkerLog) -> None:
+class SampleTracebacks(logging.Handler):
+    """Takes what samples raise in this process to the log of their stage; without any, there is no log."""
+
+    def __init__(self, run: RunDir, node: str) -> None:
         super().__init__()
-        self._log = log
+        self._run, self._node = run, node
+        self._log: WorkerLog | None = None
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Inside, they go there rather than to the terminal."""
+        logger = logging.getLogger(samples.__name__)
+        logger.addHandler(self)
+        try:
+            yield
+        finally:
+            logger.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
+        self._log = self._log or WorkerLog(self._run, self._node)
         if self._log.file:
             with suppress(OSError):
                 self._log.file.write(f"{self.format(record)}\n".encode(errors="backslashreplace"))
+
+    def add(self, outcome: Outcome) -> None:
+        """A line on what became of the shard."""
+        if self._log:
+            self._log.add(outcome)
+
+    def close(self) -> None:
+        if self._log:
+            self._log.close()
+        super().close()

@@ -179,6 +179,7 @@ def test_tracebacks_of_samples_are_in_the_log_of_their_step_and_not_on_the_termi
     assert log.read_text().count("RuntimeError: cannot multiply 4\n") == 1
     assert log.read_text().count("Traceback") == 2
     assert "shard 0001 done, 4 in, 3 out" in log.read_text()
+    assert [step.name for step in (tmp_path / "logs").iterdir()] == ["times"]
 
 
 def test_ctrl_c_ends_the_run(tmp_path, monkeypatch):
