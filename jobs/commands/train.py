@@ -100,6 +100,10 @@ def _training_job(arguments: argparse.Namespace) -> Job:
     nodes = [node for node in nodes if isinstance(node.step, Training)]
     if not nodes:
         raise UsageError(f"{arguments.recipe}: has no training step")
+    if job.run.storage.size("run.yaml") is None and any(job.graph.needs(node) for node in nodes):
+        raise UsageError(
+            f"{job.run.uri}: no run directory (it has no run.yaml), and {nodes[0].name!r} reads what is in it"
+        )
     return dataclasses.replace(job, nodes=nodes)
 
 

@@ -276,6 +276,10 @@ def test_a_recipe_trains_its_training_steps_alone(tmp_path, capsys, monkeypatch)
     }
     recipe.write_text(yaml.safe_dump({"name": "small", "executor": "in-process", "steps": steps}))
     run = ["--run-dir", str(tmp_path / "run")]
+    assert main(["train", str(recipe), *run]) == 2
+    assert "no run directory" in the_line(capsys)
+    assert not (tmp_path / "run").exists()
+    assert main(["run", str(recipe), *run, "--until", "rooms"]) == 0
     assert main(["train", str(recipe), *run]) == 1
     assert "needs step 'pack', which is not complete" in capsys.readouterr().err
     assert main(["run", str(recipe), *run, "--until", "pack"]) == 0
