@@ -74,6 +74,12 @@ def test_broken_recipe_files(capsys, tmp_path):
         assert message in fails(capsys, "run", recipe, "--run-dir", tmp_path / "run")
 
 
+def test_the_help_names_the_folder_that_is_written_to(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    assert "(default: dap-evaluate)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_no_videos(capsys, tmp_path, empty):
     line = fails(capsys, "run", "curate", "--run-dir", tmp_path / "run", "--set", f"videos={empty}")
     assert "holds no video" in line
