@@ -126,7 +126,10 @@ def _check_top_level(document: Mapping[str, Any]) -> None:
 def _override(document: dict[str, Any], override: str) -> None:
     keys, _ = parse_override(override)
     if len(keys) == 1 and (keys[0] not in _TOP_LEVEL or keys[0] == "steps"):
-        raise RecipeError(f"--set {override!r}: {keys[0]!r} is no setting at the top of a recipe")
+        at_top = _TOP_LEVEL - {"steps"}
+        raise RecipeError(
+            f"--set {override!r}: {keys[0]!r} is no setting at the top of a recipe{did_you_mean(keys[0], at_top)}"
+        )
     is_at_top = len(keys) == 1 or (keys[0] in ("cluster", "expects") and keys[0] not in document["steps"])
     if not is_at_top and keys[0] not in document["steps"]:
         raise RecipeError(f"--set {override!r}: no step {keys[0]!r}{did_you_mean(keys[0], document['steps'])}")

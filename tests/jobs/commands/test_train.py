@@ -213,7 +213,8 @@ def test_data_and_models_may_lie_on_an_object_store(config, tmp_path, s3_uri):
     ("override", "message"),
     [
         ("trainig.steps=3", "unknown setting 'trainig'"),
-        ("training.stesp=3", "stesp"),
+        ("training.stesp=3", "training: no setting 'stesp'; did you mean 'steps'?"),
+        ("hardware.workers.mni=2", "hardware: workers: no setting 'mni'; did you mean 'min'?"),
         ("training.steps=many", "steps"),
         ("training.steps=0", "at least 1"),
         ("batches.batch_size=14", "13 samples to train on do not fill one batch of 14"),
