@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_RESUMING = ("run", "submit", "retry", "simulate", "train")  # commands that go on where they were stopped
 _WITHIN_S = 4.5  # from the signal to the end of the process
 
 os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # what a forked child is sent is not for us
@@ -32,6 +33,7 @@ class Interruption:
         for other in _SIGNALS:
             if signal.getsignal(other) == self.stop:
                 signal.signal(other, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # torch's raises for workers that are stopped with us
         raise KeyboardInterrupt
 
     def watch(self, signals: socket.socket) -> None:
@@ -52,7 +54,8 @@ class Interruption:
         what = "interrupted" if self.number in (0, signal.SIGINT) else f"stopped by {signal.Signals(self.number).name}"
         if not self._reported:
             self._reported = True
-            print(f"dap {self._command}: {what}; {then or 'the same command resumes'}", file=sys.stderr, flush=True)
+            then = then or ("the same command resumes" if self._command in _RESUMING else "")
+            print(f"dap {self._command}: {what}{then and f'; {then}'}", file=sys.stderr, flush=True)
         return 128 + (self.number or signal.SIGINT)
 
 

@@ -53,15 +53,15 @@ def add_recipe_arguments(
 
 def open_job(arguments: argparse.Namespace) -> Job:
     """Reads and checks the recipe; raises UsageError or RecipeError."""
-    job = job_from_text(read_recipe(arguments.recipe), arguments.run_dir, arguments.overrides)
+    job = job_from_text(read_recipe(arguments.recipe), arguments.run_dir, arguments.overrides, arguments.recipe)
     only = [name for name in arguments.only.split(",") if name]
     return dataclasses.replace(job, nodes=job.graph.select(only, arguments.until))
 
 
-def job_from_text(text: str, run_dir: str, overrides: Sequence[str] = ()) -> Job:
-    """The whole recipe of a text; raises RecipeError, UsageError."""
+def job_from_text(text: str, run_dir: str, overrides: Sequence[str] = (), file: str = "recipe") -> Job:
+    """The whole recipe of a text, read in `file`; raises RecipeError, UsageError."""
     place = check_run_dir(run_dir)
-    recipe = load_recipe(text, STEPS, overrides)
+    recipe = load_recipe(text, STEPS, overrides, file)
     graph = build_graph(recipe.nodes)
     return Job(recipe, graph, list(graph.nodes), RunDir(place))
 
@@ -107,7 +107,7 @@ def open_saved_job(run: RunDir) -> Job:
     except FileNotFoundError as error:
         raise UsageError(f"{run.uri}: no run directory (it has no run.yaml)") from error
     try:
-        return job_from_text(text, run.uri)
+        return job_from_text(text, run.uri, file="run.yaml")
     except RecipeError as error:
         error.args = (f"{run.uri}/run.yaml: {error}",)
         raise

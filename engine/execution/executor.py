@@ -10,6 +10,7 @@ from ..rundir.rundir import RunDir
 from ..steps.limits import Pool
 from ..steps.outcome import Outcome
 from .run_shard import ShardRunner, StageSpec
+from .worker_log import SampleTracebacks
 
 
 class Executor(Protocol):
@@ -35,17 +36,20 @@ class InProcessExecutor:
     def run_chain(self, chain: Sequence[StageSpec], shards: Sequence[str], run: RunDir) -> Iterator[Outcome]:
         """Yields the outcomes shard by shard."""
         runners = [ShardRunner(spec, run) for spec in chain]
+        logs = [SampleTracebacks(run, spec.node) for spec in chain]
         try:
             for shard in shards:
                 stopped = False
-                for spec, runner in zip(chain, runners, strict=True):
-                    outcome = Outcome(spec.node, spec.column, shard, "waiting") if stopped else runner.run(shard)
+                for spec, runner, log in zip(chain, runners, logs, strict=True):
+                    with log.taken():
+                        outcome = Outcome(spec.node, spec.column, shard, "waiting") if stopped else runner.run(shard)
+                    log.add(outcome)
                     stopped = outcome.status in ("failed", "waiting")
                     measure_outcome(outcome)
                     yield outcome
         finally:
-            for runner in runners:
-                runner.close()
+            for part in (*runners, *logs):
+                part.close()
 
     def close(self) -> None:
         """Nothing is held."""

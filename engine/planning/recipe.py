@@ -15,7 +15,7 @@ from ..steps.step import Stage, Step
 from .each import expand, names_all, with_all
 from .expectations import Cluster, Expected
 from .own_steps import build_own_step
-from .settings import RecipeError, build_settings, did_you_mean, override_setting, parse_override
+from .settings import RecipeError, build_settings, did_you_mean, override_setting, parse_override, read_yaml
 
 _TOP_LEVEL = {"name", "seed", "videos", "photos", "executor", "cluster", "expects", "steps"}
 _EXECUTORS = ("ray", "in-process")
@@ -56,12 +56,17 @@ class Recipe:
         return yaml.safe_dump(dict(self.document), sort_keys=False, allow_unicode=True)
 
 
-def load_recipe(text: str, steps: Mapping[str, type[Step]], overrides: Sequence[str] = ()) -> Recipe:
-    """Parses, overrides (`step.key=value`, `seed=1`), resolves `${name}` and builds every step; raises RecipeError."""
+def load_recipe(
+    text: str, steps: Mapping[str, type[Step]], overrides: Sequence[str] = (), file: str = "recipe"
+) -> Recipe:
+    """Parses, overrides (`step.key=value`, `seed=1`), resolves `${name}` and builds every step; raises RecipeError.
+
+    `file`: where the text was read, for messages.
+    """
     try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise RecipeError(f"not a recipe: {' '.join(str(error).split())}") from error
+        document = read_yaml(text, file)
+    except RecipeError as error:
+        raise RecipeError(f"not a recipe: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("steps"), dict) or not document["steps"]:
         raise RecipeError("not a recipe: it needs a mapping `steps:` of named steps")
     for override in overrides:
@@ -121,7 +126,10 @@ def _check_top_level(document: Mapping[str, Any]) -> None:
 def _override(document: dict[str, Any], override: str) -> None:
     keys, _ = parse_override(override)
     if len(keys) == 1 and (keys[0] not in _TOP_LEVEL or keys[0] == "steps"):
-        raise RecipeError(f"--set {override!r}: {keys[0]!r} is no setting at the top of a recipe")
+        at_top = _TOP_LEVEL - {"steps"}
+        raise RecipeError(
+            f"--set {override!r}: {keys[0]!r} is no setting at the top of a recipe{did_you_mean(keys[0], at_top)}"
+        )
     is_at_top = len(keys) == 1 or (keys[0] in ("cluster", "expects") and keys[0] not in document["steps"])
     if not is_at_top and keys[0] not in document["steps"]:
         raise RecipeError(f"--set {override!r}: no step {keys[0]!r}{did_you_mean(keys[0], document['steps'])}")

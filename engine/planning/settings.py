@@ -6,20 +6,42 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Iterable
-from typing import Any, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import jsonargparse
 import yaml
+from yaml.composer import ComposerError
+from yaml.nodes import MappingNode
+
+
+def read_yaml(text: str, file: str) -> Any:
+    """The value of a YAML text; raises RecipeError, which names the file, also where a mapping has a key twice."""
+    try:
+        return yaml.load(text, _UniqueKeys)  # noqa: S506 - a safe loader
+    except (yaml.YAMLError, RecursionError) as error:
+        raise RecipeError(" ".join(str(error).replace("<unicode string>", file).split())) from error
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice, of which YAML would take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                raise ComposerError(None, None, f"the key {key.value!r} stands there twice", key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return node
 
 
 def build_settings(cls: type, settings: Any, where: str) -> Any:
     """An instance of a dataclass from plain settings, all checked against their annotations; raises RecipeError."""
     if not isinstance(settings, dict):
         raise RecipeError(f"{where}: needs settings, not {settings!r}")
+    _check_names(cls, settings, where)
     hints = get_type_hints(cls)
-    known = [entry.name for entry in dataclasses.fields(cls)]
-    if unknown := [name for name in settings if name not in known]:
-        raise RecipeError(f"{where}: no setting {unknown[0]!r}{did_you_mean(unknown[0], known)}")
     for name, value in settings.items():
         if value is None and name in hints and type(None) not in get_args(hints[name]):
             raise RecipeError(f"{where}: {name} is empty")
@@ -33,6 +55,18 @@ def build_settings(cls: type, settings: Any, where: str) -> Any:
         return cls(**{entry.name: parsed[entry.name] for entry in dataclasses.fields(cls) if entry.name in settings})
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
         raise RecipeError(f"{where}: {_one_line(error)}") from error
+
+
+def _check_names(cls: type, settings: dict[Any, Any], where: str) -> None:
+    """Refuses a setting that there is not, also of settings within."""
+    hints, known = get_type_hints(cls), [entry.name for entry in dataclasses.fields(cls)]
+    for name, value in settings.items():
+        if name not in known:
+            raise RecipeError(f"{where}: no setting {name!r}{did_you_mean(name, known)}")
+        kinds = get_args(hints[name]) if get_origin(hints[name]) in (Union, UnionType) else (hints[name],)
+        within = [kind for kind in kinds if isinstance(kind, type) and dataclasses.is_dataclass(kind)]
+        if isinstance(value, dict) and len(within) == 1:
+            _check_names(within[0], value, f"{where}: {name}")
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:

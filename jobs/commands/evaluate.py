@@ -57,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", default="auto", choices=OUTPUT_SETTINGS, help="what a model of others gives")
     parser.add_argument("--patches", type=int, metavar="SIZE", help="a model of others sees 12 views of SIZE pixels")
     parser.add_argument(
-        "--out", default="dap-evaluate", metavar="DIR", help="for the figures, also by image, and a picture"
+        "--out",
+        default="dap-evaluate",
+        metavar="DIR",
+        help="for the figures, also by image, and a picture (default: %(default)s)",
     )
     parser.add_argument("--yaw-turns", type=int, default=1, metavar="N", help="ours: mean over N predictions, turned")
     parser.add_argument("--batch-size", type=int, default=8)

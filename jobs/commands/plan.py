@@ -22,6 +22,7 @@ from ...engine.planning.plan import NodePlan, Planner, is_map
 from ...engine.planning.recipe import Recipe
 from ...engine.probing.forecast import Forecast, forecast
 from ...engine.probing.probe import Probe, Probed
+from ..cost.nodes import Nodes, parse_nodes
 from ..cost.quotas import quota_warnings
 from ..errors import EXIT_DONE
 from ..job import Job, add_recipe_arguments, make_executor, open_job
@@ -55,16 +56,17 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _main(arguments: argparse.Namespace, is_new: bool) -> int:
+    nodes = parse_nodes(arguments.nodes) if arguments.nodes else None
     job = open_job(arguments)
     check_nodes(job.nodes, may_be_unreachable=True)  # a plan is worth having far from the storage, too
     plans = Planner(job.graph, job.run).plan(job.nodes)
-    machines = _machines(job.recipe, plans) if arguments.probe and not arguments.nodes else ()
+    machines = _machines(job.recipe, plans) if arguments.probe and not nodes else ()
     document = plan_document(job.recipe.name, "a new run" if is_new else job.run.uri, plans)
     document["warnings"] = list(quota_warnings(job, plans))
     if not arguments.json:
         print_plan(document)
-    if arguments.nodes:
-        document["cost"] = _cost(job, arguments)
+    if nodes:
+        document["cost"] = _cost(job, nodes, arguments)
         if not arguments.json:
             print_costs(document["cost"])
     elif arguments.probe:
@@ -78,12 +80,10 @@ def _main(arguments: argparse.Namespace, is_new: bool) -> int:
     return EXIT_DONE
 
 
-def _cost(job: Job, arguments: argparse.Namespace) -> dict[str, Any]:
+def _cost(job: Job, nodes: Nodes, arguments: argparse.Namespace) -> dict[str, Any]:
     """What every step takes on the nodes named; a probe goes before the table of rates."""
     from ..cost.estimate import estimate
-    from ..cost.nodes import parse_nodes
 
-    nodes = parse_nodes(arguments.nodes)
     with tempfile.TemporaryDirectory(prefix="dap-probe-") as folder:
         probe = _make_probe(job, folder)
         if arguments.probe:

@@ -123,7 +123,9 @@ def main(arguments: argparse.Namespace) -> int:
             try:
                 found = _predict(labeler, file, every_s, arguments, progress)
                 if arguments.video and not is_picture(file):
-                    _write_video(out / f"{Path(file).stem}.depth.mp4", found, beside=arguments.beside)
+                    video = out / f"{Path(file).stem}.depth.mp4"
+                    _write_video(video, found, beside=arguments.beside)
+                    progress.console.print(f"{Path(file).stem}: {video}")
                 else:
                     for picture, depth_m in found:
                         _write(out, picture, depth_m, arguments, progress)

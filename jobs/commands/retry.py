@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections import Counter
+from collections.abc import Mapping
 
 from ...engine.planning.plan import is_map
 from ...engine.planning.recipe import Node
+from ...engine.rundir.receipts import Receipt
 from ...engine.rundir.retry_marks import RetryMark, mark_for_retry
 from ...engine.rundir.rundir import RunDir
 from ...engine.steps.barrier import Barrier
@@ -35,11 +38,11 @@ def main(arguments: argparse.Namespace) -> int:
     lists = [need for need in job.graph.needs(node) if isinstance(need.step, Barrier) and need.step.only_lists]
     job = dataclasses.replace(job, nodes=[*lists, node])
     with begun(job, arguments.take_over):
-        shards = _mark(job.run, arguments.column, RetryMark.of(arguments.code))
+        receipts = job.run.validated(arguments.column, by_mtime=True).receipts  # the others are done anew, whole
+        shards = _mark(job.run, receipts, RetryMark.of(arguments.code))
         failed = set(job.run.failures(arguments.column)) if arguments.code is None else set()
         if not shards | failed:
-            print(f"nothing to put back in {arguments.column}", file=sys.stderr)
-            return EXIT_DONE
+            return _nothing(arguments, receipts)
         what = f"drops of {len(shards)} shards, {len(failed)} failed shards"
         print(f"put back in {arguments.column}: {what}", file=sys.stderr)
         return report(bring_up_to_date(job, shards | failed), job.run)
@@ -52,10 +55,22 @@ def _maker(job: Job, column: str) -> Node:
     return nodes[column]
 
 
-def _mark(run: RunDir, column: str, what: RetryMark) -> set[str]:
+def _mark(run: RunDir, receipts: Mapping[str, Receipt], what: RetryMark) -> set[str]:
     """Marks every finished shard that holds a drop that is wanted back; returns their ids."""
-    receipts = run.validated(column, by_mtime=True).receipts  # the others are done anew, whole
     shards = {shard for shard, receipt in receipts.items() if what.wants_any(run, receipt)}
     for shard in sorted(shards):
-        mark_for_retry(run, column, shard, what)
+        mark_for_retry(run, receipts[shard].column, shard, what)
     return shards
+
+
+def _nothing(arguments: argparse.Namespace, receipts: Mapping[str, Receipt]) -> int:
+    """Says which drops are left alone; raises UsageError for a code that none of them has."""
+    codes: Counter[str] = Counter()
+    for receipt in receipts.values():
+        codes.update(receipt.drops)
+    if codes and arguments.code is not None:
+        raise UsageError(f"no drop of {arguments.column} has the code {arguments.code!r}; there are {sorted(codes)}")
+    left = ", ".join(f"{count} {code}" for code, count in sorted(codes.items()))
+    rest = f"; left alone: {left} (--code takes them)" if left else ""
+    print(f"nothing to put back in {arguments.column}{rest}", file=sys.stderr)
+    return EXIT_DONE

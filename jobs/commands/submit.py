@@ -89,7 +89,7 @@ def _check(arguments: argparse.Namespace) -> tuple[str, str, Recipe | None]:
     if not arguments.recipe:
         return str(place), "", None
     text = read_recipe(arguments.recipe)
-    recipe = load_recipe(text, STEPS, arguments.overrides)
+    recipe = load_recipe(text, STEPS, arguments.overrides, arguments.recipe)
     build_graph(recipe.nodes).select([name for name in arguments.only.split(",") if name], arguments.until)
     return str(place), text, recipe
 

@@ -12,10 +12,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ...engine.planning.setting_meanings import settings_text
-from ...engine.planning.settings import build_settings, did_you_mean, override_setting
+from ...engine.planning.settings import RecipeError, build_settings, did_you_mean, override_setting, read_yaml
 from ...engine.rundir.holder import FOLDER as HOLDERS
 from ...engine.rundir.receipts import Basis
 from ...engine.rundir.rundir import RunDir
@@ -94,7 +92,7 @@ def _training_job(arguments: argparse.Namespace) -> Job:
     """The recipe, with nothing but training steps to run."""
     if is_under_torchrun():
         raise UsageError("a recipe does not run under torchrun: give a config, or set hardware.workers in the recipe")
-    job = job_from_text(read_recipe(arguments.recipe), arguments.run_dir, arguments.overrides)
+    job = job_from_text(read_recipe(arguments.recipe), arguments.run_dir, arguments.overrides, arguments.recipe)
     only = [name for name in arguments.only.split(",") if name]
     nodes = job.graph.select(only, None)
     if other := [node.name for node in nodes if only and not isinstance(node.step, Training)]:
@@ -102,6 +100,10 @@ def _training_job(arguments: argparse.Namespace) -> Job:
     nodes = [node for node in nodes if isinstance(node.step, Training)]
     if not nodes:
         raise UsageError(f"{arguments.recipe}: has no training step")
+    if job.run.storage.size("run.yaml") is None and any(job.graph.needs(node) for node in nodes):
+        raise UsageError(
+            f"{job.run.uri}: no run directory (it has no run.yaml), and {nodes[0].name!r} reads what is in it"
+        )
     return dataclasses.replace(job, nodes=nodes)
 
 
@@ -158,9 +160,9 @@ def _read_config(file: str, overrides: list[str], data: list[str]) -> Train:
     if not Path(file).is_file():
         raise UsageError(f"{file}: no such config file")
     try:
-        settings = yaml.safe_load(Path(file).read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
+        settings = read_yaml(Path(file).read_text(), file) or {}
+    except (RecipeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: not YAML: {error}") from error
     if not isinstance(settings, dict):
         raise UsageError(f"{file}: needs settings, not {settings!r}")
     for override in overrides:

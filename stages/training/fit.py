@@ -80,7 +80,12 @@ def fit(
             plugins=plugins,
         )
         last = resume.parts if is_sharded else resume.fetch(Path(folder))
-        trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        except SystemExit as ended:
+            if isinstance(ended.__context__, KeyboardInterrupt):  # which Lightning answers with sys.exit
+                raise KeyboardInterrupt from ended
+            raise
     return {name: round(value, 6) for name, value in watch.figures.items() if name.count("/") == 1}
 
 

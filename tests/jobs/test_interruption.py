@@ -5,8 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import pytest
+
+from dap_engine.jobs import __main__ as command_line
 
 WITHIN_S = 5.0
 
@@ -94,6 +97,41 @@ def test_a_call_that_nothing_breaks_off_ends_as_soon():
     assert time.monotonic() - began_s < WITHIN_S
     assert process.returncode == 128 + signal.SIGTERM
     assert said.splitlines()[-1] == "dap train: stopped by SIGTERM; the same command resumes"
+
+
+CHILD_ENDS_TOO = """
+import os, signal, subprocess, sys
+from dap_engine.jobs.interruption import interruptible
+def raises(*_):
+    raise RuntimeError("a worker is killed by signal: Terminated")
+signal.signal(signal.SIGCHLD, raises)  # as torch's loader does
+with interruptible("train") as interruption:
+    worker = subprocess.Popen(["sleep", "600"])
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt:
+        worker.terminate()
+        worker.wait()
+        sys.exit(interruption.report())
+"""
+
+
+def test_workers_that_are_told_to_stop_as_well_raise_nothing():
+    """SIGTERM to the whole process group, as `timeout` sends it."""
+    done = subprocess.run([sys.executable, "-c", CHILD_ENDS_TOO], capture_output=True, text=True, check=False)
+    assert done.stderr == "dap train: stopped by SIGTERM; the same command resumes\n"
+    assert done.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [("verify", "dap verify: interrupted\n"), ("retry", "dap retry: interrupted; the same command resumes\n")],
+)
+def test_only_commands_that_resume_say_so(monkeypatch, capsys, tmp_path, command, line):
+    monkeypatch.setattr(command_line, "_run", Mock(side_effect=KeyboardInterrupt))
+    column = ["--column", "c"] if command == "retry" else []
+    assert command_line.main([command, "--run-dir", str(tmp_path), *column]) == 130
+    assert capsys.readouterr().err == line
 
 
 @pytest.mark.slow

@@ -179,6 +179,19 @@ def test_a_sample_may_raise_any_text(tmp_path, monkeypatch):
     assert drop.detail == "OSError: no file \\ud800.jpg"
 
 
+def test_tracebacks_of_samples_are_in_the_log_of_their_step_and_not_on_the_terminal(tmp_path, capsys):
+    run(str(tmp_path), "times.raise_at=[4, 9]")
+    said = capsys.readouterr().err
+    assert "2 dropped" in said
+    assert "Traceback" not in said
+    assert "cannot multiply" not in said
+    (log,) = (tmp_path / "logs" / "times").iterdir()
+    assert log.read_text().count("RuntimeError: cannot multiply 4\n") == 1
+    assert log.read_text().count("Traceback") == 2
+    assert "shard 0001 done, 4 in, 3 out" in log.read_text()
+    assert [step.name for step in (tmp_path / "logs").iterdir()] == ["times"]
+
+
 def test_ctrl_c_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(Times, "process", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):

@@ -42,6 +42,7 @@ def test_how_long_nodes_are_waited_for_is_a_setting_of_the_recipe():
         (RECIPE, ("nosuch.factor=2",), "no step 'nosuch'"),
         (RECIPE, ("tmies.factor=2",), "no step 'tmies'; did you mean 'times'"),
         (RECIPE, ("factor=2",), "no setting at the top"),
+        (RECIPE, ("video=there",), "'video' is no setting at the top of a recipe; did you mean 'videos'"),
         (RECIPE, ("times.factor",), "step.key=value"),
         (RECIPE, ("total.pool.num_cpus=2",), "only map stages"),
         (RECIPE, ("times.pool.num_cpu=2",), "step 'times': pool.*num_cpu"),

@@ -138,6 +138,10 @@ def test_what_a_module_prints_is_no_part_of_a_document(project, capsys):
 def test_verify_and_retry(project, capsys):
     assert dap("verify", "--run-dir", "run") == 0
     assert "ok: numbers 8, odd 4" in capsys.readouterr().out
+    assert dap("retry", "--run-dir", "run", "--column", "odd") == 0
+    assert capsys.readouterr().err == "nothing to put back in odd; left alone: 4 even (--code takes them)\n"
+    assert dap("retry", "--run-dir", "run", "--column", "odd", "--code", "nonsense") == 2
+    assert capsys.readouterr().err == "dap retry: no drop of odd has the code 'nonsense'; there are ['even']\n"
     (project / "oddity.py").write_text(ODD.replace("% 2", "% 2 or number"))
     assert dap("retry", "--run-dir", "run", "--column", "odd", "--code", "even") == 0
     assert "put back in odd: drops of 2 shards" in capsys.readouterr().err

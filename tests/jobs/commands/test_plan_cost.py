@@ -106,6 +106,7 @@ def test_a_cluster_that_is_none_or_too_small_is_one_line(dap_here, nodes, said):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("dap plan: ")
     assert said in done.stderr
+    assert ("step" in done.stdout) == ("4 nodes" in said), "what is written wrong is told before the plan"
 
 
 def test_quotas_that_the_data_cannot_fill_are_said_first(dap_here, tiny_model, tmp_path):

@@ -139,8 +139,10 @@ def test_a_video_of_depth_runs_beside_the_one_it_was_made_of(dap_here, room, tmp
     video = write_video(tmp_path / "walk.mp4", frames, timestamps_ms=times_ms)
     command = ["predict", video, "--model", room, "--out", tmp_path / "out", "--video", "--height", "64"]
     for options, expected, height in (([], times_ms, 88), (["--every", "0.4", "--beside"], [0, 450, 900], 152)):
-        assert dap_here(*command, *options).returncode == 0
+        done = dap_here(*command, *options)
+        assert done.returncode == 0
         (written,) = (tmp_path / "out").iterdir()
+        assert done.stderr == f"walk: {written}\n"
         with av.open(str(written)) as container:
             decoded = list(container.decode(video=0))
         assert [round(1000 * frame.time) for frame in decoded] == expected

@@ -55,9 +55,11 @@ def test_retry_puts_drops_of_a_code_back_and_does_only_them(dap, dap_here, video
     assert spoiled.returncode == 0, spoiled.stderr
     (code,) = drops_of(dap_here, place)
     mend()
-    assert (
-        "nothing to put back" in dap_here("retry", "--run-dir", place, "--column", "frames", "--code", "other").stderr
-    )
+    retry = ("retry", "--run-dir", place, "--column", "frames")
+    unknown = dap_here(*retry, "--code", "other")
+    assert (unknown.returncode, unknown.stderr) == (
+        2, f"dap retry: no drop of frames has the code 'other'; there are [{code!r}]\n"
+    )  # fmt: skip
     retried = dap("retry", "--run-dir", place, "--column", "frames", "--code", code)
     assert retried.returncode == 0, retried.stderr
     assert "put back in frames: drops of 1 shards, 0 failed shards" in retried.stderr

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
@@ -212,7 +213,8 @@ def test_data_and_models_may_lie_on_an_object_store(config, tmp_path, s3_uri):
     ("override", "message"),
     [
         ("trainig.steps=3", "unknown setting 'trainig'"),
-        ("training.stesp=3", "stesp"),
+        ("training.stesp=3", "training: no setting 'stesp'; did you mean 'steps'?"),
+        ("hardware.workers.mni=2", "hardware: workers: no setting 'mni'; did you mean 'min'?"),
         ("training.steps=many", "steps"),
         ("training.steps=0", "at least 1"),
         ("batches.batch_size=14", "13 samples to train on do not fill one batch of 14"),
@@ -240,6 +242,7 @@ def the_line(capsys) -> str:
 
 def test_a_wrong_place_is_one_clear_line(config, data, tmp_path, capsys):
     (tmp_path / "file").write_text("")
+    (twice := tmp_path / "twice.yaml").write_text("training: {steps: 4}\ntraining: {steps: 5}\n")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("")
     for wrong, message in [
@@ -248,6 +251,7 @@ def test_a_wrong_place_is_one_clear_line(config, data, tmp_path, capsys):
         ((config, data, tmp_path / "full"), "holds mine.txt"),
         ((tmp_path / "none.yaml", data, tmp_path / "out"), "no such config file"),
         ((tmp_path / "file", data, tmp_path / "out"), "training"),
+        ((twice, data, tmp_path / "out"), f"the key 'training' stands there twice in \"{twice}\", line 2"),
     ]:
         assert train(*wrong) == 2
         assert message in the_line(capsys)
@@ -263,7 +267,7 @@ def test_another_training_is_not_written_over(config, data, tmp_path, capsys):
     assert "holds the model of another training (setting training changed)" in the_line(capsys)
 
 
-def test_a_recipe_trains_its_training_steps_alone(tmp_path, capsys):
+def test_a_recipe_trains_its_training_steps_alone(tmp_path, capsys, monkeypatch):
     recipe = tmp_path / "recipe.yaml"
     size = {"image_height": HEIGHT, "batch_size": 4, "num_workers": 0}
     steps = {
@@ -273,9 +277,21 @@ def test_a_recipe_trains_its_training_steps_alone(tmp_path, capsys):
     }
     recipe.write_text(yaml.safe_dump({"name": "small", "executor": "in-process", "steps": steps}))
     run = ["--run-dir", str(tmp_path / "run")]
+    assert main(["train", str(recipe), *run]) == 2
+    assert "no run directory" in the_line(capsys)
+    assert not (tmp_path / "run").exists()
+    assert main(["run", str(recipe), *run, "--until", "rooms"]) == 0
     assert main(["train", str(recipe), *run]) == 1
     assert "needs step 'pack', which is not complete" in capsys.readouterr().err
     assert main(["run", str(recipe), *run, "--until", "pack"]) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(LiveFolder, "add", Mock(side_effect=KeyboardInterrupt))
+        capsys.readouterr()
+        assert main(["train", str(recipe), *run]) == 130
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1] == "dap train: interrupted; the same command resumes"
+    assert "failed" not in said
+    assert RunDir(str(tmp_path / "run")).failures("models") == {}, "an interrupt is none"
     assert main(["train", str(recipe), *run, "--only", "labeler"]) == 0
     DapModel.from_folder(tmp_path / "run" / "models" / "labeler")
     assert not (tmp_path / "run" / "checkpoints").exists() or not list((tmp_path / "run" / "checkpoints").iterdir())

@@ -51,7 +51,16 @@ def test_wrong_recipes_and_settings(capsys, tmp_path, footage, command, argument
 def test_broken_recipe_files(capsys, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     for text, message in [
-        ("steps: [", "not a recipe"),
+        (
+            "steps: [",
+            f"not a recipe: while parsing a flow node expected the node content, but found '<stream end>' "
+            f'in "{recipe}", line 1',
+        ),
+        (
+            "steps:\n  a: {step: film, videos: 1,\n    videos: 2}",
+            f"the key 'videos' stands there twice in \"{recipe}\", line 3",
+        ),
+        ("steps:\n  a: {step: film}\n  a: {step: film}", "the key 'a' stands there twice"),
         ("steps: {a: {step: nosuch}}", "no kind of step, nor MODULE:CLASS: 'nosuch'"),
         ("steps: {tag: {step: tag}}", "reads 'frames', which no step"),
         ("!!python/name:os.system", "not a recipe"),
@@ -63,6 +72,12 @@ def test_broken_recipe_files(capsys, tmp_path):
     ]:
         recipe.write_text(text)
         assert message in fails(capsys, "run", recipe, "--run-dir", tmp_path / "run")
+
+
+def test_the_help_names_the_folder_that_is_written_to(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    assert "(default: dap-evaluate)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_no_videos(capsys, tmp_path, empty):
