@@ -106,6 +106,7 @@ def test_a_sample_that_crashes_its_worker_is_given_up_after_the_attempts(tmp_pat
     assert of_six == [["4", "5", "6", "7"]] * 2 + [["6"]] * 3
 
 
+@pytest.mark.slow
 def test_a_sample_that_takes_too_much_memory_is_given_up(tmp_path):
     outcome = supervised(str(tmp_path), "poison.bloats=[0]", "poison.limits.attempts=1", "poison.limits.sample_s=60")
     assert (outcome.status, outcome.drops) == ("done", {"out_of_memory": 1})

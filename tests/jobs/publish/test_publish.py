@@ -174,6 +174,7 @@ def test_what_cannot_be_published_is_one_line(publish, tmp_path, arguments, word
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.slow
 def test_the_hub_gets_it_when_it_is_asked_for(run_dir, tmp_path):
     """In a process of its own: the client reads the hub's address when it is imported."""
     command = [sys.executable, "-m", "dap_engine.jobs", "publish", "--run-dir", str(run_dir)]

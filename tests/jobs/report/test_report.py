@@ -257,6 +257,7 @@ def test_every_page_opens_from_disk_and_fits_a_narrow_screen(visit, site):
         opened.context.close()
 
 
+@pytest.mark.slow
 def test_the_viewer_shows_without_a_click_and_follows_the_address(visit, site, run_dir):
     small = {"width": 500, "height": 400}  # it is drawn without a card
     visit(site / "index.html", viewport=small).wait_for_selector("#viewer[data-ready]")

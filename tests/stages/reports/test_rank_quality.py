@@ -113,6 +113,7 @@ def test_a_table_and_a_picture_stand_beside_the_figures(run):
     assert run.storage.read_bytes("reports/rank-quality/ranking.png")[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_the_same_bytes_twice_in_other_batches_and_no_work_twice(rankers, tmp_path, monkeypatch):
     monkeypatch.setattr("dap_engine.stages.reports.rank_quality._DAMAGED", 9)  # in the middle of a batch
     run = finished(tmp_path / "a", labelled(), rank(rankers=rankers))
