@@ -16,7 +16,7 @@ from ..engine.execution.executor import Executor, InProcessExecutor
 from ..engine.execution.progress import Progress
 from ..engine.execution.runner import Runner, RunResult, save_recipe
 from ..engine.planning.graph import Graph, build_graph
-from ..engine.planning.plan import Planner
+from ..engine.planning.plan import Planner, is_map
 from ..engine.planning.recipe import Node, Recipe, RecipeError, load_recipe
 from ..engine.rundir.rundir import RunDir
 from ..engine.storage.object_store import check_store
@@ -127,9 +127,9 @@ def read_recipe(name: str) -> str:
 def bring_up_to_date(job: Job, shards: Collection[str] | None = None, metrics_port: int | None = None) -> RunResult:
     """Saves the recipe, then runs, within `begun`; what is up to date is left alone.
 
-    `shards`: map stages leave all others as they are. Raises UsageError if outputs of another recipe would be removed.
+    `shards`: map stages leave all others as they are. Raises UsageError if outputs of another recipe might be removed.
     """
-    _check_that_it_is_of(job.recipe.name, job)
+    _check_that_nothing_of_another_is_removed(job)
     job.run.storage.clean_scratch()
     save_recipe(job.recipe, job.run)
     progress = Progress()
@@ -142,17 +142,24 @@ def bring_up_to_date(job: Job, shards: Collection[str] | None = None, metrics_po
         return runner.run(job.nodes)
 
 
-def _check_that_it_is_of(name: str, job: Job) -> None:
+def _check_that_nothing_of_another_is_removed(job: Job) -> None:
+    """Raises UsageError where the run is of a recipe of another name, and this one might remove outputs of it."""
     try:
         saved = yaml.safe_load(job.run.storage.read_bytes("run.yaml"))["name"]
     except (FileNotFoundError, yaml.YAMLError, TypeError, KeyError):  # a new one, or of no known recipe
         return
-    if saved == name:
+    if saved == job.recipe.name:
         return
-    if removed := sum(len(plan.orphans) for plan in Planner(job.graph, job.run).plan(job.nodes)):
+    planner = Planner(job.graph, job.run)
+    at_stake = sum(
+        len(planner.all_receipts(plan.node.step.writes.name) if plan.shards is None else plan.orphans)
+        for plan in planner.plan(job.nodes)
+        if is_map(plan.node)
+    )
+    if at_stake:
         raise UsageError(
-            f"{without_secrets(job.run.uri)}: is of the recipe {saved!r}, and {removed} outputs would be removed: "
-            f"give another --run-dir, or --set name={saved} if that is meant"
+            f"{without_secrets(job.run.uri)}: is of the recipe {saved!r}, and {at_stake} of its outputs might be "
+            f"removed: give another --run-dir, or --set name={saved} if that is meant"
         )
 
 

@@ -48,8 +48,10 @@ class Simulate(SourceStage):
         if self.panoramas < 1 or self.panoramas_per_shard < 1 or self.views_per_scene < 1:
             raise ValueError("simulate: panoramas, panoramas_per_shard and views_per_scene must be at least 1")
         if self.panoramas_per_shard % self.views_per_scene:
-            numbers = f"{self.panoramas_per_shard} is none of {self.views_per_scene}"
-            raise ValueError(f"simulate: panoramas_per_shard must be a multiple of views_per_scene, and {numbers}")
+            per_shard, views = self.panoramas_per_shard, self.views_per_scene
+            raise ValueError(
+                f"simulate: panoramas_per_shard ({per_shard}) must be a multiple of views_per_scene ({views})"
+            )
         if min(self.validation_share, self.test_share) < 0 or self.validation_share + self.test_share > 1:
             raise ValueError("simulate: validation_share and test_share must not be below 0, nor above 1 together")
         if self.height < 16 or not 1 <= self.jpeg_quality <= 100:

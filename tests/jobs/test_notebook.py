@@ -73,7 +73,7 @@ def test_another_recipe_removes_nothing(tmp_path):
     place = str(tmp_path / "run")
     run(make_recipe(COUNT, TIMES, executor="in-process"), place)
     fewer = Node("count", Count(total_shards=1))
-    with pytest.raises(ValueError, match="is of the recipe 'run', and 1 outputs would be removed: give another"):
+    with pytest.raises(ValueError, match="is of the recipe 'run', and 1 of its outputs might be removed: give another"):
         run(make_recipe(fewer, name="other", executor="in-process"), place)
     assert len(Run(place).status()["numbers"].failed) == 0
     assert len(list(Run(place).samples("numbers"))) == 8

@@ -130,7 +130,7 @@ def test_a_mesh_that_cannot_be_read_fails_with_its_name(tmp_path):
     [
         ({"panoramas": 0}, "at least 1"),
         ({"panoramas_per_shard": 0}, "at least 1"),
-        ({"panoramas_per_shard": 5}, "multiple of views_per_scene, and 5 is none of"),
+        ({"panoramas_per_shard": 5}, r"panoramas_per_shard \(5\) must be a multiple of views_per_scene"),
         ({"height": 0}, "height"),
         ({"test_share": 0.8, "validation_share": 0.4}, "share"),
         ({"test_share": -0.1}, "share"),

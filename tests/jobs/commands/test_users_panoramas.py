@@ -71,6 +71,21 @@ def test_panoramas_that_nobody_labels_are_not_packed_and_nothing_is_begun(dap_he
     assert not (tmp_path / "run").exists()
 
 
+def test_a_recipe_of_another_name_removes_nothing(dap_here, footage, picture, tmp_path):
+    shutil.copy(picture, tmp_path / "a.jpg")
+    tag = {"step": "tag", "model": "embedded"}
+    photos = {"images": {"step": "images", "files": str(tmp_path)}, "tag": {**tag, "images": "photos"}}
+    films = {"plan": {"step": "plan", "videos": str(footage)}, "extract": {"step": "extract", "height": 96}, "tag": tag}
+    for name, steps in (("photos", photos), ("films", films)):
+        document = {"name": name, "executor": "in-process", "steps": steps}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(document))
+    run = ("--run-dir", tmp_path / "run")
+    assert dap_here("run", tmp_path / "photos.yaml", *run).returncode == 0
+    refused = dap_here("run", tmp_path / "films.yaml", *run)
+    one_line(refused, 2, "is of the recipe 'photos', and 1 of its outputs might be removed: give another --run-dir")
+    assert "up to date: nothing to do" in dap_here("run", tmp_path / "photos.yaml", *run).stderr
+
+
 def test_a_data_set_of_a_store_with_keys_that_are_no_files(dap_here, s3_uri, s3_endpoint, recipe, tmp_path):
     """What no disk can hold is left out, nothing is made or removed elsewhere, and a second run has nothing to do."""
     a_pair(tmp_path / "data")
